@@ -1,0 +1,3 @@
+"""rrwatch keeps BIRD's BGP sessions equal to what Calico's keys in etcd ask for."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,5 @@
+"""`python -m rrwatch`."""
+
+from rrwatch.cli import main
+
+main()

@@ -1,0 +1,213 @@
+"""The grammar of Calico's keys, data model v1: one key and its value -> one record.
+
+Whoever changes this file changes which sessions a cluster gets. The grammar is what Calico 0.5 to 2.6 wrote, in
+Python and in Go, and what operators write with curl: lenient in the forms that those tools produced (numbers as
+strings, dotted AS numbers), strict in everything else.
+"""
+
+import json
+import re
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+from rrwatch.bgp.topology import (
+    Address,
+    AsNumber,
+    Debug,
+    Family,
+    GlobalAs,
+    HostAddress,
+    HostAs,
+    HostLeaf,
+    LogLevel,
+    NodeMesh,
+    Peer,
+    Record,
+    Reflector,
+    Rejected,
+)
+
+PREFIX = "/calico/bgp/v1"
+
+_MAX_VALUE = 64 * 1024  # characters; the longest that Calico writes has some hundred
+
+# Printable ASCII without what can open or close something in a config, a shell or a log. Calico's Go validates
+# [a-zA-Z0-9_.-]{1,128}, its Python nothing; a DNS name has 253 characters at most (RFC 1035, section 2.3.4).
+_NAME = re.compile(r"[!$%&()*+,./:<=>?@A-Z\[\]^_a-z|~0-9-]{1,253}")
+
+_PEERS = {"peer_v4": Family.IPV4, "peer_v6": Family.IPV6}
+_ADDRESSES = {"ip_addr_v4": Family.IPV4, "ip_addr_v6": Family.IPV6}
+_REFLECTORS = {"rr_v4": Family.IPV4, "rr_v6": Family.IPV6}
+
+
+def parse(key: str, value: str) -> Record | Rejected | None:
+    """Reads one key. None: a key that says nothing about BGP sessions. Never raises."""
+    path = key.removeprefix(PREFIX + "/")
+    if path == key:
+        return None
+    try:
+        return _record(key, path.split("/"), value)
+    except ValueError as error:
+        return Rejected(key, str(error))
+
+
+def _record(key: str, path: list[str], value: str) -> Record | None:
+    match path:
+        case ["global", "as_num"]:
+            return GlobalAs(key, as_number(value))
+        case ["global", "node_mesh"]:
+            return NodeMesh(key, _enabled(_object(value)))
+        case ["global", "loglevel"]:
+            return LogLevel(key, None, _debug(value))
+        case ["global", ("peer_v4" | "peer_v6") as kind, name]:
+            return _peer(key, None, name, _PEERS[kind], value)
+        case [("rr_v4" | "rr_v6") as kind, name]:
+            return _reflector(key, name, _REFLECTORS[kind], value)
+        case ["host", host, *leaf] if leaf:
+            return _host(key, _name(host), leaf, value)
+        case _:
+            return None
+
+
+def _host(key: str, host: str, leaf: list[str], value: str) -> Record:
+    match leaf:
+        case [("ip_addr_v4" | "ip_addr_v6") as kind]:
+            family = _ADDRESSES[kind]
+            return HostAddress(key, host, family, address(value, family) if value else None)
+        case ["as_num"]:
+            return HostAs(key, host, as_number(value) if value else None)
+        case ["loglevel"]:
+            return LogLevel(key, host, _debug(value))
+        case [("peer_v4" | "peer_v6") as kind, name]:
+            return _peer(key, host, name, _PEERS[kind], value)
+        case _:
+            return HostLeaf(key, host)
+
+
+def _peer(key: str, host: str | None, name: str, family: Family, value: str) -> Peer:
+    # The address in the value counts, not the one in the key: so Calico's own readers had it.
+    _name(name)
+    entry = _object(value)
+    return Peer(key, host, address(_text(entry, "ip"), family), as_number(_member(entry, "as_num")))
+
+
+def _reflector(key: str, name: str, family: Family, value: str) -> Reflector:
+    entry = _object(value)
+    own = address(_text(entry, "ip"), family)
+    if own != address(_name(name), family):
+        raise ValueError(f"the record speaks of {own}, its key of {name!r}: they must agree")
+    return Reflector(key, own, _cluster_id(entry.get("cluster_id")))
+
+
+def address(text: str, family: Family) -> Address:
+    """Reads the address of a BGP speaker that is some hops away.
+
+    Raises:
+        ValueError: not the text of an address of that family, or one that no such speaker can have: BIRD takes
+            multicast neighbors without a word, and refuses link-local ones in multihop BGP.
+    """
+    parsed: Address
+    try:
+        parsed = IPv4Address(text) if family is Family.IPV4 else IPv6Address(text)
+    except AddressValueError:
+        raise ValueError(f"{_show(text)} is not an IPv{family:d} address") from None
+    why = (
+        "unspecified" if parsed.is_unspecified
+        else "a loopback address" if parsed.is_loopback
+        else "a multicast address" if parsed.is_multicast
+        else "a link-local address" if parsed.is_link_local
+        else "an IPv4-mapped address" if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped
+        else "a scoped address" if isinstance(parsed, IPv6Address) and parsed.scope_id
+        else "a reserved address" if isinstance(parsed, IPv4Address) and (parsed.is_reserved or int(parsed) < 1 << 24)
+        else None
+    )  # fmt: skip
+    if why:
+        raise ValueError(f"{_show(text)} is {why}: no BGP neighbor can have it")
+    return parsed
+
+
+def as_number(value: object) -> AsNumber:
+    """Reads an AS number: 65100, "65100", or dotted "1.10" (asdot, RFC 5396), which is 65546.
+
+    Raises:
+        ValueError: anything else, and numbers outside 1..4294967295.
+    """
+    number = value
+    if isinstance(value, str):
+        if dotted := re.fullmatch(r"([0-9]{1,5})\.([0-9]{1,5})", value):
+            high, low = (int(part) for part in dotted.groups())
+            number = (high << 16 | low) if max(high, low) < 1 << 16 else None
+        elif re.fullmatch(r"[0-9]{1,10}", value):
+            number = int(value)
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 1 << 32:
+        raise ValueError(f"{_show(value)} is not an AS number, 1 to 4294967295")
+    return AsNumber(number)
+
+
+def _cluster_id(value: object) -> IPv4Address | None:
+    if value is None or value == "":
+        return None
+    try:
+        if isinstance(value, str):
+            number = IPv4Address(int(value) if re.fullmatch(r"[0-9]{1,10}", value) else value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            number = IPv4Address(value)
+        else:
+            raise AddressValueError
+        if not int(number):
+            raise AddressValueError
+    except AddressValueError:
+        raise ValueError(
+            f"cluster_id {_show(value)} is neither a dotted quad nor a number from 1 to 4294967295"
+        ) from None
+    return number
+
+
+def _enabled(entry: dict[str, object]) -> bool:
+    value = entry.get("enabled")
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"enabled is {_show(value)}, not true or false")
+    return bool(value)
+
+
+def _debug(value: str) -> Debug:
+    # Calico's own reading: none, debug, and anything else alike. What is no word at all is no level.
+    if not re.fullmatch(r"[A-Za-z]{0,32}", value):
+        raise ValueError(f"{_show(value)} is not a log level: none, info or debug")
+    return {"none": Debug.OFF, "debug": Debug.ALL}.get(value, Debug.STATES)
+
+
+def _name(text: str) -> str:
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"{_show(text)} in the key is not a name: 1 to 253 printable ASCII characters without "
+                         "space, quotes, braces, backslash, # and ;")  # fmt: skip
+    return text
+
+
+def _object(value: str) -> dict[str, object]:
+    if len(value) > _MAX_VALUE:
+        raise ValueError(f"a value of {len(value)} characters, more than {_MAX_VALUE}")
+    try:
+        entry = json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{_show(value)} is not JSON") from None
+    if not isinstance(entry, dict):
+        raise ValueError(f"{_show(value)} is not a JSON object")  # noqa: TRY004  # it is the text that is wrong
+    return entry
+
+
+def _member(entry: dict[str, object], name: str) -> object:
+    if name not in entry:
+        raise ValueError(f"{name} is missing")
+    return entry[name]
+
+
+def _text(entry: dict[str, object], name: str) -> str:
+    value = _member(entry, name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {_show(value)}, not a string")  # noqa: TRY004  # as above
+    return value
+
+
+def _show(value: object) -> str:
+    shown = ascii(value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."

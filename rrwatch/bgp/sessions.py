@@ -1,0 +1,241 @@
+"""The rules: a cluster's topology, seen by one BIRD -> the BGP sessions that this BIRD must hold."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address
+
+from rrwatch.bgp.calico_v1 import PREFIX
+from rrwatch.bgp.topology import Address, AsNumber, Family, Host, Peer, Rejected, Remark, Topology
+
+
+class Kind(Enum):
+    """Why two speakers peer; the value stands in commands' output."""
+
+    MESH = "mesh"
+    GLOBAL = "global"
+    NODE = "node"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One BGP session, as the `protocol bgp` block that BIRD shall run.
+
+    Attributes:
+        name: BIRD's name of the protocol, `[A-Za-z_][A-Za-z0-9_]*`, at most 46 characters. It follows from kind and
+            neighbor alone, for ever: BIRD matches protocols by name, so another name would reset the session.
+        rr_client: the neighbor is a client of this reflector (RFC 4456).
+        cluster_id: printed only for clients.
+        node: the Calico node at the other end, None where it is not one or not known to be one.
+        key: the etcd key that asks for this session.
+    """
+
+    name: str
+    kind: Kind
+    family: Family
+    neighbor: Address
+    local_as: AsNumber
+    remote_as: AsNumber
+    rr_client: bool
+    cluster_id: IPv4Address | None
+    node: str | None
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """What follows from a topology.
+
+    Attributes:
+        sessions: kinds in the order mesh, global, node, and within a kind in the order of the keys; at most one for
+            each neighbor, which also makes the names unique.
+        rejected: what was left out, sorted by key: unreadable records first of all, then those that give no session.
+        warnings: sessions that are there and will not come up as things stand, sorted by key.
+    """
+
+    sessions: tuple[Session, ...]
+    rejected: tuple[Rejected, ...]
+    warnings: tuple[Remark, ...]
+
+    def count(self, family: Family) -> int:
+        """How many sessions there are of one family."""
+        return sum(session.family is family for session in self.sessions)
+
+
+def name_of(kind: Kind, neighbor: Address) -> str:
+    """BIRD's name for a session; the names that Calico's own templates gave."""
+    return f"{kind.name.capitalize()}_{neighbor}".replace(".", "_").replace(":", "_")
+
+
+def reflector_sessions(topology: Topology, addresses: Iterable[Address]) -> Derived:
+    """The sessions of a route reflector.
+
+    A reflector with a record under `rr_v*` is part of the cluster: a full mesh with the other reflectors, and the
+    record's cluster id for its clients. Without one it stands alone. Its clients are the nodes that name it as a
+    peer: all of them where a global peer entry does.
+
+    Args:
+        addresses: the reflector's own, at most one of each family.
+    """
+    collected = _Collector(topology)
+    families = [Family(own.version) for own in addresses]
+    _reject_hosts_without_address(collected, families)
+    for own in addresses:
+        _reflector_family(collected, own, Family(own.version))
+    return collected.derived()
+
+
+def node_sessions(topology: Topology, name: str, families: Iterable[Family]) -> Derived:
+    """The sessions of the Calico node of that name; none in a family in which its own address is not known."""
+    collected = _Collector(topology)
+    host = topology.hosts.get(name)
+    local_as = (host and host.as_number) or topology.global_as
+    if host is None:
+        collected.reject(f"{PREFIX}/host/{name}/ip_addr_v4", f"is missing: this node, {name}, has no record in etcd")
+    elif local_as is None:
+        collected.reject_global_as(f"node {name} has no AS number of its own either")
+    else:
+        for family in families:
+            if own := host.address(family):
+                _node_family(collected, host, own, local_as, family)
+    return collected.derived()
+
+
+def _reflector_family(collected: "_Collector", own: Address, family: Family) -> None:
+    topology = collected.topology
+    record = next((reflector for reflector in topology.reflectors if reflector.address == own), None)
+    # A record of our own that cannot be read still says that we are part of the cluster.
+    if record or f"{PREFIX}/rr_v{family:d}/{own}" in topology.rejected:
+        _reflector_mesh(collected, own, family)
+    cluster_id = record.cluster_id if record else None
+    for entry in _entries_for(own, topology.peers):
+        for host in topology.hosts.values():
+            _client(collected, Kind.GLOBAL, host, entry, own, cluster_id)
+    for host in topology.hosts.values():
+        for entry in _entries_for(own, host.peers):
+            _client(collected, Kind.NODE, host, entry, own, cluster_id)
+
+
+def _reflector_mesh(collected: "_Collector", own: Address, family: Family) -> None:
+    global_as = collected.topology.global_as
+    for other in collected.topology.reflectors:
+        if other.address.version != family or other.address == own:
+            continue
+        if global_as is None:
+            collected.reject_global_as("reflectors peer with each other in that AS")
+        else:
+            collected.add(Kind.MESH, other.address, global_as, global_as, None, other.key)
+
+
+def _client(
+    collected: "_Collector", kind: Kind, host: Host, entry: Peer, own: Address, cluster_id: IPv4Address | None
+) -> None:
+    neighbor = host.address(Family(own.version))
+    if neighbor is None or neighbor == own:
+        return
+    # A client is in the reflector's AS by definition (RFC 4456): the entry's AS counts for both sides.
+    remote_as = entry.as_number
+    added = collected.add(
+        kind, neighbor, remote_as, remote_as, host.name, entry.key, rr_client=True, cluster_id=cluster_id
+    )
+    global_as = collected.topology.global_as
+    effective = host.as_number or global_as
+    if added and effective and effective != remote_as:
+        key = f"{PREFIX}/host/{host.name}/as_num" if host.as_number else f"{PREFIX}/global/as_num"
+        reason = f"puts node {host.name} into AS {effective}, {entry.key} says {remote_as}: that session cannot come up"
+        collected.warn(key, reason)
+
+
+def _node_family(collected: "_Collector", host: Host, own: Address, local_as: AsNumber, family: Family) -> None:
+    topology = collected.topology
+    # Calico switches the mesh on when it writes the first record, and tells so where there is none.
+    if topology.node_mesh is not False:
+        _reject_hosts_without_address(collected, [family])
+        for other in topology.hosts.values():
+            neighbor = other.address(family)
+            if other is host or neighbor is None:
+                continue
+            key = other.addresses[family].key
+            remote_as = other.as_number or topology.global_as
+            if neighbor == own:
+                collected.reject(key, f"{neighbor} is the address of this node, {host.name}, too")
+            elif remote_as is None:
+                collected.reject_global_as(f"node {other.name} has no AS number of its own either")
+            else:
+                collected.add(Kind.MESH, neighbor, local_as, remote_as, other.name, key)
+    for kind, entries in (Kind.GLOBAL, topology.peers), (Kind.NODE, host.peers):
+        for entry in entries:
+            if entry.address.version == family and entry.address != own:
+                collected.add(kind, entry.address, local_as, entry.as_number, None, entry.key)
+
+
+def _entries_for(own: Address, entries: Iterable[Peer]) -> Iterator[Peer]:
+    return (entry for entry in entries if entry.address == own)
+
+
+def _reject_hosts_without_address(collected: "_Collector", families: list[Family]) -> None:
+    # An empty IPv6 address is what Calico writes for every node without IPv6: no reason to speak of it.
+    if not families or families == [Family.IPV6]:
+        return
+    for host in collected.topology.hosts.values():
+        if not any(host.address(family) for family in families):
+            key = f"{PREFIX}/host/{host.name}/ip_addr_v4"
+            state = "empty" if Family.IPV4 in host.addresses else "missing"
+            collected.reject(key, f"is {state}: node {host.name} has no address to peer with")
+
+
+class _Collector:
+    """Gathers sessions in order of precedence, one for each neighbor."""
+
+    def __init__(self, topology: Topology) -> None:
+        self.topology = topology
+        self._sessions: dict[Address, Session] = {}
+        self._rejected: dict[str, Rejected] = dict(topology.rejected)
+        self._warnings: dict[str, Remark] = {}
+
+    def add(
+        self,
+        kind: Kind,
+        neighbor: Address,
+        local_as: AsNumber,
+        remote_as: AsNumber,
+        node: str | None,
+        key: str,
+        *,
+        rr_client: bool = False,
+        cluster_id: IPv4Address | None = None,
+    ) -> bool:
+        """False where the neighbor has a session already."""
+        name = name_of(kind, neighbor)
+        family = Family(neighbor.version)
+        session = Session(name, kind, family, neighbor, local_as, remote_as, rr_client, cluster_id, node, key)
+        first = self._sessions.setdefault(neighbor, session)
+        if first is session:
+            return True
+        if node and first.node and node != first.node:
+            address_key = self.topology.hosts[node].addresses[family].key
+            self.reject(
+                address_key, f"{neighbor} is the address of node {first.node} too, which has session {first.name}"
+            )
+        else:
+            self.reject(key, f"{neighbor} already has session {first.name}, from {first.key}")
+        return False
+
+    def reject(self, key: str, reason: str) -> None:
+        self._rejected.setdefault(key, Rejected(key, reason))
+
+    def reject_global_as(self, why: str) -> None:
+        self.reject(f"{PREFIX}/global/as_num", f"is missing: {why}")
+
+    def warn(self, key: str, reason: str) -> None:
+        self._warnings.setdefault(key, Remark(key, reason))
+
+    def derived(self) -> Derived:
+        # Stable: within a kind the order of insertion, which is the order of the keys, stays.
+        order = {kind: place for place, kind in enumerate(Kind)}
+        sessions = sorted(self._sessions.values(), key=lambda session: (session.family, order[session.kind]))
+        return Derived(
+            tuple(sessions),
+            tuple(self._rejected[key] for key in sorted(self._rejected)),
+            tuple(self._warnings[key] for key in sorted(self._warnings)),
+        )

@@ -1,0 +1,1 @@
+"""BIRD: its configuration's text and file, and the conversation with it."""

@@ -1,0 +1,178 @@
+"""One configuration to one BIRD: checked, put in place, taken up, confirmed, or taken back."""
+
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+
+from rrwatch.bird.control import Conversation, connect
+from rrwatch.bird.install import ConfigFile
+from rrwatch.bird.lint import lint
+from rrwatch.bird.plan import NOTHING, Plan, plan
+from rrwatch.bird.render import Rendered
+from rrwatch.bird.target import Target
+from rrwatch.deadline import Deadline
+from rrwatch.errors import BirdAbsent, BirdError, BirdRefused, InstallError, LintError
+
+TIMEOUT = 20.0
+"""Seconds for one BIRD, all steps together. BIRD was seen busy for up to 10 s with peers that read slowly."""
+
+_PARSE_TIMEOUT = 4.0  # seconds for `bird -p`; 20,000 sessions take 0.07
+_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+class State(Enum):
+    """How BIRD stands to what it shall run; the value stands in logs and in the status."""
+
+    CONFIRMED = "confirmed"
+    WAITING = "waiting"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of one attempt.
+
+    Attributes:
+        state: CONFIRMED: BIRD said that it runs this generation. WAITING: the file is in place, BIRD is not there.
+            REFUSED: BIRD, or the lint before it, said no; file and BIRD are as they were. FAILED: something else.
+        message: why it is not confirmed; one line, empty where it is.
+        installed: was the file written?
+        configured: was BIRD told to read it, and did it accept?
+        running: the generation that BIRD was last seen to run, None where that is not known.
+        plan: what the text changes against the file that was there before.
+        took: seconds of each step, by name, in the order in which they were begun.
+    """
+
+    state: State
+    message: str = ""
+    installed: bool = False
+    configured: bool = False
+    running: int | None = None
+    plan: Plan = NOTHING
+    took: dict[str, float] = field(default_factory=dict)
+
+
+def apply(target: Target, wanted: Rendered, stop: threading.Event) -> Applied:
+    """Makes one BIRD run one configuration, if it does not do so already. Every wait in it is bounded.
+
+    Raises:
+        Stopping: rrwatch was asked to stop; what is in place is whole, and the next attempt goes on from there.
+    """
+    attempt = _Attempt(target, wanted, Deadline(TIMEOUT, stop))
+    try:
+        applied = attempt.run()
+    except (BirdRefused, LintError) as error:
+        applied = Applied(State.REFUSED, str(error))
+    except (BirdError, InstallError) as error:
+        applied = Applied(State.FAILED, str(error))
+    finally:
+        attempt.file.discard()
+    return replace(
+        applied,
+        installed=attempt.installed,
+        configured=attempt.configured,
+        running=attempt.running,
+        plan=attempt.plan,
+        took=attempt.took,
+    )
+
+
+class _Attempt:
+    def __init__(self, target: Target, wanted: Rendered, deadline: Deadline) -> None:
+        self._target, self._wanted, self._deadline = target, wanted, deadline
+        self.file = ConfigFile(target.config)
+        self.plan = NOTHING
+        self.installed = self.configured = False
+        self.running: int | None = None
+        self.took: dict[str, float] = {}
+
+    def run(self) -> Applied:
+        lint(self._wanted.text)
+        self.plan = plan(self.file.read(), self._wanted.text)
+        try:
+            with connect(self._target.socket, self._deadline) as bird:
+                return self._with(bird)
+        except BirdAbsent as absent:
+            return self._without(absent)
+
+    def _with(self, bird: Conversation) -> Applied:
+        right = self.plan.is_empty
+        self.running = bird.generation()
+        if right and self.running == self._wanted.generation:
+            self.file.settle()
+            return Applied(State.CONFIRMED)
+        with self._timed("wait"):
+            bird.wait_until_idle()
+        if not right:
+            with self._timed("stage"):
+                staged = self.file.stage(self._wanted.text)
+            with self._timed("check"):
+                bird.check(staged)
+            self._commit()
+        with self._timed("configure"):
+            try:
+                bird.configure()
+            except BirdRefused:
+                if self.file.roll_back():
+                    self.installed = False
+                raise
+        self.configured = True
+        with self._timed("confirm"):
+            bird.wait_until_idle()
+            self.running = bird.generation()
+        if self.running != self._wanted.generation:
+            other = f"BIRD took up another file than {self.file.path}: is it started with -c and this path?"
+            return Applied(State.FAILED, other)
+        self.file.settle()
+        return Applied(State.CONFIRMED)
+
+    def _without(self, absent: BirdAbsent) -> Applied:
+        """BIRD is not there: it shall find the right file when it comes."""
+        if not self.plan.is_empty and not self.installed:
+            with self._timed("stage"):
+                staged = self.file.stage(self._wanted.text)
+            with self._timed("check"):
+                _parse(self._target.name, staged)
+            self._commit()
+            self.file.settle()
+        return Applied(State.WAITING, str(absent))
+
+    def _commit(self) -> None:
+        with self._timed("replace"):
+            self.file.commit()
+        self.installed = True
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.took[step] = time.perf_counter() - began
+
+
+def _parse(program: str, staged: Path) -> None:
+    """Lets the program read the file, where there is one on this host; a sidecar has none.
+
+    Raises:
+        BirdRefused: it would not start with this file.
+    """
+    path = shutil.which(program) or shutil.which(program, path=_SBIN)
+    if not path:
+        return
+    command = [path, "-p", "-c", str(staged)]
+    try:
+        parsed = subprocess.run(  # noqa: S603  # a fixed program, and a path that settings have checked
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_PARSE_TIMEOUT
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return
+    if parsed.returncode:
+        raise BirdRefused(parsed.stderr.decode(errors="backslashreplace").strip() or f"{program} -p refuses the file")

@@ -1,0 +1,45 @@
+"""What a new configuration would do to BIRD's sessions: installed text against wanted text."""
+
+import re
+from dataclasses import dataclass
+
+_SESSION = re.compile(r"^protocol bgp (\w+)(.*?)^\}", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The sessions that come, go and change, by name and in the order of the text they stand in.
+
+    Attributes:
+        rest: does anything outside of the sessions' own blocks change, comments included?
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+    rest: bool
+
+    @property
+    def is_empty(self) -> bool:
+        """True where nothing would change."""
+        return not (self.added or self.removed or self.changed or self.rest)
+
+
+NOTHING = Plan((), (), (), False)
+
+
+def plan(installed: str | None, wanted: str) -> Plan:
+    """Compares two configurations.
+
+    Args:
+        installed: None where there is no file yet.
+    """
+    if installed == wanted:
+        return NOTHING
+    old, new = (dict(_SESSION.findall(text)) for text in (installed or "", wanted))
+    return Plan(
+        added=tuple(name for name in new if name not in old),
+        removed=tuple(name for name in old if name not in new),
+        changed=tuple(name for name in new if name in old and new[name] != old[name]),
+        rest=_SESSION.sub("", installed or "") != _SESSION.sub("", wanted),
+    )

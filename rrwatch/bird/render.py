@@ -1,0 +1,152 @@
+"""Sessions -> the text of one BIRD's configuration, through Jinja2 templates."""
+
+import re
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import TypeVar
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template, TemplateNotFound, TemplateSyntaxError
+from jinja2 import TemplateError as JinjaError
+
+from rrwatch.bgp.sessions import Session
+from rrwatch.bgp.topology import Address, Debug
+from rrwatch.errors import TemplateError
+
+REFLECTOR = "reflector.cfg.j2"
+
+MARKER = "rrwatch_generation"
+"""The constant in the config by which a running BIRD tells which text it runs: `eval rrwatch_generation`."""
+
+_HEAD = """\
+# Written by rrwatch from etcd; changes made by hand are undone.
+define {marker} = {generation};
+
+"""
+
+_Text = TypeVar("_Text", str, str | None)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One template: where it lies, and its text."""
+
+    path: Path
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReflectorConfig:
+    """What a reflector's configuration is made of; the names are those that templates use.
+
+    Attributes:
+        source_address: of the family of all the sessions.
+    """
+
+    router_id: IPv4Address
+    source_address: Address
+    debug: Debug
+    sessions: tuple[Session, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A whole configuration.
+
+    Attributes:
+        generation: follows from the text alone, 1..2^31-1: the value of the marker in it.
+    """
+
+    text: str
+    generation: int
+
+
+class Templates:
+    """A set of templates, compiled. It is what it was made from: a changed folder makes a new one."""
+
+    def __init__(self, sources: Mapping[str, Source]) -> None:
+        """Compiles the templates.
+
+        Args:
+            sources: by the names under which templates include each other.
+
+        Raises:
+            TemplateError: one of them is no valid template.
+        """
+        self._sources = sources
+
+        def load(name: str) -> tuple[str, str, None] | None:
+            source = sources.get(name)
+            return (source.text, str(source.path), None) if source else None
+
+        self._environment = Environment(  # this is BIRD's language, not HTML
+            loader=FunctionLoader(load),
+            undefined=StrictUndefined,
+            autoescape=False,  # noqa: S701  # this is BIRD's language, not HTML
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+        )
+        for name in sources:
+            self._compiled(name)
+
+    def render_reflector(self, config: ReflectorConfig) -> Rendered:
+        """Renders the configuration of one reflector's BIRD.
+
+        Raises:
+            TemplateError: a template asks for what is not there, or fails in another way.
+        """
+        sessions = tuple(map(_printable, config.sessions))
+        return self._render(
+            REFLECTOR,
+            router_id=config.router_id,
+            source_address=config.source_address,
+            debug=config.debug,
+            sessions=sessions,
+        )
+
+    def _compiled(self, name: str) -> Template:
+        try:
+            return self._environment.get_template(name)
+        except TemplateSyntaxError as error:
+            path = Path(error.filename) if error.filename else self._sources[name].path
+            raise TemplateError(path, error.lineno, error.message or "syntax error") from error
+        except TemplateNotFound as error:
+            raise TemplateError(Path(name), None, "there is no such template") from error
+
+    def _render(self, name: str, **values: object) -> Rendered:
+        template = self._compiled(name)
+        try:
+            body = template.render(values)
+        # An operator's template can fail in any way that Python code can.
+        except Exception as error:
+            raise self._located(name, error) from error
+        generation = int.from_bytes(sha256(body.encode()).digest()[:4]) >> 1 or 1
+        return Rendered(_HEAD.format(marker=MARKER, generation=generation) + body, generation)
+
+    def _located(self, name: str, error: Exception) -> TemplateError:
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, TemplateSyntaxError):
+            return TemplateError(Path(error.filename or name), error.lineno, error.message or reason)
+        if isinstance(error, JinjaError) and not isinstance(error, TemplateNotFound):
+            reason = error.message or reason
+        elif isinstance(error, TemplateNotFound):
+            reason = f"there is no template {error.message!r} to include"
+        # Jinja2 rewrites tracebacks, so that frames of a template carry its file and its line.
+        paths = {str(source.path) for source in self._sources.values()}
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in paths]
+        if frames:
+            return TemplateError(Path(frames[-1].filename), frames[-1].lineno, reason)
+        return TemplateError(self._sources[name].path, None, reason)
+
+
+def _printable(session: Session) -> Session:
+    """The same session, its texts from etcd made fit for a comment. All else that a template can print is typed."""
+    return replace(session, node=_comment(session.node), key=_comment(session.key))
+
+
+def _comment(text: _Text) -> _Text:
+    return text and re.sub(r"[^A-Za-z0-9_.:/-]", "?", text)

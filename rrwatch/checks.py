@@ -1,0 +1,133 @@
+"""`rrwatch check`: is everything that rrwatch needs there, and what to do where it is not."""
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from rrwatch.bgp.calico_v1 import PREFIX
+from rrwatch.bgp.sessions import Derived
+from rrwatch.bgp.store import RecordStore
+from rrwatch.bird import templates
+from rrwatch.bird.control import connect
+from rrwatch.bird.install import ConfigFile
+from rrwatch.bird.render import Rendered
+from rrwatch.bird.target import Target
+from rrwatch.deadline import Deadline
+from rrwatch.errors import BirdAbsent, BirdRefused, RrwatchError, TransportError
+from rrwatch.etcd.access import Access
+from rrwatch.reconcile import render_all
+from rrwatch.settings import Settings
+
+_BIRD_TIMEOUT = 10.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        subject: what: a setting, an endpoint, a BIRD.
+        text: how it is.
+        hint: what to do, empty where nothing needs to be done.
+    """
+
+    subject: str
+    good: bool
+    text: str
+    hint: str = ""
+
+    def document(self) -> dict[str, Any]:
+        """The finding as JSON has it."""
+        return {"subject": self.subject, "good": self.good, "text": self.text, "hint": self.hint or None}
+
+
+def check(settings: Settings) -> list[Finding]:
+    """Looks at everything; writes nothing that stays, and changes nothing that BIRD runs."""
+    return list(_check(settings))
+
+
+def _check(settings: Settings) -> Iterator[Finding]:
+    daemons = ", ".join(f"{target.name} with {target.config}" for target in settings.targets)
+    yield Finding("settings", True, f"{settings.view.summary()}; {daemons}")
+    items: dict[str, str] | None = None
+    for endpoint in settings.etcd.endpoints:
+        finding, listed = _check_etcd(settings.etcd, endpoint)
+        items = listed if items is None else items
+        yield finding
+    topology = RecordStore.of(items or {}).topology()
+    derived = settings.view.derive(topology)
+    if items is not None:
+        yield from _check_sessions(settings, derived)
+    rendered: dict[Target, Rendered] = {}
+    try:
+        loaded = templates.load(settings.templates)
+        rendered = render_all(settings.view, loaded, settings.targets, topology, derived)
+        yield Finding("templates", True, f"{settings.templates or 'the shipped ones'}")
+    except RrwatchError as error:
+        yield Finding("templates", False, str(error), "correct the template, or take it out of the folder")
+    for target in settings.targets:
+        yield _check_folder(target)
+        yield from _check_bird(target, rendered.get(target) if items is not None else None)
+
+
+def _check_etcd(access: Access, endpoint: str) -> tuple[Finding, dict[str, str] | None]:
+    from rrwatch.etcd.v2 import EtcdV2  # noqa: PLC0415  # slow to import; most commands do without
+
+    one = Access((endpoint,), access.ca_cert, access.cert, access.key, access.username, access.password)
+    subject = f"etcd {endpoint}"
+    try:
+        snapshot = EtcdV2(one).list(PREFIX)
+    except TransportError as error:
+        hint = "is etcd running there, with --enable-v2=true, and do address, TLS files and password fit?"
+        return Finding(subject, False, str(error).removeprefix(f"{endpoint}: "), hint), None
+    text = f"{len(snapshot.items)} keys below {PREFIX} at index {snapshot.index}"
+    return Finding(subject, True, text), dict(snapshot.items)
+
+
+def _check_sessions(settings: Settings, derived: Derived) -> Iterator[Finding]:
+    text = (
+        f"{len(derived.sessions)} derived, {len(derived.rejected)} records rejected, {len(derived.warnings)} warnings"
+    )
+    hint = "" if derived.sessions else settings.view.advice()
+    if derived.rejected or derived.warnings:
+        hint = "`rrwatch sessions` tells which and why"
+    yield Finding("sessions", True, text, hint)
+
+
+def _check_folder(target: Target) -> Finding:
+    subject, file = f"file {target.config}", ConfigFile(target.config)
+    trial = file.staged.with_suffix(".check")
+    try:
+        file.require_replaceable()
+        trial.write_text("", encoding="utf-8")
+        trial.unlink()
+    except RrwatchError as error:
+        return Finding(subject, False, str(error))
+    except OSError as error:
+        hint = f"let the user {os.geteuid()} or one of its groups write in {target.config.parent}"
+        return Finding(subject, False, f"cannot be replaced: {error.strerror}", hint)
+    return Finding(subject, True, "can be replaced")
+
+
+def _check_bird(target: Target, wanted: Rendered | None) -> Iterator[Finding]:
+    subject = f"{target.name} {target.socket}"
+    try:
+        with connect(target.socket, Deadline(_BIRD_TIMEOUT, threading.Event())) as bird:
+            yield Finding(subject, True, bird.greeting)
+            if target.config.exists():
+                bird.check(target.config)
+                yield Finding(subject, True, f"reads {target.config}")
+            if wanted:
+                running = bird.generation()
+                text = f"runs generation {running}, wanted is {wanted.generation}"
+                hint = "`rrwatch run` or `rrwatch once` will change that" if running != wanted.generation else ""
+                yield Finding(subject, True, text, hint)
+    except BirdAbsent as error:
+        yield Finding(subject, False, str(error), f"start {target.name} with -c {target.config} -s {target.socket}")
+    except BirdRefused as error:
+        hint = f"BIRD must see the file under the same path, and be allowed to read it: {target.config}"
+        yield Finding(subject, False, f"does not accept {target.config}: {error}", hint)
+    except RrwatchError as error:
+        yield Finding(subject, False, str(error))

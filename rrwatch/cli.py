@@ -1,0 +1,171 @@
+"""The commands; the only module that ends the process."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+import rrwatch
+from rrwatch.errors import RrwatchError, UsageError
+from rrwatch.options import with_settings
+from rrwatch.settings import Settings, settings_of
+
+DONE, FAILED, USAGE, REFUSED = 0, 1, 2, 3
+"""Exit statuses; 2 is also what wrong settings give."""
+
+_keys = click.option(
+    "--keys",
+    "keys_file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Take the keys from a flat JSON object of key -> value (- for standard input) instead of etcd.",
+)
+_timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1, max=3600),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to try to reach etcd.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits with its status."""
+    try:
+        status = cli.main(args=arguments, prog_name="rrwatch", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "")
+        status = USAGE
+    except click.ClickException as error:
+        click.echo(f"rrwatch: {error.format_message()}", err=True)
+        status = USAGE
+    except UsageError as error:
+        click.echo(f"rrwatch: {error}", err=True)
+        status = USAGE
+    except RrwatchError as error:
+        click.echo(f"rrwatch: {error}", err=True)
+        status = FAILED
+    except (click.Abort, KeyboardInterrupt):
+        status = 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = DONE
+    sys.exit(status)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(rrwatch.__version__, message="rrwatch %(version)s")
+def cli() -> None:
+    """Keeps BIRD's BGP sessions equal to what Calico's keys in etcd ask for.
+
+    Every setting is a flag of each command, an environment variable, or a line of the settings file, in this order of
+    precedence. `rrwatch run --help` lists them all.
+    """
+
+
+def _command(function: Callable[..., Any]) -> click.Command:
+    """A command with all settings; its function gets them as a `Settings`, then its own options."""
+
+    def with_parsed(**values: Any) -> Any:
+        names = set(function.__annotations__) - {"settings", "return"}
+        own = {name: values.pop(name) for name in names}
+        return function(settings_of(values), **own)
+
+    with_parsed.__doc__ = function.__doc__
+    with_parsed.__dict__.update(function.__dict__)
+    return cli.command(function.__name__.removesuffix("_"))(with_settings(with_parsed))
+
+
+@_command
+def run(settings: Settings) -> int:
+    """Keep BIRD equal to etcd, until SIGTERM or SIGINT; SIGHUP lists everything again."""
+    # Each command imports what it runs on, so that --help and a wrong setting are answered at once.
+    from rrwatch import log, service  # noqa: PLC0415
+
+    log.configure(settings.log_format, settings.log_level, sys.stderr)
+    service.run(settings)
+    return DONE
+
+
+@_command
+@_timeout
+def once(settings: Settings, timeout: float) -> int:
+    """Bring BIRD to what etcd asks for, once; for an init container, or before BIRD starts.
+
+    Exits with 0 when BIRD runs it, or will find it when it starts; 3 when BIRD refuses it; 1 when it failed otherwise.
+    """
+    from rrwatch import log, service  # noqa: PLC0415
+    from rrwatch.bird.apply import State  # noqa: PLC0415
+
+    log.configure(settings.log_format, settings.log_level, sys.stderr)
+    states = service.once(settings, timeout)
+    return FAILED if State.FAILED in states else REFUSED if State.REFUSED in states else DONE
+
+
+@_command
+@_keys
+@_timeout
+@click.option("--diff", is_flag=True, help="Print the difference to what is installed.")
+def render(settings: Settings, keys_file: Path | None, timeout: float, diff: bool) -> int:
+    """Print the configuration that BIRD should run."""
+    from rrwatch import inspection  # noqa: PLC0415
+
+    click.echo(inspection.configurations(settings, _items(settings, keys_file, timeout), diff), nl=False)
+    return DONE
+
+
+@_command
+@_keys
+@_timeout
+@_json
+def sessions(settings: Settings, keys_file: Path | None, timeout: float, as_json: bool) -> int:
+    """Print the sessions that follow from the keys, and the records that were left out and why."""
+    from rrwatch import inspection, tables  # noqa: PLC0415
+
+    derived = inspection.derived(settings, _items(settings, keys_file, timeout))
+    if as_json:
+        click.echo(json.dumps(inspection.document(derived), indent=2))
+    else:
+        tables.print_derived(derived, sys.stdout)
+    return DONE
+
+
+@_command
+@_json
+def check(settings: Settings, as_json: bool) -> int:
+    """Check settings, templates, etcd and BIRD, and say what to do where something is wrong."""
+    from rrwatch import checks, tables  # noqa: PLC0415
+
+    findings = checks.check(settings)
+    if as_json:
+        click.echo(json.dumps([finding.document() for finding in findings], indent=2))
+    else:
+        tables.print_findings(findings, sys.stdout)
+    return DONE if all(finding.good for finding in findings) else FAILED
+
+
+@_command
+@_json
+def status(settings: Settings, as_json: bool) -> int:
+    """Ask the running rrwatch how things stand; exits with 0 when BIRD runs what etcd asks for, else 1."""
+    from rrwatch import inspection, tables  # noqa: PLC0415
+
+    document = inspection.running_status(settings)
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        tables.print_status(document, sys.stdout)
+    return DONE if document["ready"] else FAILED
+
+
+def _items(settings: Settings, keys_file: Path | None, timeout: float) -> dict[str, str]:
+    from rrwatch import keys  # noqa: PLC0415
+
+    return keys.from_file(keys_file) if keys_file else keys.from_etcd(settings.etcd, timeout)

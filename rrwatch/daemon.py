@@ -1,0 +1,312 @@
+"""The one loop: wait for a reason, reconcile, try again later; it owns all state."""
+
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+from tenacity import RetryCallState, Retrying, wait_exponential_jitter
+
+import rrwatch
+from rrwatch.bgp.calico_v1 import PREFIX
+from rrwatch.bgp.sessions import Derived
+from rrwatch.bgp.store import RecordStore
+from rrwatch.bgp.topology import Topology
+from rrwatch.bird import templates as template_folders
+from rrwatch.bird.apply import Applied, State
+from rrwatch.bird.install import ConfigFile, Stamp
+from rrwatch.bird.render import Rendered, Templates
+from rrwatch.bird.target import Target
+from rrwatch.errors import Stopping, TemplateError
+from rrwatch.etcd.follow import Alarm, Follower, Heard, Lost, News
+from rrwatch.etcd.mirror import Change, Mirror, Snapshot
+from rrwatch.etcd.v2 import EtcdV2
+from rrwatch.files import FolderWatcher, Touched
+from rrwatch.journal import Journal
+from rrwatch.notify import Notifier
+from rrwatch.reconcile import Outcome, apply_all, render_all
+from rrwatch.settings import Settings
+from rrwatch.status import EtcdStatus, Status
+
+VERIFY_INTERVAL = 5.0
+"""Seconds until a host at rest is looked at again: is the file still ours, does BIRD still run it?"""
+
+_BEAT = 5.0  # seconds; the loop turns at least this often, and feeds systemd's watchdog
+_ABSENT_RETRY = 1.0  # seconds between two looks for a BIRD that is not running; the folder's watch is faster
+
+
+class Ask(Enum):
+    """What a signal asks of the loop."""
+
+    STOP = auto()
+    RELOAD = auto()
+
+
+Event = News | Touched | Ask
+
+_Look = Mapping[Target, tuple[Stamp | None, int]]
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """What BIRD shall run, as far as it is known."""
+
+    topology: Topology
+    derived: Derived
+
+
+class Daemon:
+    """Keeps every BIRD of this host equal to etcd until it is told to stop."""
+
+    def __init__(self, settings: Settings, notifier: Notifier, publish: Callable[[Status], None]) -> None:
+        """Makes a daemon; `run()` is its life.
+
+        Args:
+            publish: is called with the status after every turn of the loop that may have changed it.
+        """
+        self._settings, self._notifier, self._publish = settings, notifier, publish
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._journal = Journal()
+        self._follower = Follower(EtcdV2(settings.etcd), PREFIX, self._events.put, settings.resync_interval)
+        folders = [settings.templates] if settings.templates else []
+        paths = [path for target in settings.targets for path in (target.config, target.socket)]
+        self._folders = FolderWatcher(paths, folders, self._events.put)
+
+        self._mirror = Mirror(PREFIX)
+        self._records = RecordStore()
+        self._etcd = EtcdStatus()
+        self._cause: set[str] = set()
+        self._dirty = False
+        self._wanted: _Wanted | None = None
+        self._templates: Templates | None = None
+        self._trusted: Templates | None = None
+        self._template_files: object = None
+        self._template_error = ""
+        self._outcome: Outcome | None = None
+        self._look: _Look = {}
+        self._due = 0.0
+        self._effort = -settings.min_interval
+        self._failures = 0
+
+    def run(self) -> None:
+        """Runs until SIGTERM or SIGINT; sessions stay as they are."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+        names = [target.name for target in self._settings.targets]
+        self._journal.started(version=rrwatch.__version__, daemons=names, etcd=list(self._settings.etcd.endpoints))
+        self._notifier.status("waiting for etcd")
+        self._load_templates()
+        self._follower.start()
+        self._folders.start()
+        try:
+            while not self._stop.is_set():
+                self._turn()
+        except Stopping:
+            pass
+        finally:
+            self._notifier.stopping()
+            self._follower.stop()
+            self._folders.stop()
+            self._follower.join(timeout=1)
+            self._journal.stopped("asked to")
+
+    def _on_signal(self, number: int, _: object) -> None:
+        # A handler may run between any two steps of the loop: it only leaves word.
+        if number == signal.SIGHUP:
+            self._events.put(Ask.RELOAD)
+        else:
+            self._stop.set()
+            self._events.put(Ask.STOP)
+
+    def _turn(self) -> None:
+        self._hear(max(0.0, min(_BEAT, self._due - time.monotonic())))
+        self._notifier.alive()
+        if time.monotonic() >= self._due and not self._stop.is_set():
+            self._pass()
+        self._publish(self._status())
+
+    def _hear(self, patience: float) -> None:
+        """Takes all events that are there, after waiting for a first one."""
+        try:
+            event: Event | None = self._events.get(timeout=patience)
+            while event:
+                self._take(event)
+                event = self._events.get_nowait()
+        except queue.Empty:
+            pass
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case Touched():
+                if self._look != self._look_around() or self._template_files != self._fingerprint():
+                    self._want_soon()
+            case Ask.RELOAD:
+                self._follower.relist()
+                self._template_files = None
+                self._want_soon()
+            case Ask.STOP:
+                pass
+            case news:
+                self._take_news(news)
+
+    def _take_news(self, news: News) -> None:
+        match news:
+            case Snapshot():
+                changed = self._mirror.replace(news)
+                self._etcd = self._etcd.heard(news.endpoint, news.index, len(news.items))
+                self._journal.synced(news, len(changed))
+                self._changed(changed, first=self._wanted is None)
+            case Change():
+                changed = self._mirror.apply(news)
+                self._etcd = self._etcd.heard(self._etcd.endpoint, news.index, len(self._mirror.items))
+                self._changed(changed)
+            case Heard():
+                self._etcd = self._etcd.heard(news.endpoint, news.index, len(self._mirror.items))
+            case Lost():
+                self._etcd = self._etcd.lost(news.endpoint, news.reason)
+                self._journal.lost(news)
+                if self._wanted is None:
+                    self._notifier.status(f"waiting for etcd: {news.reason}")
+            case Alarm():
+                self._journal.alarm(news)
+
+    def _changed(self, keys: set[str], first: bool = False) -> None:
+        changed = self._records.update(keys, self._mirror.items)
+        if changed or first:
+            self._dirty = True
+            self._cause |= keys
+            self._want_soon()
+
+    def _want_soon(self) -> None:
+        """A pass at once, or as soon as BIRD has had its rest."""
+        self._due = min(self._due, max(time.monotonic(), self._effort + self._settings.min_interval))
+
+    def _pass(self) -> None:
+        """Reconciles all that is wanted, whatever the reason was."""
+        began = time.monotonic()
+        self._due = began + VERIFY_INTERVAL
+        self._folders.refresh()
+        new_templates = self._load_templates()
+        if not self._dirty and self._wanted is None:
+            return  # etcd has not spoken yet: nothing is known to be wanted
+        news = self._dirty or new_templates
+        if self._dirty or self._wanted is None:
+            topology = self._records.topology()
+            self._wanted = _Wanted(topology, self._settings.view.derive(topology))
+            self._journal.derived(self._wanted.derived)
+        applied, rendered = self._apply(self._wanted, news)
+        retry_in = self._plan_next(applied)
+        if applied:
+            took = time.monotonic() - began
+            self._outcome = Outcome(tuple(sorted(self._cause)), self._wanted.derived, rendered, applied, took)
+            self._dirty = False
+            if not self._failures:
+                self._cause = set()
+            self._journal.passed(self._outcome, drift=not news, retry_in=retry_in)
+        if any(result.took for result in applied.values()):
+            self._effort = time.monotonic()
+        self._look = self._look_around()
+        self._tell_manager(applied)
+
+    def _apply(self, wanted: _Wanted, news: bool) -> tuple[dict[Target, Applied], dict[Target, Rendered]]:
+        """Applies what is wanted; templates that fail, or that BIRD refuses, give way to those that worked before.
+
+        Args:
+            news: there is something to try the newest templates on again, if they failed before.
+        """
+        candidates = (self._templates, self._trusted) if news or not self._trusted else (self._trusted,)
+        for templates in dict.fromkeys(candidates):
+            if templates is None:
+                continue
+            try:
+                rendered = render_all(
+                    self._settings.view, templates, self._settings.targets, wanted.topology, wanted.derived
+                )
+            except TemplateError as error:
+                self._distrust(str(error))
+                continue
+            applied = apply_all(rendered, self._stop)
+            refused = next((result for result in applied.values() if result.state is State.REFUSED), None)
+            if refused and templates is not self._trusted and self._trusted:
+                self._distrust(f"BIRD refuses what the templates give: {refused.message}")
+                continue
+            if templates is self._templates:
+                self._template_error = ""
+            if all(result.state is State.CONFIRMED for result in applied.values()):
+                self._trusted = templates
+            return applied, rendered
+        return {}, {}
+
+    def _distrust(self, reason: str) -> None:
+        self._template_error = reason
+        kept = "the templates that worked before" if self._trusted else "the last configuration"
+        self._journal.template_error(reason, kept)
+
+    def _load_templates(self) -> bool:
+        """Takes up the templates where their files have changed."""
+        files = self._fingerprint()
+        if files == self._template_files:
+            return False
+        first, self._template_files = self._templates is None, files
+        try:
+            self._templates = template_folders.load(self._settings.templates)
+        except TemplateError as error:
+            self._distrust(str(error))
+            return False
+        if self._settings.templates and not first:
+            self._journal.templates_loaded(self._settings.templates)
+        return True
+
+    def _plan_next(self, applied: Mapping[Target, Applied]) -> float | None:
+        """Sets when to look again; -> the seconds until a retry, where one is needed."""
+        states = {result.state for result in applied.values()}
+        failed = not applied or bool(states & {State.FAILED, State.REFUSED})
+        self._failures = self._failures + 1 if failed else 0
+        retry_in = _back_off(self._failures) if failed else _ABSENT_RETRY if State.WAITING in states else None
+        self._due = time.monotonic() + (retry_in or VERIFY_INTERVAL)
+        return retry_in
+
+    def _tell_manager(self, applied: Mapping[Target, Applied]) -> None:
+        texts = []
+        for target, result in applied.items():
+            sessions = self._wanted.derived.count(target.family) if self._wanted else 0
+            detail = f"{sessions} sessions" if result.state is State.CONFIRMED else result.message
+            texts.append(f"{target.name} {result.state.value}: {detail}")
+        if texts:
+            self._notifier.status("; ".join(texts))
+        if applied and all(result.state in (State.CONFIRMED, State.WAITING) for result in applied.values()):
+            self._notifier.ready()
+
+    def _fingerprint(self) -> object:
+        return template_folders.fingerprint(self._settings.templates)
+
+    def _look_around(self) -> _Look:
+        return {target: (ConfigFile(target.config).stamp(), _birth(target.socket)) for target in self._settings.targets}
+
+    def _status(self) -> Status:
+        return Status(
+            viewer=self._settings.view.summary(),
+            beat=time.monotonic(),
+            etcd=self._etcd,
+            outcome=self._outcome,
+            template_error=self._template_error,
+        )
+
+
+def _birth(path: Path) -> int:
+    try:
+        return path.stat().st_ctime_ns
+    except OSError:
+        return 0
+
+
+def _back_off(failures: int) -> float:
+    """Seconds until the next attempt: 0.5 and doubling, 30 at most, and some jitter."""
+    state = RetryCallState(Retrying(), None, (), {})
+    state.attempt_number = failures
+    return float(wait_exponential_jitter(initial=0.5, max=30, jitter=0.5)(state))

@@ -1,0 +1,1 @@
+"""etcd: a mirror of its keys, and the thread that keeps it."""

@@ -1,0 +1,85 @@
+"""Word of changes in folders, from the kernel by way of watchdog."""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from watchdog.events import (
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileModifiedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers import Observer
+from watchdog.observers.api import ObservedWatch
+
+_log = logging.getLogger(__name__)
+
+_KINDS: list[type[FileSystemEvent]] = [
+    FileCreatedEvent, FileModifiedEvent, FileClosedEvent, FileMovedEvent, FileDeletedEvent,
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """Something happened to a name in a watched folder."""
+
+    path: Path
+
+
+class FolderWatcher(FileSystemEventHandler):
+    """Watches the folders of some paths. It only hurries: what it misses, the next verification finds."""
+
+    def __init__(self, paths: Iterable[Path], folders: Iterable[Path], publish: Callable[[Touched], None]) -> None:
+        """Makes a watcher; `start()` sets it going.
+
+        Args:
+            paths: single files or sockets, there or not.
+            folders: all whose files are of interest.
+            publish: is called with news, from a thread of the watcher's.
+        """
+        self._paths, self._whole = set(paths), set(folders)
+        self._publish = publish
+        self._observer = Observer()
+        self._watches: dict[Path, tuple[tuple[int, int], ObservedWatch]] = {}
+
+    def start(self) -> None:
+        """Begins to watch what is there."""
+        self._observer.start()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes up folders that have come, or come back as new ones, since the last time."""
+        for folder in {path.parent for path in self._paths} | self._whole:
+            try:
+                stat = folder.stat()
+            except OSError:
+                continue
+            identity = (stat.st_dev, stat.st_ino)
+            known = self._watches.get(folder)
+            if known and known[0] == identity:
+                continue
+            try:
+                if known:
+                    self._observer.unschedule(known[1])
+                watch = self._observer.schedule(self, str(folder), event_filter=_KINDS)
+                self._watches[folder] = identity, watch
+            except (OSError, KeyError) as error:
+                _log.debug("cannot watch %s: %s", folder, error)
+                continue
+
+    def stop(self) -> None:
+        """Ends the watching."""
+        self._observer.stop()
+        self._observer.join(timeout=1)
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Called by watchdog."""
+        for name in (event.src_path, event.dest_path):
+            path = Path(str(name))
+            if name and (path in self._paths or path.parent in self._whole):
+                self._publish(Touched(path))

@@ -1,0 +1,101 @@
+"""The commands that only look: what would be, and what is."""
+
+import difflib
+import http.client
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rrwatch.bgp.sessions import Derived, Session
+from rrwatch.bgp.store import RecordStore
+from rrwatch.bird import templates
+from rrwatch.bird.install import ConfigFile
+from rrwatch.errors import RrwatchError, UsageError
+from rrwatch.reconcile import render_all
+from rrwatch.settings import Settings
+
+_STATUS_TIMEOUT = 5.0  # seconds
+
+
+def derived(settings: Settings, items: Mapping[str, str]) -> Derived:
+    """The sessions that follow from those keys and values."""
+    return settings.view.derive(RecordStore.of(items).topology())
+
+
+def configurations(settings: Settings, items: Mapping[str, str], diff: bool) -> str:
+    """The configurations that follow from those keys and values, one after the other.
+
+    Args:
+        diff: the difference to what is installed instead.
+
+    Raises:
+        RrwatchError: a template fails, or an installed file cannot be read.
+    """
+    loaded = templates.load(settings.templates)
+    topology = RecordStore.of(items).topology()
+    rendered = render_all(settings.view, loaded, settings.targets, topology, settings.view.derive(topology))
+    if diff:
+        return "".join(_diff(target.config, result.text) for target, result in rendered.items())
+    if len(rendered) == 1:
+        return "".join(result.text for result in rendered.values())
+    return "\n".join(f"# {target.name}: {target.config}\n{result.text}" for target, result in rendered.items())
+
+
+def document(result: Derived) -> dict[str, Any]:
+    """Derived sessions as JSON has them."""
+    return {
+        "sessions": [_session(session) for session in result.sessions],
+        "rejected": [{"key": remark.key, "reason": remark.reason} for remark in result.rejected],
+        "warnings": [{"key": remark.key, "reason": remark.reason} for remark in result.warnings],
+    }
+
+
+def running_status(settings: Settings) -> dict[str, Any]:
+    """What the rrwatch that runs with these settings says of itself.
+
+    Raises:
+        UsageError: it serves no status, by the settings.
+        RrwatchError: none answers.
+    """
+    listen = settings.status_listen
+    if listen is None or not listen.port:
+        raise UsageError("status_listen names no port: rrwatch cannot be asked")
+    connection = http.client.HTTPConnection(listen.host, listen.port, timeout=_STATUS_TIMEOUT)
+    try:
+        connection.request("GET", "/status")
+        response = connection.getresponse()
+        body = response.read()
+        if response.status != http.client.OK:
+            raise RrwatchError(f"rrwatch on {listen.host}:{listen.port} says: {body.decode(errors='replace').strip()}")
+        answer = json.loads(body)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise RrwatchError(f"no rrwatch answers on {listen.host}:{listen.port}: {error}") from error
+    finally:
+        connection.close()
+    if not isinstance(answer, dict) or "ready" not in answer:
+        raise RrwatchError(f"what answers on {listen.host}:{listen.port} is no rrwatch")
+    return answer
+
+
+def _session(session: Session) -> dict[str, Any]:
+    return {
+        "name": session.name,
+        "kind": session.kind.value,
+        "family": int(session.family),
+        "neighbor": str(session.neighbor),
+        "local_as": session.local_as,
+        "remote_as": session.remote_as,
+        "rr_client": session.rr_client,
+        "cluster_id": session.cluster_id and str(session.cluster_id),
+        "node": session.node,
+        "key": session.key,
+    }
+
+
+def _diff(path: Path, wanted: str) -> str:
+    installed = ConfigFile(path).read() or ""
+    # What was written by another hand may lack its last newline, and may be no UTF-8.
+    old = installed.encode(errors="surrogateescape").decode(errors="backslashreplace").splitlines()
+    lines = difflib.unified_diff(old, wanted.splitlines(), f"{path} (installed)", f"{path} (wanted)", lineterm="")
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,62 @@
+"""Where the commands that look once take their keys from: etcd, or a file."""
+
+import json
+import sys
+from pathlib import Path
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from rrwatch.bgp.calico_v1 import PREFIX
+from rrwatch.errors import TransportError, UsageError
+from rrwatch.etcd.access import Access
+
+
+def from_file(path: Path) -> dict[str, str]:
+    """Reads a flat JSON object of key -> value, as etcd would hold them; null is an empty value.
+
+    Args:
+        path: `-` is standard input.
+
+    Raises:
+        UsageError: there is no such thing in the file.
+    """
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
+        items = json.loads(text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path} is not JSON: {error}") from error
+    if not isinstance(items, dict):
+        raise UsageError(f"{path} is not a JSON object: want {{key: value, ...}}")
+    for key, value in items.items():
+        if value is not None and not isinstance(value, str):
+            raise UsageError(f"{path}: the value of {key!r} is {value!r:.60}: want a string, as etcd holds it")
+    return {key: value or "" for key, value in items.items()}
+
+
+def from_etcd(access: Access, timeout: float) -> dict[str, str]:
+    """Lists all that Calico keeps of BGP, trying every endpoint until one answers.
+
+    Args:
+        timeout: seconds after which no further attempt is begun.
+
+    Raises:
+        TransportError: none answered.
+    """
+    # Of all commands only those that ask etcd pay for its client's import.
+    from rrwatch.etcd.v2 import EtcdV2  # noqa: PLC0415
+
+    etcd = EtcdV2(access)
+
+    def go_on(_: RetryCallState) -> None:
+        etcd.rotate()
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(TransportError),
+        wait=wait_random_exponential(multiplier=0.05, max=2),
+        stop=stop_after_delay(timeout),
+        before_sleep=go_on,
+        reraise=True,
+    )
+    return dict(retrying(etcd.list, PREFIX).items)

@@ -1,0 +1,352 @@
+"""All settings of rrwatch: what they are called, how their texts are read, and the one value that they make."""
+
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rrwatch.bgp import calico_v1
+from rrwatch.bgp.topology import Family
+from rrwatch.bird.target import Target
+from rrwatch.errors import UsageError
+from rrwatch.etcd.access import Access
+from rrwatch.view import NodeView, ReflectorView, View
+
+SETTINGS_FILE = Path("/etc/rrwatch/rrwatch.toml")
+
+_SOCKET_PATH_MAX = 107  # bytes, unix(7)
+
+
+class Role(Enum):
+    """What the BIRD beside rrwatch is."""
+
+    REFLECTOR = "reflector"
+    NODE = "node"
+
+
+class LogFormat(Enum):
+    """How log lines look."""
+
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class LogLevel(Enum):
+    """The least important events that are logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """An address to serve HTTP on; port 0 picks a free one."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that is set, valid as a whole.
+
+    Attributes:
+        view: whose sessions are derived.
+        targets: the BIRDs that rrwatch configures, one for each family that is on.
+        templates: the operator's folder of templates.
+        status_listen: None: off.
+        min_interval: seconds between two configures of BIRD.
+        resync_interval: seconds between two full lists of etcd.
+        log_format: None: console on a terminal, JSON elsewhere.
+    """
+
+    view: View
+    targets: tuple[Target, ...]
+    etcd: Access
+    templates: Path | None
+    status_listen: Listen | None
+    min_interval: float
+    resync_interval: float
+    log_format: LogFormat | None
+    log_level: LogLevel
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting, as users meet it.
+
+    Attributes:
+        name: in the settings file; `--name` with dashes on the command line.
+        variables: environment variables, the first that is set wins.
+        parse: reads a text; raises ValueError with what would be right.
+        help: one line.
+        default: what counts where nothing is set, None where nothing does.
+        shown_default: for the help text, where the default is not a plain value.
+        empty_counts: an empty environment variable is a value, and not as good as none.
+    """
+
+    name: str
+    variables: tuple[str, ...]
+    parse: Callable[[str], Any]
+    help: str
+    default: str | None = None
+    shown_default: str | None = None
+    empty_counts: bool = False
+
+
+def _choice(kind: type[Enum]) -> Callable[[str], Enum]:
+    def parse(text: str) -> Enum:
+        try:
+            return kind(text)
+        except ValueError:
+            raise ValueError(f"want {' or '.join(member.value for member in kind)}") from None
+
+    return parse
+
+
+def _address(family: Family) -> Callable[[str], object]:
+    return lambda text: calico_v1.address(text, family)
+
+
+def _families(text: str) -> tuple[Family, ...]:
+    names = {part.strip() for part in text.split(",")}
+    if not names or names - {"4", "6"}:
+        raise ValueError("want 4, 6 or 4,6")
+    return tuple(Family(int(name)) for name in sorted(names))
+
+
+def _endpoints(text: str) -> tuple[str, ...]:
+    endpoints = tuple(dict.fromkeys(_endpoint(part.strip()) for part in text.split(",") if part.strip()))
+    if not endpoints:
+        raise ValueError("want URLs like http://127.0.0.1:2379, with commas between them")
+    return endpoints
+
+
+def _endpoint(text: str) -> str:
+    parts = urlsplit(text)
+    if "@" in parts.netloc:
+        raise ValueError("want no user or password in it: set etcd_username and etcd_password")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
+        raise ValueError("want URLs like http://127.0.0.1:2379, with commas between them")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}:{parts.port or 2379}"
+
+
+def _authority(text: str) -> str:
+    if "/" in text or not urlsplit(f"//{text}").hostname:
+        raise ValueError("want host:port")
+    return text
+
+
+def _scheme(text: str) -> str:
+    if text not in ("http", "https"):
+        raise ValueError("want http or https")
+    return text
+
+
+def _node_name(text: str) -> str:
+    if not re.fullmatch(r"[^\s/]{1,253}", text):
+        raise ValueError("want a node's name as in etcd, without / and space")
+    return text
+
+
+def _readable_file(text: str) -> Path:
+    path = Path(text)
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ValueError(f"want a file that can be read: {error.strerror}") from None
+
+
+def _folder(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise ValueError("want a folder that is there")
+    return path.absolute()
+
+
+def _bird_path(text: str) -> Path:
+    # It becomes a string in a command to BIRD, whose strings have no escapes.
+    if not text.startswith("/") or any(not char.isprintable() or char == '"' for char in text):
+        raise ValueError('want an absolute path, printable and without "')
+    return Path(text)
+
+
+def _socket_path(text: str) -> Path:
+    path = _bird_path(text)
+    if len(text.encode()) > _SOCKET_PATH_MAX:
+        raise ValueError(f"want at most {_SOCKET_PATH_MAX} bytes, the longest path of a socket")
+    return path
+
+
+def _seconds(least: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = -1
+        if not least <= seconds <= 86400:
+            raise ValueError(f"want a number of seconds from {least:g} to 86400")
+        return seconds
+
+    return parse
+
+
+def _listen(text: str) -> Listen | None:
+    if not text:
+        return None
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or port is None or parts.path:
+        raise ValueError("want address:port, or nothing to turn it off")
+    return Listen(host, port)
+
+
+SETTINGS = (
+    Setting("role", ("RRWATCH_ROLE",), _choice(Role), "What this BIRD is: reflector or node.", "reflector"),
+    Setting("ip", ("IP",), _address(Family.IPV4), "This reflector's IPv4 address: router id and source address."),
+    Setting("ip6", ("IP6",), _address(Family.IPV6), "This reflector's IPv6 source address; turns IPv6 on."),
+    Setting(
+        "nodename",
+        ("NODENAME", "HOSTNAME"),
+        _node_name,
+        "This node's name in etcd, in the node role.",
+        shown_default="the host's name",
+    ),
+    Setting(
+        "families", ("RRWATCH_FAMILIES",), _families, "4, 6 or 4,6.", shown_default="by the addresses that are set"
+    ),
+    Setting(
+        "etcd_endpoints",
+        ("ETCD_ENDPOINTS",),
+        _endpoints,
+        "URLs of etcd's members, with commas between them.",
+        shown_default="http://127.0.0.1:2379",
+    ),
+    Setting("etcd_authority", ("ETCD_AUTHORITY",), _authority, "One etcd as host:port; the older spelling."),
+    Setting("etcd_scheme", ("ETCD_SCHEME",), _scheme, "Goes with etcd_authority: http or https.", "http"),
+    Setting("etcd_ca_cert_file", ("ETCD_CA_CERT_FILE",), _readable_file, "PEM file of etcd's authority."),
+    Setting("etcd_cert_file", ("ETCD_CERT_FILE",), _readable_file, "PEM file of rrwatch's own certificate."),
+    Setting("etcd_key_file", ("ETCD_KEY_FILE",), _readable_file, "PEM file of its key."),
+    Setting("etcd_username", ("ETCD_USERNAME",), str, "User for etcd's basic authentication."),
+    Setting("etcd_password", ("ETCD_PASSWORD",), str, "That user's password; better in a file."),
+    Setting("etcd_password_file", ("ETCD_PASSWORD_FILE",), _readable_file, "File with that password."),
+    Setting("config", ("RRWATCH_CONFIG",), _bird_path, "BIRD's configuration, owned by rrwatch.", "/etc/bird/bird.cfg"),
+    Setting("config6", ("RRWATCH_CONFIG6",), _bird_path, "The same of BIRD for IPv6.", "/etc/bird/bird6.cfg"),
+    Setting("bird_socket", ("RRWATCH_BIRD_SOCKET",), _socket_path, "BIRD's control socket.", "/run/bird/bird.ctl"),
+    Setting(
+        "bird6_socket", ("RRWATCH_BIRD6_SOCKET",), _socket_path, "The same of BIRD for IPv6.", "/run/bird/bird6.ctl"
+    ),
+    Setting("templates", ("RRWATCH_TEMPLATES",), _folder, "Folder of templates that win over the shipped ones."),
+    Setting(
+        "status_listen",
+        ("RRWATCH_STATUS_LISTEN",),
+        _listen,
+        "Address of the status and health pages; port 0 picks one, empty turns it off.",
+        "127.0.0.1:9817",
+        empty_counts=True,
+    ),
+    Setting("min_interval", ("RRWATCH_MIN_INTERVAL",), _seconds(0), "Seconds between two configures of BIRD.", "0.25"),
+    Setting(
+        "resync_interval", ("RRWATCH_RESYNC_INTERVAL",), _seconds(1), "Seconds between two full lists of etcd.", "300"
+    ),
+    Setting(
+        "log_format",
+        ("RRWATCH_LOG_FORMAT",),
+        _choice(LogFormat),
+        "console or json.",
+        shown_default="console on a terminal, else json",
+    ),
+    Setting("log_level", ("RRWATCH_LOG_LEVEL",), _choice(LogLevel), "debug, info, warning or error.", "info"),
+)
+"""Every setting there is; command line, environment, settings file and README go by this table."""
+
+
+def settings_of(values: Mapping[str, Any]) -> Settings:
+    """Puts parsed values together.
+
+    Args:
+        values: by the names of `SETTINGS`; None, or no entry, where nothing is set.
+
+    Raises:
+        UsageError: they do not fit each other, or one is missing.
+    """
+    values = {setting.name: _value(setting, values) for setting in SETTINGS}
+    view = _view(values)
+    families = view.families if isinstance(view, NodeView) else tuple(view.addresses)
+    paths = {
+        Family.IPV4: (values["config"], values["bird_socket"]),
+        Family.IPV6: (values["config6"], values["bird6_socket"]),
+    }
+    targets = tuple(Target(family, *paths[family]) for family in families)
+    for one, other in ("config", "config6"), ("bird_socket", "bird6_socket"):
+        if values[one] == values[other]:
+            raise UsageError(f"{one} and {other} are both {values[one]}: want two, BIRD runs once for each family")
+    return Settings(
+        view=view,
+        targets=targets,
+        etcd=_etcd(values),
+        templates=values["templates"],
+        status_listen=values["status_listen"],
+        min_interval=values["min_interval"],
+        resync_interval=values["resync_interval"],
+        log_format=values["log_format"],
+        log_level=values["log_level"],
+    )
+
+
+def _value(setting: Setting, values: Mapping[str, Any]) -> Any:
+    value = values.get(setting.name)
+    return setting.parse(setting.default) if value is None and setting.default is not None else value
+
+
+def _view(values: Mapping[str, Any]) -> View:
+    families: tuple[Family, ...] | None = values["families"]
+    if values["role"] is Role.NODE:
+        return NodeView(values["nodename"] or socket.gethostname(), families or tuple(Family))
+    ip: IPv4Address | None = values["ip"]
+    ip6: IPv6Address | None = values["ip6"]
+    if ip is None:
+        raise UsageError("ip is not set: the reflector role needs its IPv4 address, --ip or the variable IP")
+    if ip6 is None and Family.IPV6 in (families or ()):
+        raise UsageError("ip6 is not set: families has 6, so it needs an IPv6 address, --ip6 or the variable IP6")
+    addresses = {Family.IPV4: ip, Family.IPV6: ip6}
+    return ReflectorView(
+        ip, {family: own for family, own in addresses.items() if own and family in (families or Family)}
+    )
+
+
+def _etcd(values: Mapping[str, Any]) -> Access:
+    endpoints = values["etcd_endpoints"]
+    if endpoints is None:
+        authority = values["etcd_authority"]
+        try:
+            endpoints = _endpoints(f"{values['etcd_scheme']}://{authority or '127.0.0.1:2379'}")
+        except ValueError:
+            raise UsageError(f"etcd_authority is {authority!r}: want host:port") from None
+    if bool(values["etcd_cert_file"]) != bool(values["etcd_key_file"]):
+        raise UsageError("etcd_cert_file and etcd_key_file go together: want both or none")
+    password = values["etcd_password"]
+    if password is None and values["etcd_password_file"]:
+        password = values["etcd_password_file"].read_text(encoding="utf-8").rstrip("\r\n")
+    if bool(values["etcd_username"]) != bool(password):
+        raise UsageError("etcd_username and etcd_password go together: want both or none")
+    return Access(
+        endpoints=endpoints,
+        ca_cert=values["etcd_ca_cert_file"],
+        cert=values["etcd_cert_file"],
+        key=values["etcd_key_file"],
+        username=values["etcd_username"],
+        password=password,
+    )

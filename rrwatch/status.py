@@ -1,0 +1,115 @@
+"""How things stand: one immutable value, and what health checks and people are told of it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rrwatch.bgp.topology import Remark
+from rrwatch.bird.apply import Applied, State
+from rrwatch.bird.target import Target
+from rrwatch.reconcile import Outcome
+
+STALLED_AFTER = 60.0
+"""Seconds without a turn of the loop after which it counts as dead; its longest wait is for two BIRDs that hang."""
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdStatus:
+    """What is known of etcd.
+
+    Attributes:
+        endpoint: the URL that answered last, or was asked last.
+        index: etcd's index in the last good answer, None where there was none yet.
+        heard_at: when that was, on the monotonic clock.
+        keys: number of keys that are mirrored.
+        trouble: why the last request failed, empty where it did not.
+    """
+
+    endpoint: str = ""
+    index: int | None = None
+    heard_at: float | None = None
+    keys: int = 0
+    trouble: str = ""
+
+    def heard(self, endpoint: str, index: int, keys: int) -> "EtcdStatus":
+        """After a good answer."""
+        return EtcdStatus(endpoint, index, time.monotonic(), keys)
+
+    def lost(self, endpoint: str, reason: str) -> "EtcdStatus":
+        """After a failure."""
+        return replace(self, endpoint=endpoint, trouble=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How rrwatch stood at one moment.
+
+    Attributes:
+        viewer: who this is: a reflector or a node, and which.
+        beat: that moment, on the monotonic clock.
+        outcome: of the last pass, None where there was none yet.
+        template_error: why the operator's templates are not in use, empty where they are.
+    """
+
+    viewer: str
+    beat: float
+    etcd: EtcdStatus
+    outcome: Outcome | None
+    template_error: str
+
+    def stalled(self) -> str:
+        """Why the loop counts as dead; empty where it is alive."""
+        age = time.monotonic() - self.beat
+        return f"the loop has not turned for {age:.0f} s" if age > STALLED_AFTER else ""
+
+    def unready(self) -> str:
+        """Why BIRD does not, or may not, run what etcd asks for; empty where it does."""
+        if self.outcome is None and self.template_error:
+            return f"templates: {self.template_error}"
+        if self.outcome is None:
+            return f"etcd has not answered yet: {self.etcd.trouble or 'connecting'}"
+        reasons = [
+            f"{target.name} {result.state.value}: {result.message}"
+            for target, result in self.outcome.applied.items()
+            if result.state is not State.CONFIRMED
+        ]
+        if self.template_error:
+            reasons.append(f"templates: {self.template_error}")
+        return "; ".join(reasons)
+
+    def document(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        etcd, outcome = self.etcd, self.outcome
+        return {
+            "viewer": self.viewer,
+            "ready": not self.unready(),
+            "reason": self.unready() or None,
+            "etcd": {
+                "endpoint": etcd.endpoint,
+                "index": etcd.index,
+                "keys": etcd.keys,
+                "last_answer_age_s": None if etcd.heard_at is None else round(time.monotonic() - etcd.heard_at, 1),
+                "trouble": etcd.trouble or None,
+            },
+            "daemons": {target.name: self._daemon(target, outcome) for target in outcome.applied} if outcome else {},
+            "rejected": _remarks(outcome.derived.rejected) if outcome else [],
+            "warnings": _remarks(outcome.derived.warnings) if outcome else [],
+            "template_error": self.template_error or None,
+        }
+
+    def _daemon(self, target: Target, outcome: Outcome) -> Mapping[str, Any]:
+        applied: Applied = outcome.applied[target]
+        return {
+            "state": applied.state.value,
+            "message": applied.message or None,
+            "config": str(target.config),
+            "socket": str(target.socket),
+            "wanted_generation": outcome.wanted[target].generation,
+            "confirmed_generation": applied.running,
+            "sessions": outcome.derived.count(target.family),
+        }
+
+
+def _remarks(remarks: tuple[Remark, ...]) -> list[dict[str, str]]:
+    return [{"key": remark.key, "reason": remark.reason} for remark in remarks]

@@ -1,0 +1,91 @@
+"""Tables for people."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rrwatch.bgp.sessions import Derived
+from rrwatch.bgp.topology import Remark
+from rrwatch.checks import Finding
+
+_WIDE = 1000  # columns where nobody's terminal sets a limit: nothing is cut off for grep
+
+
+def print_derived(derived: Derived, stream: TextIO) -> None:
+    """Sessions, and below them what was left out."""
+    console = _console(stream)
+    rows = [
+        (
+            session.name,
+            session.neighbor,
+            session.local_as,
+            session.remote_as,
+            "yes" if session.rr_client else "",
+            session.cluster_id or "",
+            session.node or "",
+        )
+        for session in derived.sessions
+    ]
+    console.print(_table(("session", "neighbor", "local AS", "remote AS", "client", "cluster id", "node"), rows))
+    console.print(f"{len(rows)} session{'' if len(rows) == 1 else 's'}")
+    _print_remarks(console, "rejected", derived.rejected)
+    _print_remarks(console, "warning", derived.warnings)
+
+
+def print_findings(findings: Iterable[Finding], stream: TextIO) -> None:
+    """What a check found, one line each, and what to do."""
+    console = _console(stream)
+    for finding in findings:
+        mark = Text("ok  ", "green") if finding.good else Text("FAIL", "bold red")
+        console.print(mark, Text(f"{finding.subject}: {_visible(finding.text)}"), soft_wrap=True)
+        if finding.hint:
+            console.print(Text(f"     -> {finding.hint}"), soft_wrap=True)
+
+
+def print_status(document: Mapping[str, Any], stream: TextIO) -> None:
+    """The status of a running rrwatch."""
+    console = _console(stream)
+    ready, etcd = document["ready"], document["etcd"]
+    console.print(
+        Text("ready" if ready else f"not ready: {_visible(document['reason'])}", "green" if ready else "bold red")
+    )
+    age = etcd["last_answer_age_s"]
+    heard = "never answered" if age is None else f"answered {age:.0f} s ago, index {etcd['index']}, {etcd['keys']} keys"
+    trouble = f"; {_visible(etcd['trouble'])}" if etcd["trouble"] else ""
+    console.print(Text(f"etcd {etcd['endpoint']}: {heard}{trouble}"), soft_wrap=True)
+    rows = [
+        (name, daemon["state"], daemon["sessions"], daemon["wanted_generation"], daemon["confirmed_generation"] or "",
+         daemon["config"])
+        for name, daemon in document["daemons"].items()
+    ]  # fmt: skip
+    console.print(_table(("daemon", "state", "sessions", "wanted", "confirmed", "config"), rows))
+    for title in ("rejected", "warnings"):
+        remarks = [Remark(remark["key"], remark["reason"]) for remark in document[title]]
+        _print_remarks(console, title.removesuffix("s"), remarks)
+
+
+def _print_remarks(console: Console, title: str, remarks: Sequence[Remark]) -> None:
+    if remarks:
+        console.print()
+        console.print(_table((title, "reason"), [(remark.key, remark.reason) for remark in remarks]))
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_visible(str(cell))) for cell in row))
+    return table
+
+
+def _visible(text: str) -> str:
+    """Keys can hold any character, and none of them shall move a cursor."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _console(stream: TextIO) -> Console:
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else _WIDE)
