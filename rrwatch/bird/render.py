@@ -82,7 +82,7 @@ class Templates:
             source = sources.get(name)
             return (source.text, str(source.path), None) if source else None
 
-        self._environment = Environment(  # this is BIRD's language, not HTML
+        self._environment = Environment(
             loader=FunctionLoader(load),
             undefined=StrictUndefined,
             autoescape=False,  # noqa: S701  # this is BIRD's language, not HTML

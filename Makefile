@@ -1,0 +1,34 @@
+# Set-up is part of every target: a fresh Debian 12 with git, make and Python, as root, is enough.
+
+ready := .venv/.ready
+bin := .venv/bin
+
+.PHONY: help setup demo test check format clean
+
+help: ## what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+setup: $(ready) ## Debian's packages, and the locked Python packages in .venv
+
+$(ready): uv.lock pyproject.toml scripts/setup
+	scripts/setup
+	touch $@
+
+demo: setup ## an etcd, a BIRD and rrwatch at work, before your eyes (FAST=1: without pauses)
+	$(bin)/python -m lab.demo $(if $(FAST),--fast)
+
+test: setup ## all tests, on a real etcd and a real BIRD
+	$(bin)/pytest
+
+check: setup ## format, lint, types, layers
+	$(bin)/ruff format --check
+	$(bin)/ruff check
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+format: setup ## format the code, and mend what can be mended by itself
+	$(bin)/ruff format
+	$(bin)/ruff check --fix
+
+clean: ## all that setup and tests made
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

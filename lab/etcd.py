@@ -1,0 +1,140 @@
+"""A real etcd with the v2 API, on loopback."""
+
+import json
+import shutil
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.process import Process, free_port, wait_until
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files for etcd with client certificates."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+
+class Etcd:
+    """One member that is a cluster of its own; it can be stopped, started again and wiped."""
+
+    def __init__(self, folder: Path, tls: Tls | None = None, token: str = "rrwatch-lab") -> None:
+        """Draws ports; `start()` sets it going.
+
+        Args:
+            folder: for its data and its log.
+            tls: serve TLS, and take only clients with a certificate of the same authority.
+            token: goes into the cluster's id.
+        """
+        self._folder, self._tls, self.token = folder, tls, token
+        scheme = "https" if tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{free_port()}"
+        self._peer_url = f"http://127.0.0.1:{free_port()}"
+        self._process: Process | None = None
+
+    def start(self) -> "Etcd":
+        """Starts it, and waits until it answers."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        tls = self._tls
+        command = [
+            "etcd", "--enable-v2=true", "--name", "lab", "--data-dir", str(self._folder / "data"),
+            "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
+            "--listen-peer-urls", self._peer_url, "--initial-advertise-peer-urls", self._peer_url,
+            "--initial-cluster", f"lab={self._peer_url}", "--initial-cluster-token", self.token,
+            "--logger", "zap", "--log-outputs", "stderr",
+        ]  # fmt: skip
+        if tls:
+            command += ["--cert-file", str(tls.cert), "--key-file", str(tls.key)]
+            command += ["--client-cert-auth", "--trusted-ca-file", str(tls.ca)]
+        self._process = Process(command, self._folder / "etcd.log")
+        # With TLS only a client with a certificate could ask; that it listens has to do.
+        wait_until(self._listens if tls else self._answers, f"etcd on {self.url}", 30)
+        return self
+
+    def stop(self) -> None:
+        """Ends it; the data stays."""
+        if self._process:
+            self._process.stop()
+            self._process = None
+
+    def kill(self) -> None:
+        """Ends it without warning; the data stays."""
+        if self._process:
+            self._process.kill()
+            self._process = None
+
+    @property
+    def process(self) -> Process:
+        """The running program."""
+        assert self._process
+        return self._process
+
+    def wipe(self) -> None:
+        """Takes the data of a stopped etcd away."""
+        shutil.rmtree(self._folder / "data")
+
+    def save(self) -> None:
+        """Keeps a copy of a stopped etcd's data."""
+        shutil.copytree(self._folder / "data", self._folder / "saved", dirs_exist_ok=True)
+
+    def restore(self) -> None:
+        """Puts the copy in the place of a stopped etcd's data."""
+        self.wipe()
+        shutil.copytree(self._folder / "saved", self._folder / "data")
+
+    def put(self, key: str, value: str) -> None:
+        """Writes one key."""
+        self._ask("PUT", key, data=urllib.parse.urlencode({"value": value}).encode())
+
+    def put_all(self, items: dict[str, str]) -> None:
+        """Writes many keys."""
+        for key, value in items.items():
+            self.put(key, value)
+
+    def delete(self, key: str, *, recursive: bool = False) -> None:
+        """Deletes a key, or a folder with all that is in it."""
+        self._ask("DELETE", key, "?recursive=true" if recursive else "")
+
+    def ask(self, method: str, key: str, query: str = "", **fields: str) -> dict[str, Any]:
+        """Any other request of the keys API; -> the answer."""
+        return self._ask(method, key, query, urllib.parse.urlencode(fields).encode() if fields else None)
+
+    def items(self, prefix: str) -> dict[str, str]:
+        """Key -> value of all that is below the prefix."""
+        try:
+            folders = [self._ask("GET", prefix, "?recursive=true&quorum=true")["node"]]
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return {}
+            raise
+        found: dict[str, str] = {}
+        while folders:
+            for node in folders.pop().get("nodes", []):
+                if node.get("dir"):
+                    folders.append(node)
+                else:
+                    found[node["key"]] = node["value"]
+        return found
+
+    def _ask(self, method: str, key: str, query: str = "", data: bytes | None = None) -> dict[str, Any]:
+        url = f"{self.url}/v2/keys{urllib.parse.quote(key)}{query}"
+        request = urllib.request.Request(url, data=data, method=method)
+        with urllib.request.urlopen(request, timeout=10) as response:
+            answer: dict[str, Any] = json.load(response)
+            return answer
+
+    def _answers(self) -> bool:
+        try:
+            self._ask("GET", "/", "?quorum=true")
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def _listens(self) -> bool:
+        return "serving client traffic securely" in (self._folder / "etcd.log").read_text(errors="replace")

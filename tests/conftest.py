@@ -1,0 +1,80 @@
+"""Real etcd, real BIRD and real rrwatch for every test that asks for them."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.bird import MINIMAL, Bird, Namespace, namespace
+from lab.daemon import Rrwatch
+from lab.etcd import Etcd
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("IP", "IP6", "NODENAME", "HOSTNAME", "ETCD_ENDPOINTS", "ETCD_AUTHORITY", "ETCD_SCHEME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def _etcd_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
+    etcd = Etcd(tmp_path_factory.mktemp("etcd")).start()
+    yield etcd
+    etcd.stop()
+
+
+@pytest.fixture
+def etcd(_etcd_of_the_session: Etcd) -> Etcd:
+    """A running etcd without Calico's keys, that may be written to and not be stopped."""
+    if _etcd_of_the_session.items("/calico"):
+        _etcd_of_the_session.delete("/calico", recursive=True)
+    return _etcd_of_the_session
+
+
+@pytest.fixture
+def own_etcd(tmp_path: Path) -> Iterator[Etcd]:
+    """A running etcd that the test may do anything to."""
+    etcd = Etcd(tmp_path / "etcd").start()
+    yield etcd
+    etcd.stop()
+
+
+@pytest.fixture
+def space() -> Iterator[Namespace]:
+    """A network namespace."""
+    with namespace() as made:
+        yield made
+
+
+@pytest.fixture
+def bird(tmp_path: Path, space: Namespace) -> Iterator[Bird]:
+    """A running BIRD that peers with nobody."""
+    bird = Bird(tmp_path / "bird", space)
+    bird.config.write_text(MINIMAL)
+    bird.start()
+    yield bird
+    bird.stop()
+
+
+@pytest.fixture
+def start_rrwatch(tmp_path: Path) -> Iterator[Callable[..., Rrwatch]]:
+    """Starts `rrwatch run` for a BIRD; called with etcd's URL, a BIRD, and settings as keywords."""
+    started: list[Rrwatch] = []
+    numbers = itertools.count(1)
+
+    def start(endpoints: str, bird: Bird, *arguments: str, **environment: str) -> Rrwatch:
+        settings = {
+            "IP": "172.17.42.40",
+            "ETCD_ENDPOINTS": endpoints,
+            "RRWATCH_CONFIG": str(bird.config),
+            "RRWATCH_BIRD_SOCKET": str(bird.socket),
+            "PATH": "/usr/bin:/bin",
+        }
+        rrwatch = Rrwatch(tmp_path / f"rrwatch{next(numbers)}", settings | environment, *arguments)
+        started.append(rrwatch)
+        return rrwatch
+
+    yield start
+    for rrwatch in started:
+        rrwatch.kill()
