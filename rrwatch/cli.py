@@ -117,7 +117,12 @@ def render(settings: Settings, keys_file: Path | None, timeout: float, diff: boo
     """Print the configuration that BIRD should run."""
     from rrwatch import inspection  # noqa: PLC0415
 
-    click.echo(inspection.configurations(settings, _items(settings, keys_file, timeout), diff), nl=False)
+    texts = inspection.configurations(settings, _items(settings, keys_file, timeout))
+    if diff:
+        click.echo("".join(inspection.difference(path, text) for path, text in texts.items()), nl=False)
+    else:
+        headed = (f"# {path}\n{text}" if len(texts) > 1 else text for path, text in texts.items())
+        click.echo("\n".join(headed), nl=False)
     return DONE
 
 

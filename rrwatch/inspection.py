@@ -23,23 +23,29 @@ def derived(settings: Settings, items: Mapping[str, str]) -> Derived:
     return settings.view.derive(RecordStore.of(items).topology())
 
 
-def configurations(settings: Settings, items: Mapping[str, str], diff: bool) -> str:
-    """The configurations that follow from those keys and values, one after the other.
-
-    Args:
-        diff: the difference to what is installed instead.
+def configurations(settings: Settings, items: Mapping[str, str]) -> dict[Path, str]:
+    """The configurations that follow from those keys and values, by the files that they are for.
 
     Raises:
-        RrwatchError: a template fails, or an installed file cannot be read.
+        TemplateError: a template fails.
     """
     loaded = templates.load(settings.templates)
     topology = RecordStore.of(items).topology()
     rendered = render_all(settings.view, loaded, settings.targets, topology, settings.view.derive(topology))
-    if diff:
-        return "".join(_diff(target.config, result.text) for target, result in rendered.items())
-    if len(rendered) == 1:
-        return "".join(result.text for result in rendered.values())
-    return "\n".join(f"# {target.name}: {target.config}\n{result.text}" for target, result in rendered.items())
+    return {target.config: result.text for target, result in rendered.items()}
+
+
+def difference(path: Path, wanted: str) -> str:
+    """What would change in an installed file: a unified diff, empty where nothing would.
+
+    Raises:
+        InstallError: the file is there and cannot be read.
+    """
+    installed = ConfigFile(path).read() or ""
+    # What another hand wrote may be no UTF-8.
+    old = installed.encode(errors="surrogateescape").decode(errors="backslashreplace").splitlines()
+    lines = difflib.unified_diff(old, wanted.splitlines(), f"{path} (installed)", f"{path} (wanted)", lineterm="")
+    return "".join(f"{line}\n" for line in lines)
 
 
 def document(result: Derived) -> dict[str, Any]:
@@ -91,11 +97,3 @@ def _session(session: Session) -> dict[str, Any]:
         "node": session.node,
         "key": session.key,
     }
-
-
-def _diff(path: Path, wanted: str) -> str:
-    installed = ConfigFile(path).read() or ""
-    # What was written by another hand may lack its last newline, and may be no UTF-8.
-    old = installed.encode(errors="surrogateescape").decode(errors="backslashreplace").splitlines()
-    lines = difflib.unified_diff(old, wanted.splitlines(), f"{path} (installed)", f"{path} (wanted)", lineterm="")
-    return "".join(f"{line}\n" for line in lines)

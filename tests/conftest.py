@@ -78,3 +78,7 @@ def start_rrwatch(tmp_path: Path) -> Iterator[Callable[..., Rrwatch]]:
     yield start
     for rrwatch in started:
         rrwatch.kill()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-golden", action="store_true", help="write the golden configurations anew")

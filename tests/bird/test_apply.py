@@ -1,0 +1,170 @@
+"""One configuration to one real BIRD."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from lab.bird import MINIMAL, Bird
+from rrwatch.bgp.topology import Family
+from rrwatch.bird.apply import State, apply
+from rrwatch.bird.install import ConfigFile
+from rrwatch.bird.render import Rendered
+from rrwatch.bird.target import Target
+
+
+def config(generation: int, *sessions: str) -> Rendered:
+    blocks = "".join(f"protocol bgp {name} {{\n  local as 1;\n  neighbor 10.0.0.{number} as 1;\n}}\n"
+                     for number, name in enumerate(sessions, start=1))  # fmt: skip
+    return Rendered(f"define rrwatch_generation = {generation};\n{MINIMAL}{blocks}", generation)
+
+
+def target(bird: Bird) -> Target:
+    return Target(Family.IPV4, bird.config, bird.socket)
+
+
+def go(bird: Bird, wanted: Rendered) -> tuple[State, str]:
+    applied = apply(target(bird), wanted, threading.Event())
+    return applied.state, applied.message
+
+
+def litter(bird: Bird) -> list[str]:
+    return [path.name for path in bird.folder.iterdir() if path.name.startswith(".")]
+
+
+def test_applied_and_confirmed(bird: Bird) -> None:
+    applied = apply(target(bird), config(7, "A", "B"), threading.Event())
+
+    assert applied.state is State.CONFIRMED
+    assert applied.installed
+    assert applied.configured
+    assert applied.running == bird.generation() == 7
+    assert applied.plan.added == ("A", "B")
+    assert list(applied.took) == ["wait", "stage", "check", "replace", "configure", "confirm"]
+    assert bird.sessions() == {"A", "B"}
+    assert litter(bird) == []
+
+
+def test_nothing_to_do(bird: Bird) -> None:
+    go(bird, config(7, "A"))
+    stamp, done = ConfigFile(bird.config).stamp(), bird.reconfigurations()
+
+    applied = apply(target(bird), config(7, "A"), threading.Event())
+
+    assert applied.state is State.CONFIRMED
+    assert not applied.installed
+    assert not applied.configured
+    assert not applied.took
+    assert ConfigFile(bird.config).stamp() == stamp
+    assert bird.reconfigurations() == done
+
+
+def test_right_on_disk_but_never_taken_up(bird: Bird) -> None:
+    bird.config.write_text(config(7, "A").text)
+    applied = apply(target(bird), config(7, "A"), threading.Event())
+    assert (applied.state, applied.installed, applied.configured) == (State.CONFIRMED, False, True)
+    assert bird.sessions() == {"A"}
+
+
+def test_refused_by_the_check(bird: Bird) -> None:
+    go(bird, config(7, "A"))
+    wrong = Rendered(config(8, "A").text + "nonsense\n", 8)
+
+    state, message = go(bird, wrong)
+
+    assert state is State.REFUSED
+    assert "syntax error" in message
+    assert bird.config.read_text() == config(7, "A").text
+    assert bird.generation() == 7
+    assert litter(bird) == []
+
+
+def test_refused_by_lint_before_bird_sees_it(bird: Bird) -> None:
+    state, message = go(bird, Rendered(config(8).text + f'# fine\nlog "{"x" * 5000}" all;\n', 8))
+    assert state is State.REFUSED
+    assert "a string of 5000 bytes" in message
+    assert bird.config.read_text() == MINIMAL
+
+
+def test_refused_at_the_last_moment_is_rolled_back(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
+    go(bird, config(7, "A"))
+    # The check is passed over: what it would refuse is refused by the configure after it.
+    monkeypatch.setattr("rrwatch.bird.control.Conversation.check", lambda *_: None)
+
+    state, _ = go(bird, Rendered(config(8).text + "nonsense\n", 8))
+
+    assert state is State.REFUSED
+    assert bird.config.read_text() == config(7, "A").text
+    assert bird.generation() == 7
+    assert litter(bird) == []
+
+
+def test_interrupted_after_the_rename_and_refused_later(bird: Bird) -> None:
+    go(bird, config(7, "A"))
+    file = ConfigFile(bird.config)
+    wrong = Rendered(config(8).text + "nonsense\n", 8)
+    file.stage(wrong.text)
+    file.commit()
+
+    assert go(bird, wrong)[0] is State.REFUSED
+
+    assert bird.config.read_text() == config(7, "A").text
+    assert litter(bird) == []
+
+
+def test_interrupted_after_the_rename_and_confirmed_later(bird: Bird) -> None:
+    go(bird, config(7, "A"))
+    file = ConfigFile(bird.config)
+    file.stage(config(8, "B").text)
+    file.commit()
+
+    assert go(bird, config(8, "B"))[0] is State.CONFIRMED
+
+    assert bird.sessions() == {"B"}
+    assert litter(bird) == []
+
+
+def test_bird_reads_another_file(bird: Bird, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "bird" / "other.cfg"
+    applied = apply(Target(Family.IPV4, elsewhere, bird.socket), config(7), threading.Event())
+    assert applied.state is State.FAILED
+    assert f"another file than {elsewhere}" in applied.message
+
+
+def test_bird_away(bird: Bird) -> None:
+    bird.stop()
+    state, message = go(bird, config(7, "A"))
+    assert state is State.WAITING
+    assert "does not listen" in message
+    assert bird.config.read_text() == config(7, "A").text
+    assert litter(bird) == []
+
+    assert go(bird, config(7, "A"))[0] is State.WAITING
+    bird.start()
+    assert go(bird, config(7, "A")) == (State.CONFIRMED, "")
+
+
+def test_bird_away_and_a_file_that_it_would_not_take(bird: Bird) -> None:
+    bird.stop()
+    state, message = go(bird, Rendered(config(8).text + "nonsense\n", 8))
+    assert state is State.REFUSED
+    assert "syntax error" in message
+    assert bird.config.read_text() == MINIMAL
+    assert litter(bird) == []
+
+
+def test_no_folder(bird: Bird) -> None:
+    nowhere = bird.folder / "no" / "bird.cfg"
+    applied = apply(Target(Family.IPV4, nowhere, bird.socket), config(7), threading.Event())
+    assert applied.state is State.FAILED
+    assert f"there is no folder {nowhere.parent}" in applied.message
+
+
+def test_bird_hangs(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rrwatch.bird.apply.TIMEOUT", 0.5)
+    with bird.process.frozen():
+        state, message = go(bird, config(7, "A"))
+    assert state is State.FAILED
+    assert "does not answer" in message
+    assert bird.config.read_text() == MINIMAL
+    assert go(bird, config(7, "A")) == (State.CONFIRMED, "")

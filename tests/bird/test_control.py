@@ -1,0 +1,162 @@
+"""The conversation with BIRD: a real one, and things that are none."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.bird import Bird
+from rrwatch.bird.control import connect
+from rrwatch.deadline import Deadline
+from rrwatch.errors import BirdAbsent, BirdBroken, BirdRefused, BirdTimeout, Stopping
+
+Play = Callable[..., Path]
+
+
+def soon(seconds: float = 5.0) -> Deadline:
+    return Deadline(seconds, threading.Event())
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Iterator[Play]:
+    """Plays BIRD on a socket: says the pieces, one for each command heard, the first as the greeting; -> the socket."""
+    with contextlib.ExitStack() as stack:
+
+        def play(*pieces: bytes, pause: float = 0.0, end: bool = False) -> Path:
+            path = tmp_path / "ctl"
+            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+            listener.bind(str(path))
+            listener.listen()
+
+            def serve() -> None:
+                with contextlib.suppress(OSError):
+                    line, _ = listener.accept()
+                    stack.callback(line.close)
+                    for number, piece in enumerate(pieces):
+                        if number and not line.recv(4096):
+                            return
+                        for start in range(0, len(piece), 1 if pause else len(piece) or 1):
+                            line.sendall(piece[start : start + (1 if pause else len(piece))])
+                            time.sleep(pause)
+                    if end:
+                        line.recv(4096)
+                        line.close()
+
+            thread = threading.Thread(target=serve, daemon=True)
+            thread.start()
+            stack.callback(thread.join, 2)
+            stack.callback(listener.shutdown, socket.SHUT_RDWR)
+            return path
+
+        yield play
+
+
+GREETING = b"0001 BIRD 1.6.8 ready.\n"
+
+
+class TestRealBird:
+    def test_what_it_runs(self, bird: Bird) -> None:
+        with connect(bird.socket, soon()) as conversation:
+            assert conversation.greeting.startswith("BIRD 1.6")
+            assert conversation.generation() is None
+            bird.config.write_text(bird.config.read_text() + "define rrwatch_generation = 2147483647;\n")
+            conversation.check(bird.config)
+            assert conversation.generation() is None
+            conversation.wait_until_idle()
+            conversation.configure()
+            conversation.wait_until_idle()
+            assert conversation.generation() == 2147483647
+
+    def test_refusal_has_birds_words(self, bird: Bird) -> None:
+        bird.config.write_text("nonsense\n")
+        with connect(bird.socket, soon()) as conversation:
+            with pytest.raises(BirdRefused, match=r"bird\.cfg:1:1 syntax error"):
+                conversation.check(bird.config)
+            with pytest.raises(BirdRefused, match="syntax error"):
+                conversation.configure()
+            with pytest.raises(BirdRefused, match="No such file"):
+                conversation.check(bird.folder / "nowhere")
+
+    def test_hanging(self, bird: Bird) -> None:
+        with bird.process.frozen(), pytest.raises(BirdTimeout), connect(bird.socket, soon(0.5)):
+            pass
+
+    def test_hanging_while_rrwatch_is_asked_to_stop(self, bird: Bird) -> None:
+        stop = threading.Event()
+        threading.Timer(0.2, stop.set).start()
+        began = time.monotonic()
+        with bird.process.frozen(), pytest.raises(Stopping), connect(bird.socket, Deadline(30, stop)):
+            pass
+        assert time.monotonic() - began < 5
+
+    def test_not_there(self, bird: Bird) -> None:
+        bird.kill()
+        with pytest.raises(BirdAbsent), connect(bird.socket, soon()):
+            pass
+        bird.socket.unlink()
+        with pytest.raises(BirdAbsent), connect(bird.socket, soon()):
+            pass
+
+
+class TestStrangers:
+    def test_pieces_are_put_together(self, play: Play) -> None:
+        path = play(GREETING, b"1000-BIRD\n1011-Router ID is 1.1.1.1\n 0013 no end of a reply\n0013 Daemon is up\n")
+        with connect(path, soon()) as conversation:
+            reply = conversation.ask("show status")
+        assert (reply.code, reply.text) == (13, "Daemon is up")
+
+    def test_a_drip_has_an_end(self, play: Play) -> None:
+        path = play(GREETING * 20, pause=0.05)
+        with pytest.raises(BirdTimeout), connect(path, soon(0.4)):
+            pass
+
+    def test_another_greeting(self, play: Play) -> None:
+        with pytest.raises(BirdBroken, match="not BIRD's greeting"), connect(play(b"0220 mail ready\n"), soon()):
+            pass
+
+    def test_hung_up(self, play: Play) -> None:
+        with connect(play(GREETING, end=True), soon()) as conversation, pytest.raises(BirdBroken, match="hung up"):
+            conversation.ask("show status")
+
+    def test_text_that_is_no_utf8(self, play: Play) -> None:
+        path = play(GREETING, b"8002 /x:1:1 \xff\n")
+        with connect(path, soon()) as conversation, pytest.raises(BirdRefused, match=r"/x:1:1 \\xff"):
+            conversation.configure()
+
+    @pytest.mark.parametrize("code", [b"0003", b"0004", b"0005"])
+    def test_codes_of_success(self, play: Play, code: bytes) -> None:
+        with connect(play(GREETING, code + b" whatever\n"), soon()) as conversation:
+            conversation.configure()
+
+    def test_code_of_a_shutdown(self, play: Play) -> None:
+        with connect(play(GREETING, b"0006 x\n"), soon()) as conversation, pytest.raises(BirdAbsent):
+            conversation.configure()
+
+    def test_other_codes(self, play: Play) -> None:
+        with connect(play(GREETING, b"9001 x\n"), soon()) as conversation, pytest.raises(BirdBroken, match="9001 x"):
+            conversation.configure()
+
+    def test_busy_and_then_idle(self, play: Play) -> None:
+        busy = b"0013 Reconfiguration in progress\n"
+        with connect(play(GREETING, busy, busy, b"0013 Daemon is up and running\n"), soon()) as conversation:
+            conversation.wait_until_idle()
+
+    def test_busy_for_ever(self, play: Play) -> None:
+        busy = b"0013 Reconfiguration in progress\n"
+        path = play(GREETING, *[busy] * 1000)
+        with connect(path, soon(0.5)) as conversation, pytest.raises(BirdTimeout, match="busy"):
+            conversation.wait_until_idle()
+
+    def test_going_down(self, play: Play) -> None:
+        path = play(GREETING, b"0013 Shutdown in progress\n")
+        with connect(path, soon()) as conversation, pytest.raises(BirdAbsent, match="shutting down"):
+            conversation.wait_until_idle()
+
+    def test_an_answer_without_end(self, play: Play) -> None:
+        path = play(GREETING, b" x" * (1 << 20))
+        with connect(path, soon()) as conversation, pytest.raises(BirdBroken, match="without an end"):
+            conversation.ask("show status")

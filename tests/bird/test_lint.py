@@ -1,0 +1,38 @@
+"""What no BIRD may see."""
+
+import pytest
+
+from rrwatch.bird.lint import lint
+from rrwatch.errors import LintError
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'description "' + "x" * 4095 + '";',
+        'description "";',
+        "# an apostrophe's comment, and a \" quote\nrouter id 1.2.3.4;",
+        '/* " \n */ router id 1.2.3.4;',
+        "n" * 64,
+        "# " + "n" * 65,
+        'description "' + "n" * 65 + '";',
+    ],
+)
+def test_fine(text: str) -> None:
+    lint(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('\n\ndescription "' + "x" * 4096 + '";', "line 3: a string of 4096 bytes"),
+        ('description "' + "ö" * 2048 + '";', "a string of 4096 bytes"),
+        ('description "no end\n";', "a string without an end"),
+        ('description "no end', "a string without an end"),
+        ("a\0b", "line 1: a NUL"),
+        ("one\n" + "n" * 65, "line 2: the name nnnnnnnnnnnnnnnnnnnn... has 65 characters"),
+    ],
+)
+def test_told_with_its_line(text: str, words: str) -> None:
+    with pytest.raises(LintError, match=words):
+        lint(text)

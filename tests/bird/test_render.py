@@ -1,0 +1,129 @@
+"""Sessions -> text: typed, deterministic, and with errors that say where they are."""
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rrwatch.bgp.sessions import Session, reflector_sessions
+from rrwatch.bgp.store import RecordStore
+from rrwatch.bgp.topology import Debug
+from rrwatch.bird import templates
+from rrwatch.bird.render import ReflectorConfig
+from rrwatch.errors import TemplateError
+from tests.keys import CLUSTER, PREFIX, REFLECTOR, host
+
+Write = Callable[..., Path]
+
+OWN = IPv4Address(REFLECTOR)
+
+
+def config(items: dict[str, str] = CLUSTER) -> ReflectorConfig:
+    topology = RecordStore.of(items).topology()
+    return ReflectorConfig(OWN, OWN, topology.debug or Debug.OFF, reflector_sessions(topology, [OWN]).sessions)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes templates by name, the suffix left out; -> their folder."""
+
+    def write(**texts: str) -> Path:
+        for name, text in texts.items():
+            (tmp_path / f"{name}.cfg.j2").write_text(text)
+        return tmp_path
+
+    return write
+
+
+def test_the_same_sessions_give_the_same_text() -> None:
+    shipped = templates.load(None)
+    assert shipped.render_reflector(config()) == templates.load(None).render_reflector(config())
+
+
+def test_the_generation_follows_the_text() -> None:
+    shipped = templates.load(None)
+    one, other = shipped.render_reflector(config()), shipped.render_reflector(config(CLUSTER | host("n", "10.0.0.1")))
+    assert one.generation != other.generation
+    assert 0 < one.generation < 1 << 31
+    assert f"define rrwatch_generation = {one.generation};" in one.text
+
+
+@pytest.mark.parametrize(("level", "statement"), [("none", "off"), ("debug", "all"), ("info", "{ states }")])
+def test_log_level(level: str, statement: str) -> None:
+    text = templates.load(None).render_reflector(config(CLUSTER | {f"{PREFIX}/global/loglevel": level})).text
+    assert f"debug {statement};" in text
+
+
+def test_an_operators_template_wins_and_others_stay(write: Write) -> None:
+    text = templates.load(write(session="# mine {{ session.name }}\n")).render_reflector(config()).text
+    assert "# mine Global_172_17_42_30" in text
+    assert "template bgp bgp_template" in text
+
+
+def test_an_operators_template_can_include_another(write: Write) -> None:
+    folder = write(session='{% include "mine.cfg.j2" %}\n', mine="# {{ session.neighbor }}\n")
+    assert "# 172.17.42.30" in templates.load(folder).render_reflector(config()).text
+
+
+def test_other_files_in_the_folder_are_none_of_its_business(write: Write) -> None:
+    folder = write()
+    (folder / "session.cfg.j2~").write_text("{% broken")
+    (folder / ".session.cfg.j2.swp").write_bytes(b"\xff")
+    templates.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("fine\n{% if %}\n", 2, "Expected an expression"),
+        ("fine\n\n{{ session.nonsense }}\n", 3, "nonsense"),
+        ("{{ nonsense }}\n", 1, "'nonsense' is undefined"),
+        ("x\n{{ session.local_as / 0 }}\n", 2, "ZeroDivisionError"),
+        ('x\n{% include "nowhere.cfg.j2" %}\n', 2, "there is no template 'nowhere.cfg.j2'"),
+        ("x\n{{ session.name | nofilter }}\n", 2, "nofilter"),
+    ],
+)
+def test_errors_name_file_and_line(write: Write, text: str, line: int, words: str) -> None:
+    folder = write(session=text)
+
+    with pytest.raises(TemplateError) as caught:
+        templates.load(folder).render_reflector(config())
+
+    assert caught.value.path == folder / "session.cfg.j2"
+    assert caught.value.line == line
+    assert words in caught.value.reason
+
+
+def test_unreadable_template(write: Write) -> None:
+    folder = write()
+    (folder / "session.cfg.j2").write_bytes(b"\xff\xfe")
+    with pytest.raises(TemplateError, match="cannot be read"):
+        templates.load(folder)
+
+
+def test_fingerprint_tells_changes(write: Write, tmp_path: Path) -> None:
+    assert templates.fingerprint(None) == templates.fingerprint(None)
+    before = templates.fingerprint(write(session="one"))
+    assert templates.fingerprint(tmp_path) == before
+    assert templates.fingerprint(write(session="another")) != before
+    assert "gone" in str(templates.fingerprint(tmp_path / "gone"))
+
+
+@given(st.text(min_size=1), st.text())
+def test_no_text_from_etcd_becomes_syntax(node: str, key: str) -> None:
+    session = config().sessions[0]
+    hostile: Session = replace(session, node=node, key=key)
+    shipped = templates.load(None)
+
+    text = shipped.render_reflector(replace(config(), sessions=(hostile,))).text
+
+    plain = shipped.render_reflector(replace(config(), sessions=(replace(session, node="n", key="k"),))).text
+    uncommented = [re.sub(r"(#.*|define.*)", "", printed) for printed in (text, plain)]
+    assert uncommented[0] == uncommented[1]
+    assert text.isascii()
+    assert len(text.splitlines()) == len(plain.splitlines())
