@@ -73,8 +73,7 @@ class _Text(click.ParamType[Any]):
             return self._setting.parse(value)
         except ValueError as error:
             origin = origin_of(ctx, self._setting.name) if ctx else self._setting.name
-            shown = "a password" if "password" in self._setting.name else repr(value)
-            raise UsageError(f"{origin} is {shown}: {error}") from None
+            raise UsageError(f"{origin} is {value!r}: {error}") from None
 
 
 class _Option(click.Option):

@@ -19,6 +19,7 @@ from rrwatch.view import NodeView, ReflectorView, View
 
 SETTINGS_FILE = Path("/etc/rrwatch/rrwatch.toml")
 
+_WANT_URLS = "want URLs like http://127.0.0.1:2379, with commas between them"
 _SOCKET_PATH_MAX = 107  # bytes, unix(7)
 
 
@@ -51,6 +52,9 @@ class Listen:
 
     host: str
     port: int
+
+
+_OFF = Listen("", 0)  # None is for what is not set
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,7 @@ def _families(text: str) -> tuple[Family, ...]:
 def _endpoints(text: str) -> tuple[str, ...]:
     endpoints = tuple(dict.fromkeys(_endpoint(part.strip()) for part in text.split(",") if part.strip()))
     if not endpoints:
-        raise ValueError("want URLs like http://127.0.0.1:2379, with commas between them")
+        raise ValueError(_WANT_URLS)
     return endpoints
 
 
@@ -133,10 +137,14 @@ def _endpoint(text: str) -> str:
     parts = urlsplit(text)
     if "@" in parts.netloc:
         raise ValueError("want no user or password in it: set etcd_username and etcd_password")
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/") or parts.query:
-        raise ValueError("want URLs like http://127.0.0.1:2379, with commas between them")
+    try:
+        port = parts.port or 2379
+    except ValueError:
+        port = 0
+    if not port or parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError(_WANT_URLS)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}:{parts.port or 2379}"
+    return f"{parts.scheme}://{host}:{port}"
 
 
 def _authority(text: str) -> str:
@@ -200,9 +208,9 @@ def _seconds(least: float) -> Callable[[str], float]:
     return parse
 
 
-def _listen(text: str) -> Listen | None:
+def _listen(text: str) -> Listen:
     if not text:
-        return None
+        return _OFF
     try:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
@@ -298,7 +306,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         targets=targets,
         etcd=_etcd(values),
         templates=values["templates"],
-        status_listen=values["status_listen"],
+        status_listen=None if values["status_listen"] == _OFF else values["status_listen"],
         min_interval=values["min_interval"],
         resync_interval=values["resync_interval"],
         log_format=values["log_format"],

@@ -37,6 +37,8 @@ _REMOVES = frozenset({"delete", "expire", "compareAndDelete"})
 
 _KEY_NOT_FOUND = 100
 
+_MOST_OF_A_REASON = 300  # characters
+
 # A peer that is gone without a word is noticed below HTTP too (tcp(7)).
 _SOCKET_OPTIONS = [
     *HTTPConnection.default_socket_options,
@@ -105,6 +107,8 @@ class EtcdV2:
                 event = client.get(prefix, WATCH_TIMEOUT, wait="true", recursive="true", waitIndex=str(index))
             except ReadTimeoutError:
                 # Without headers no word of etcd's index has come: that is a dead connection, not a quiet prefix.
+                if not client.has_answered:
+                    raise
                 head = client.head()
                 return Watched(head.index, head.cluster_id)
             except etcd.EtcdEventIndexCleared as error:
@@ -164,10 +168,19 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
             raise TypeError(f"not an answer of etcd: {answer!r:.80}")
         return answer
 
+    @property
+    def has_answered(self) -> bool:
+        """Have the headers of the last answer come?"""
+        return self._head is not None
+
     def head(self) -> _Head:
-        """The headers of the last answer."""
+        """The headers of the last answer.
+
+        Raises:
+            ValueError: they are not etcd's, or none have come.
+        """
         if self._head is None:
-            raise TransportError("no answer")
+            raise ValueError("no X-Etcd-Index and X-Etcd-Cluster-Id")
         return self._head
 
     def api_execute(
@@ -216,11 +229,16 @@ def _translated(client: _Client) -> Iterator[None]:
     try:
         yield
     except etcd.EtcdException as error:
-        raise TransportError(f"{client.endpoint}: {error}") from error
+        raise _failure(client, f"{error}") from error
     except (HTTPError, HTTPException, OSError) as error:
-        raise TransportError(f"{client.endpoint}: {_plain(error)}") from error
+        raise _failure(client, _plain(error)) from error
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise TransportError(f"{client.endpoint}: not an answer of etcd's v2 API: {error}") from error
+        raise _failure(client, f"not an answer of etcd's v2 API: {error}") from error
+
+
+def _failure(client: _Client, reason: str) -> TransportError:
+    """One line, whatever page a proxy sent."""
+    return TransportError(f"{client.endpoint}: {' '.join(reason.split())[:_MOST_OF_A_REASON]}")
 
 
 def _plain(error: Exception) -> str:
