@@ -3,11 +3,13 @@
 import argparse
 import contextlib
 import difflib
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -51,8 +53,14 @@ protocol bgp reflector {{
 class Demo:
     """The show: an etcd, a reflector's BIRD, a node's BIRD, and rrwatch."""
 
-    def __init__(self, console: Console, pause: float) -> None:
-        self._console, self._pause = console, pause
+    def __init__(self, console: Console, pause: float, picture: Path | None = None) -> None:
+        """Prepares the show.
+
+        Args:
+            pause: seconds before each step.
+            picture: file for an SVG of the step in which a node joins.
+        """
+        self._console, self._pause, self._picture = console, pause, picture
         self._shown = 0
 
     def run(self) -> None:
@@ -94,10 +102,17 @@ class Demo:
             wait_until(lambda: bird.is_established("Global_172_17_42_31"), "the session to kube-node1", 60)
             self._show_bird(bird)
 
+            if self._picture:
+                self._console.export_text()  # what was shown so far is not in the picture
             self._change(
                 "A node joins", rrwatch, bird,
                 lambda: etcd.put(f"{PREFIX}/host/kube-node3/ip_addr_v4", "172.17.42.33"),
             )  # fmt: skip
+
+            if self._picture:
+                drawn = self._console.export_svg(title="make demo")
+                # A picture that loads nothing: the viewer's own monospaced font does.
+                self._picture.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL), encoding="utf-8")
 
             self._step("A record that makes no sense: it is left out, nothing else happens")
             etcd.put(f"{PREFIX}/host/kube-node4/ip_addr_v4", '172.17.42.34; } protocol static { "')
@@ -119,10 +134,9 @@ class Demo:
             rrwatch.stop()
             self._show_bird(bird)
 
-    def _change(self, title: str, rrwatch: Rrwatch, bird: Bird, change: object) -> None:
+    def _change(self, title: str, rrwatch: Rrwatch, bird: Bird, change: Callable[[], None]) -> None:
         self._step(title)
         before, done = bird.config.read_text(), len(rrwatch.all("configured"))
-        assert callable(change)
         change()
         self._event(rrwatch.wait_for("configured", after=done))
         self._show_diff(before, bird.config.read_text())
@@ -163,15 +177,16 @@ def main() -> None:
     """Runs the show, and cleans up however it ends."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--fast", action="store_true", help="no pauses")
-    fast = parser.parse_args().fast
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="save the step in which a node joins as an SVG")
+    given = parser.parse_args()
 
     def leave(number: int, _: object) -> None:
         sys.exit(128 + number)
 
     signal.signal(signal.SIGTERM, leave)
-    console = Console()
+    console = Console(record=given.picture is not None, width=100 if given.picture else None)
     try:
-        Demo(console, 0 if fast else 2.5).run()
+        Demo(console, 0 if given.fast else 2.5, given.picture).run()
     except KeyboardInterrupt:
         console.print("interrupted: everything is taken away")
         sys.exit(130)

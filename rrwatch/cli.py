@@ -158,9 +158,15 @@ def check(settings: Settings, as_json: bool) -> int:
 
 @_command
 @_json
-def status(settings: Settings, as_json: bool) -> int:
+@click.option("--health", is_flag=True, help="Only ask whether it is alive; for health checks.")
+def status(settings: Settings, as_json: bool, health: bool) -> int:
     """Ask the running rrwatch how things stand; exits with 0 when BIRD runs what etcd asks for, else 1."""
-    from rrwatch import inspection, tables  # noqa: PLC0415
+    from rrwatch import inspection  # noqa: PLC0415
+
+    if health:
+        click.echo(inspection.running_health(settings))
+        return DONE
+    from rrwatch import tables  # noqa: PLC0415
 
     document = inspection.running_status(settings)
     if as_json:

@@ -13,7 +13,7 @@ from rrwatch.bird import templates
 from rrwatch.bird.install import ConfigFile
 from rrwatch.errors import RrwatchError, UsageError
 from rrwatch.reconcile import render_all
-from rrwatch.settings import Settings
+from rrwatch.settings import Listen, Settings
 
 _STATUS_TIMEOUT = 5.0  # seconds
 
@@ -64,24 +64,41 @@ def running_status(settings: Settings) -> dict[str, Any]:
         UsageError: it serves no status, by the settings.
         RrwatchError: none answers.
     """
-    listen = settings.status_listen
+    try:
+        answer = json.loads(_ask(settings.status_listen, "/status"))
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict) or "ready" not in answer:
+        raise RrwatchError("what answers on status_listen is no rrwatch")
+    return answer
+
+
+def running_health(settings: Settings) -> str:
+    """Is the rrwatch that runs with these settings alive?; -> its own word for it.
+
+    Raises:
+        UsageError: it serves no status, by the settings.
+        RrwatchError: none answers, or it says that it is not.
+    """
+    return _ask(settings.status_listen, "/healthz").strip()
+
+
+def _ask(listen: Listen | None, page: str) -> str:
     if listen is None or not listen.port:
         raise UsageError("status_listen names no port: rrwatch cannot be asked")
+    where = f"{listen.host}:{listen.port}"
     connection = http.client.HTTPConnection(listen.host, listen.port, timeout=_STATUS_TIMEOUT)
     try:
-        connection.request("GET", "/status")
+        connection.request("GET", page)
         response = connection.getresponse()
-        body = response.read()
-        if response.status != http.client.OK:
-            raise RrwatchError(f"rrwatch on {listen.host}:{listen.port} says: {body.decode(errors='replace').strip()}")
-        answer = json.loads(body)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise RrwatchError(f"no rrwatch answers on {listen.host}:{listen.port}: {error}") from error
+        body = response.read().decode(errors="backslashreplace")
+    except (OSError, http.client.HTTPException) as error:
+        raise RrwatchError(f"no rrwatch answers on {where}: {error}") from error
     finally:
         connection.close()
-    if not isinstance(answer, dict) or "ready" not in answer:
-        raise RrwatchError(f"what answers on {listen.host}:{listen.port} is no rrwatch")
-    return answer
+    if response.status != http.client.OK:
+        raise RrwatchError(f"rrwatch on {where} says: {body.strip()}")
+    return body
 
 
 def _session(session: Session) -> dict[str, Any]:
