@@ -76,19 +76,21 @@ class Bird:
         """Names its files; `start()` sets it going.
 
         Args:
-            folder: for its configuration, its control socket and its log.
+            folder: for its configuration and its control socket.
             kind: `bird`, or `bird6`.
         """
         self.folder, self._space, self._kind = folder, space, kind
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / f"{kind}.cfg"
         self.socket = folder / f"{kind}.ctl"
+        # Apart from the folder that rrwatch watches: BIRD talks a lot.
+        self._log = folder.parent / f"{folder.name}-{kind}.log"
         self._process: Process | None = None
 
     def start(self) -> "Bird":
         """Starts it, and waits until it takes commands."""
         command = [self._kind, "-d", "-c", str(self.config), "-s", str(self.socket), "-P", str(self.folder / "pid")]
-        self._process = Process(command, self.folder / f"{self._kind}.log", self._space.name)
+        self._process = Process(command, self._log, self._space.name)
         wait_until(self._answers, f"{self._kind} on {self.socket}")
         return self
 
@@ -138,7 +140,7 @@ class Bird:
 
     def reconfigurations(self) -> int:
         """How often it was told to read its configuration since it started, and did."""
-        return (self.folder / f"{self._kind}.log").read_text(errors="replace").count("Reconfiguring")
+        return self._log.read_text(errors="replace").count("Reconfiguring")
 
     def _answers(self) -> bool:
         with socket.socket(socket.AF_UNIX) as line:
@@ -148,7 +150,7 @@ class Bird:
                 return line.recv(4) == b"0001"
             except OSError:
                 if self._process and not self._process.is_running():
-                    log = (self.folder / f"{self._kind}.log").read_text(errors="replace")
+                    log = self._log.read_text(errors="replace")
                     raise RuntimeError(f"{self._kind} did not start: {log}") from None
                 return False
 

@@ -2,37 +2,33 @@
 
 import json
 import shutil
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab.process import Process, free_port, wait_until
 
 
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM files for etcd with client certificates."""
-
-    ca: Path
-    cert: Path
-    key: Path
-
-
 class Etcd:
     """One member that is a cluster of its own; it can be stopped, started again and wiped."""
 
-    def __init__(self, folder: Path, tls: Tls | None = None, token: str = "rrwatch-lab") -> None:
+    def __init__(self, folder: Path, tls: Path | None = None, token: str = "rrwatch-lab") -> None:
         """Draws ports; `start()` sets it going.
 
         Args:
             folder: for its data and its log.
-            tls: serve TLS, and take only clients with a certificate of the same authority.
+            tls: serve TLS, and take only clients with a certificate: a folder with `ca.pem`, and `server` and `client`
+                as `.pem` and `.key`.
             token: goes into the cluster's id.
         """
         self._folder, self._tls, self.token = folder, tls, token
+        self._context = None
+        if tls:
+            self._context = ssl.create_default_context(cafile=str(tls / "ca.pem"))
+            self._context.load_cert_chain(tls / "client.pem", tls / "client.key")
         scheme = "https" if tls else "http"
         self.url = f"{scheme}://127.0.0.1:{free_port()}"
         self._peer_url = f"http://127.0.0.1:{free_port()}"
@@ -50,11 +46,10 @@ class Etcd:
             "--logger", "zap", "--log-outputs", "stderr",
         ]  # fmt: skip
         if tls:
-            command += ["--cert-file", str(tls.cert), "--key-file", str(tls.key)]
-            command += ["--client-cert-auth", "--trusted-ca-file", str(tls.ca)]
+            command += ["--cert-file", str(tls / "server.pem"), "--key-file", str(tls / "server.key")]
+            command += ["--client-cert-auth", "--trusted-ca-file", str(tls / "ca.pem")]
         self._process = Process(command, self._folder / "etcd.log")
-        # With TLS only a client with a certificate could ask; that it listens has to do.
-        wait_until(self._listens if tls else self._answers, f"etcd on {self.url}", 30)
+        wait_until(self._answers, f"etcd on {self.url}", 30)
         return self
 
     def stop(self) -> None:
@@ -125,7 +120,7 @@ class Etcd:
     def _ask(self, method: str, key: str, query: str = "", data: bytes | None = None) -> dict[str, Any]:
         url = f"{self.url}/v2/keys{urllib.parse.quote(key)}{query}"
         request = urllib.request.Request(url, data=data, method=method)
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=10, context=self._context) as response:
             answer: dict[str, Any] = json.load(response)
             return answer
 
@@ -135,6 +130,3 @@ class Etcd:
         except (OSError, ValueError):
             return False
         return True
-
-    def _listens(self) -> bool:
-        return "serving client traffic securely" in (self._folder / "etcd.log").read_text(errors="replace")

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
 
@@ -53,10 +53,11 @@ _Look = Mapping[Target, tuple[Stamp | None, int]]
 
 @dataclass(slots=True)
 class _Wanted:
-    """What BIRD shall run, as far as it is known."""
+    """What BIRD shall run, by the keys as they are; rendered once by each set of templates that is tried."""
 
     topology: Topology
     derived: Derived
+    rendered: dict[Templates, dict[Target, Rendered]] = field(default_factory=dict)
 
 
 class Daemon:
@@ -224,9 +225,7 @@ class Daemon:
             if templates is None:
                 continue
             try:
-                rendered = render_all(
-                    self._settings.view, templates, self._settings.targets, wanted.topology, wanted.derived
-                )
+                rendered = wanted.rendered.get(templates) or self._render(wanted, templates)
             except TemplateError as error:
                 self._distrust(str(error))
                 continue
@@ -241,6 +240,11 @@ class Daemon:
                 self._trusted = templates
             return applied, rendered
         return {}, {}
+
+    def _render(self, wanted: _Wanted, templates: Templates) -> dict[Target, Rendered]:
+        view, targets = self._settings.view, self._settings.targets
+        wanted.rendered[templates] = render_all(view, templates, targets, wanted.topology, wanted.derived)
+        return wanted.rendered[templates]
 
     def _distrust(self, reason: str) -> None:
         self._template_error = reason

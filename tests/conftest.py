@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from lab.bird import MINIMAL, Bird, Namespace, namespace
 from lab.daemon import Rrwatch
@@ -36,6 +37,28 @@ def etcd(_etcd_of_the_session: Etcd) -> Etcd:
 def own_etcd(tmp_path: Path) -> Iterator[Etcd]:
     """A running etcd that the test may do anything to."""
     etcd = Etcd(tmp_path / "etcd").start()
+    yield etcd
+    etcd.stop()
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of PEM files: `ca`, `server` and `client` with their keys, and the `ca` of a `stranger`."""
+    folder = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    trustme.CA().cert_pem.write_to_path(str(folder / "stranger.pem"))
+    for name, subject in ("server", "127.0.0.1"), ("client", "rrwatch.example"):
+        leaf = authority.issue_cert(subject)
+        leaf.cert_chain_pems[0].write_to_path(str(folder / f"{name}.pem"))
+        leaf.private_key_pem.write_to_path(str(folder / f"{name}.key"))
+    return folder
+
+
+@pytest.fixture
+def tls_etcd(tmp_path: Path, tls: Path) -> Iterator[Etcd]:
+    """A running etcd that takes only clients with a certificate."""
+    etcd = Etcd(tmp_path / "etcd", tls).start()
     yield etcd
     etcd.stop()
 

@@ -94,8 +94,9 @@ class _Attempt:
         self.took: dict[str, float] = {}
 
     def run(self) -> Applied:
-        lint(self._wanted.text)
         self.plan = plan(self.file.read(), self._wanted.text)
+        if not self.plan.is_empty:
+            lint(self._wanted.text)
         try:
             with connect(self._target.socket, self._deadline) as bird:
                 return self._with(bird)

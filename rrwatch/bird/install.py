@@ -24,7 +24,7 @@ class ConfigFile:
     """The configuration file of one BIRD.
 
     A change is staged under a name of its own in the same folder, synced, and renamed over the file. Meanwhile the file
-    that it replaced is kept under a second name, until BIRD runs the new one. Both names are fixed, so that whatever a
+    that it replaced is kept under a second name, until BIRD runs the new one. All names are fixed, so that whatever a
     sudden death leaves is used or cleared away by the next change.
     """
 
@@ -33,6 +33,7 @@ class ConfigFile:
         # A link stays a link: what it points to is replaced.
         self._real = Path(os.path.realpath(path))
         self.staged = self._real.with_name(f".{self._real.name}.rrwatch-new")
+        self._copy = self._real.with_name(f".{self._real.name}.rrwatch-copy")
         self._previous = self._real.with_name(f".{self._real.name}.rrwatch-old")
 
     def stamp(self) -> Stamp | None:
@@ -118,9 +119,10 @@ class ConfigFile:
         return True
 
     def discard(self) -> None:
-        """Takes the staged text away."""
-        with contextlib.suppress(OSError):
-            self.staged.unlink(missing_ok=True)
+        """Takes away what is half done."""
+        for path in (self.staged, self._copy):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
 
     def settle(self) -> None:
         """Lets go of everything but the file itself: BIRD runs what it says."""
@@ -149,7 +151,11 @@ class ConfigFile:
             return
         except OSError:
             # Some file systems have no links, and the kernel allows none to others' files (fs.protected_hardlinks).
-            shutil.copy2(self._real, self._previous)
+            if not self._previous.exists():
+                shutil.copy2(self._real, self._copy)
+                with self._copy.open("rb") as file:
+                    os.fsync(file.fileno())
+                self._copy.replace(self._previous)
 
     def _sync_folder(self) -> None:
         descriptor = os.open(self._real.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -100,6 +100,24 @@ def test_a_link_stays_a_link(file: ConfigFile, tmp_path: Path) -> None:
     assert litter(folder) == []
 
 
+def test_a_file_that_cannot_be_linked_is_copied(
+    file: ConfigFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError(1, "fs.protected_hardlinks")
+
+    monkeypatch.setattr(os, "link", forbidden)
+    file.stage("never confirmed")
+    file.commit()
+    file.stage("newer")
+    file.commit()
+    assert file.read() == "newer"
+    file.roll_back()
+    assert file.read() == "old"
+    file.settle()
+    assert litter(tmp_path) == []
+
+
 def test_leftovers_of_a_sudden_death_are_no_obstacle(file: ConfigFile, tmp_path: Path) -> None:
     file.stage("half")
     file.stage("whole")

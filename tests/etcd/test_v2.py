@@ -5,7 +5,6 @@ import contextlib
 import http.server
 import json
 import socket
-import ssl
 import threading
 import time
 import urllib.request
@@ -13,9 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import trustme
 
-from lab.etcd import Etcd, Tls
+from lab.etcd import Etcd
 from lab.process import free_port, wait_until
 from rrwatch.errors import Resync, TransportError
 from rrwatch.etcd import v2
@@ -246,35 +244,21 @@ class TestFaults:
 
 
 class TestAccess:
-    def test_tls_with_a_client_certificate(self, tmp_path: Path, follow: Follow) -> None:
-        authority = trustme.CA()
-        server, client = authority.issue_cert("127.0.0.1"), authority.issue_cert("rrwatch.example")
-        ca, stranger = tmp_path / "ca.pem", tmp_path / "stranger.pem"
-        authority.cert_pem.write_to_path(str(ca))
-        trustme.CA().cert_pem.write_to_path(str(stranger))
-        for name, leaf in ("server", server), ("client", client):
-            leaf.cert_chain_pems[0].write_to_path(str(tmp_path / f"{name}.pem"))
-            leaf.private_key_pem.write_to_path(str(tmp_path / f"{name}.key"))
-        etcd = Etcd(tmp_path / "etcd", Tls(ca, tmp_path / "server.pem", tmp_path / "server.key")).start()
-        try:
-            whole = Access((etcd.url,), ca, tmp_path / "client.pem", tmp_path / "client.key")
-            context = ssl.create_default_context(cafile=str(ca))
-            context.load_cert_chain(tmp_path / "client.pem", tmp_path / "client.key")
+    def test_tls_with_a_client_certificate(self, tls_etcd: Etcd, tls: Path, follow: Follow) -> None:
+        url, ca, cert, key = tls_etcd.url, tls / "ca.pem", tls / "client.pem", tls / "client.key"
+        whole = Access((url,), ca, cert, key)
 
-            assert EtcdV2(whole).list(P).items == {}
-            mirrored = follow(access=whole)
-            wait_until(lambda: mirrored.count(Snapshot), "the first list")
-            put_over_tls(etcd.url, context, f"{P}/a", "1")
-            wait_until(lambda: mirrored.mirror.items == {f"{P}/a": "1"}, "the key")
+        assert EtcdV2(whole).list(P).items == {}
+        mirrored = follow(access=whole)
+        wait_until(lambda: mirrored.count(Snapshot), "the first list")
+        tls_etcd.put(f"{P}/a", "1")
+        mirrored.equals(tls_etcd)
 
-            with pytest.raises(TransportError, match="certificate"):
-                EtcdV2(Access((etcd.url,), ca)).list(P)
+        with pytest.raises(TransportError, match="certificate"):
+            EtcdV2(Access((url,), ca)).list(P)
+        for stranger in tls / "stranger.pem", None:
             with pytest.raises(TransportError, match="certificate verify failed"):
-                EtcdV2(Access((etcd.url,), stranger, tmp_path / "client.pem", tmp_path / "client.key")).list(P)
-            with pytest.raises(TransportError, match="certificate verify failed"):
-                EtcdV2(Access((etcd.url,))).list(P)
-        finally:
-            etcd.stop()
+                EtcdV2(Access((url,), stranger, cert, key)).list(P)
 
     def test_user_and_password(self, own_etcd: Etcd) -> None:
         auth = own_etcd.url + "/v2/auth"
@@ -389,12 +373,6 @@ class TestStrangers:
             for call in (lambda: EtcdV2(Access((url,))).list(P), lambda: EtcdV2(Access((url,))).watch(P, 7)):
                 with pytest.raises(TransportError):
                     call()
-
-
-def put_over_tls(url: str, context: ssl.SSLContext, key: str, value: str) -> None:
-    request = urllib.request.Request(f"{url}/v2/keys{key}", f"value={value}".encode(), method="PUT")
-    with urllib.request.urlopen(request, timeout=5, context=context):
-        pass
 
 
 def send(url: str, method: str, body: object, credentials: str = "") -> None:

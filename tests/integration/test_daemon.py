@@ -231,6 +231,26 @@ class TestEtcdFaults:
         wait_for_sessions(bird, SESSIONS)
 
 
+class TestTls:
+    def test_with_a_client_certificate(self, tls_etcd: Etcd, tls: Path, bird: Bird, start_rrwatch: Start) -> None:
+        tls_etcd.put_all(CLUSTER)
+        start_rrwatch(
+            tls_etcd.url,
+            bird,
+            ETCD_CA_CERT_FILE=str(tls / "ca.pem"),
+            ETCD_CERT_FILE=str(tls / "client.pem"),
+            ETCD_KEY_FILE=str(tls / "client.key"),
+        )
+        wait_for_sessions(bird, SESSIONS)
+        tls_etcd.put_all(host("new", "172.17.42.50"))
+        wait_for_sessions(bird, SESSIONS | names("172.17.42.50"))
+
+    def test_without_one(self, tls_etcd: Etcd, tls: Path, bird: Bird, start_rrwatch: Start) -> None:
+        rrwatch = start_rrwatch(tls_etcd.url, bird, ETCD_CA_CERT_FILE=str(tls / "ca.pem"))
+        assert "certificate" in rrwatch.wait_for("etcd_lost")["reason"]
+        assert bird.reconfigurations() == 0
+
+
 class TestBirdFaults:
     def test_refused_config_leaves_file_and_bird(
         self, etcd: Etcd, bird: Bird, tmp_path: Path, start_rrwatch: Start
