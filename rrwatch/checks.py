@@ -87,9 +87,8 @@ def _check_etcd(access: Access, endpoint: str) -> tuple[Finding, dict[str, str] 
 
 
 def _check_sessions(settings: Settings, derived: Derived) -> Iterator[Finding]:
-    text = (
-        f"{len(derived.sessions)} derived, {len(derived.rejected)} records rejected, {len(derived.warnings)} warnings"
-    )
+    remarks = f"records: {len(derived.rejected)} rejected, {len(derived.warnings)} with a warning"
+    text = f"{len(derived.sessions)} derived; {remarks}"
     hint = "" if derived.sessions else settings.view.advice()
     if derived.rejected or derived.warnings:
         hint = "`rrwatch sessions` tells which and why"

@@ -235,7 +235,7 @@ class TestCheck:
         done = run("check", **beside(bird, etcd))
         assert done.returncode == 0
         assert "FAIL" not in done.stdout
-        assert "3 derived, 0 records rejected" in done.stdout
+        assert "3 derived; records: 0 rejected" in done.stdout
         assert "BIRD 1.6" in done.stdout
         assert not [path for path in bird.folder.iterdir() if path.name.startswith(".")]
 
