@@ -147,6 +147,7 @@ class Daemon:
                 if self._look != self._look_around() or self._template_files != self._fingerprint():
                     self._want_soon()
             case Ask.RELOAD:
+                self._journal.reloading()
                 self._follower.relist()
                 self._template_files = None
                 self._want_soon()

@@ -34,6 +34,10 @@ class Journal:
         """The daemon runs."""
         self._log.info("started", **fields)
 
+    def reloading(self) -> None:
+        """A person wants everything read again."""
+        self._log.info("reloading")
+
     def stopped(self, reason: str) -> None:
         """The daemon ends."""
         self._log.info("stopped", reason=reason)
