@@ -2,11 +2,10 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rrwatch.bgp.calico_v1 import PREFIX
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.store import RecordStore
 from rrwatch.bird import templates
@@ -53,7 +52,7 @@ def _check(settings: Settings) -> Iterator[Finding]:
     yield Finding("settings", True, f"{settings.view.summary()}; {daemons}")
     items: dict[str, str] | None = None
     for endpoint in settings.etcd.endpoints:
-        finding, listed = _check_etcd(settings.etcd, endpoint)
+        finding, listed = _check_etcd(settings.etcd, endpoint, settings.view.all_prefixes)
         items = listed if items is None else items
         yield finding
     topology = RecordStore.of(items or {}).topology()
@@ -63,7 +62,7 @@ def _check(settings: Settings) -> Iterator[Finding]:
     rendered: dict[Target, Rendered] = {}
     try:
         loaded = templates.load(settings.templates)
-        rendered = render_all(settings.view, loaded, settings.targets, topology, derived)
+        rendered = render_all(settings.view, loaded, settings.targets, topology, derived, tunnels=False)
         yield Finding("templates", True, f"{settings.templates or 'the shipped ones'}")
     except RrwatchError as error:
         yield Finding("templates", False, str(error), "correct the template, or take it out of the folder")
@@ -72,18 +71,20 @@ def _check(settings: Settings) -> Iterator[Finding]:
         yield from _check_bird(target, rendered.get(target) if items is not None else None)
 
 
-def _check_etcd(access: Access, endpoint: str) -> tuple[Finding, dict[str, str] | None]:
+def _check_etcd(access: Access, endpoint: str, prefixes: Iterable[str]) -> tuple[Finding, dict[str, str] | None]:
     from rrwatch.etcd.v2 import EtcdV2  # noqa: PLC0415  # slow to import; most commands do without
 
     one = Access((endpoint,), access.ca_cert, access.cert, access.key, access.username, access.password)
     subject = f"etcd {endpoint}"
     try:
-        snapshot = EtcdV2(one).list(PREFIX)
+        client = EtcdV2(one)
+        snapshots = [client.list(prefix) for prefix in prefixes]
     except TransportError as error:
         hint = "is etcd running there, with --enable-v2=true, and do address, TLS files and password fit?"
         return Finding(subject, False, str(error).removeprefix(f"{endpoint}: "), hint), None
-    text = f"{len(snapshot.items)} keys below {PREFIX} at index {snapshot.index}"
-    return Finding(subject, True, text), dict(snapshot.items)
+    counts = ", ".join(f"{len(snapshot.items)} keys below {snapshot.prefix}" for snapshot in snapshots)
+    items = {key: value for snapshot in snapshots for key, value in snapshot.items.items()}
+    return Finding(subject, True, f"{counts} at index {snapshots[-1].index}"), items
 
 
 def _check_sessions(settings: Settings, derived: Derived) -> Iterator[Finding]:

@@ -179,4 +179,6 @@ def status(settings: Settings, as_json: bool, health: bool) -> int:
 def _items(settings: Settings, keys_file: Path | None, timeout: float) -> dict[str, str]:
     from rrwatch import keys  # noqa: PLC0415
 
-    return keys.from_file(keys_file) if keys_file else keys.from_etcd(settings.etcd, timeout)
+    return (
+        keys.from_file(keys_file) if keys_file else keys.from_etcd(settings.etcd, settings.view.all_prefixes, timeout)
+    )

@@ -12,10 +12,10 @@ from pathlib import Path
 from tenacity import RetryCallState, Retrying, wait_exponential_jitter
 
 import rrwatch
-from rrwatch.bgp.calico_v1 import PREFIX
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.store import RecordStore
-from rrwatch.bgp.topology import Topology
+from rrwatch.bgp.topology import Family, Topology
+from rrwatch.bird import dialect
 from rrwatch.bird import templates as template_folders
 from rrwatch.bird.apply import Applied, State
 from rrwatch.bird.install import ConfigFile, Stamp
@@ -23,9 +23,10 @@ from rrwatch.bird.render import Rendered, Templates
 from rrwatch.bird.target import Target
 from rrwatch.errors import Stopping, TemplateError
 from rrwatch.etcd.follow import Alarm, Follower, Heard, Lost, News
-from rrwatch.etcd.mirror import Change, Mirror, Snapshot
+from rrwatch.etcd.mirror import Change, Snapshot
 from rrwatch.etcd.v2 import EtcdV2
 from rrwatch.files import FolderWatcher, Touched
+from rrwatch.following import Following
 from rrwatch.journal import Journal
 from rrwatch.notify import Notifier
 from rrwatch.reconcile import Outcome, apply_all, render_all
@@ -57,6 +58,7 @@ class _Wanted:
 
     topology: Topology
     derived: Derived
+    tunnels: bool | None
     rendered: dict[Templates, dict[Target, Rendered]] = field(default_factory=dict)
 
 
@@ -73,17 +75,18 @@ class Daemon:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._journal = Journal()
-        self._follower = Follower(EtcdV2(settings.etcd), PREFIX, self._events.put, settings.resync_interval)
+        self._following = Following(self._follower_of)
         folders = [settings.templates] if settings.templates else []
         paths = [path for target in settings.targets for path in (target.config, target.socket)]
         self._folders = FolderWatcher(paths, folders, self._events.put)
 
-        self._mirror = Mirror(PREFIX)
         self._records = RecordStore()
         self._etcd = EtcdStatus()
         self._cause: set[str] = set()
         self._dirty = False
         self._wanted: _Wanted | None = None
+        self._waits_for = ""
+        self._tunnels: tuple[int, bool] | None = None
         self._templates: Templates | None = None
         self._trusted: Templates | None = None
         self._template_files: object = None
@@ -102,7 +105,7 @@ class Daemon:
         self._journal.started(version=rrwatch.__version__, daemons=names, etcd=list(self._settings.etcd.endpoints))
         self._notifier.status("waiting for etcd")
         self._load_templates()
-        self._follower.start()
+        self._following.want(self._settings.view.prefixes(None))
         self._folders.start()
         try:
             while not self._stop.is_set():
@@ -111,10 +114,12 @@ class Daemon:
             pass
         finally:
             self._notifier.stopping()
-            self._follower.stop()
             self._folders.stop()
-            self._follower.join(timeout=1)
+            self._following.stop()
             self._journal.stopped("asked to")
+
+    def _follower_of(self, prefix: str) -> Follower:
+        return Follower(EtcdV2(self._settings.etcd), prefix, self._events.put, self._settings.resync_interval)
 
     def _on_signal(self, number: int, _: object) -> None:
         # A handler may run between any two steps of the loop: it only leaves word.
@@ -148,7 +153,7 @@ class Daemon:
                     self._want_soon()
             case Ask.RELOAD:
                 self._journal.reloading()
-                self._follower.relist()
+                self._following.relist()
                 self._template_files = None
                 self._want_soon()
             case Ask.STOP:
@@ -159,16 +164,17 @@ class Daemon:
     def _take_news(self, news: News) -> None:
         match news:
             case Snapshot():
-                changed = self._mirror.replace(news)
-                self._etcd = self._etcd.heard(news.endpoint, news.index, len(news.items))
+                changed = self._following.take(news)
+                self._etcd = self._etcd.heard(news.endpoint, news.index, len(self._following.items))
                 self._journal.synced(news, len(changed))
-                self._changed(changed, first=self._wanted is None)
+                # Even an empty folder completes what is known.
+                self._changed(changed, first=self._wanted is None or not self._following.is_complete)
             case Change():
-                changed = self._mirror.apply(news)
-                self._etcd = self._etcd.heard(self._etcd.endpoint, news.index, len(self._mirror.items))
+                changed = self._following.take(news)
+                self._etcd = self._etcd.heard(self._etcd.endpoint, news.index, len(self._following.items), event=True)
                 self._changed(changed)
             case Heard():
-                self._etcd = self._etcd.heard(news.endpoint, news.index, len(self._mirror.items))
+                self._etcd = self._etcd.heard(news.endpoint, news.index, len(self._following.items))
             case Lost():
                 self._etcd = self._etcd.lost(news.endpoint, news.reason)
                 self._journal.lost(news)
@@ -178,7 +184,7 @@ class Daemon:
                 self._journal.alarm(news)
 
     def _changed(self, keys: set[str], first: bool = False) -> None:
-        changed = self._records.update(keys, self._mirror.items)
+        changed = self._records.update(keys, self._following.items)
         if changed or first:
             self._dirty = True
             self._cause |= keys
@@ -194,18 +200,16 @@ class Daemon:
         self._due = began + VERIFY_INTERVAL
         self._folders.refresh()
         new_templates = self._load_templates()
-        if not self._dirty and self._wanted is None:
-            return  # etcd has not spoken yet: nothing is known to be wanted
-        news = self._dirty or new_templates
-        if self._dirty or self._wanted is None:
-            topology = self._records.topology()
-            self._wanted = _Wanted(topology, self._settings.view.derive(topology))
-            self._journal.derived(self._wanted.derived)
-        applied, rendered = self._apply(self._wanted, news)
+        known = self._wanted
+        wanted = self._now_wanted()
+        if wanted is None:
+            return
+        news = wanted is not known or new_templates
+        applied, rendered = self._apply(wanted, news)
         retry_in = self._plan_next(applied)
         if applied:
             took = time.monotonic() - began
-            self._outcome = Outcome(tuple(sorted(self._cause)), self._wanted.derived, rendered, applied, took)
+            self._outcome = Outcome(tuple(sorted(self._cause)), wanted.derived, rendered, applied, took)
             self._dirty = False
             if not self._failures:
                 self._cause = set()
@@ -214,6 +218,42 @@ class Daemon:
             self._effort = time.monotonic()
         self._look = self._look_around()
         self._tell_manager(applied)
+
+    def _now_wanted(self) -> _Wanted | None:
+        """What BIRD shall run by all that is known; None where too little is, and all has to stay as it is."""
+        view, wanted = self._settings.view, self._wanted
+        if self._dirty or wanted is None:
+            topology = self._records.topology()
+            self._following.want(view.prefixes(topology if self._following.is_complete else None))
+            if not self._following.is_complete:
+                return None  # etcd has not spoken yet, or not of all that matters
+            if gone := self._following.narrow():
+                self._records.update(gone, self._following.items)
+                topology = self._records.topology()
+        else:
+            topology = wanted.topology
+        self._waits_for = view.waits_for(topology)
+        if self._waits_for:
+            self._journal.waiting_for_key(self._waits_for)
+            self._notifier.status(f"waiting for {self._waits_for} in etcd")
+            return None
+        tunnels = self._has_tunnels(topology)
+        if self._dirty or wanted is None or wanted.tunnels != tunnels:
+            wanted = _Wanted(topology, view.derive(topology, tunnels=tunnels), tunnels)
+            self._wanted = wanted
+            self._journal.derived(wanted.derived)
+        return wanted
+
+    def _has_tunnels(self, topology: Topology) -> bool | None:
+        """Does BIRD have IP in IP? Asked once in its life, where a pool makes that matter; None: not known."""
+        target = next((target for target in self._settings.targets if target.family is Family.IPV4), None)
+        if target is None or not any(pool.tunnel for pool in topology.pools):
+            return None
+        birth = _birth(target.socket)
+        if self._tunnels is None or self._tunnels[0] != birth:
+            answer = dialect.has_tunnels(target, self._stop)
+            self._tunnels = None if answer is None else (birth, answer)
+        return self._tunnels and self._tunnels[1]
 
     def _apply(self, wanted: _Wanted, news: bool) -> tuple[dict[Target, Applied], dict[Target, Rendered]]:
         """Applies what is wanted; templates that fail, or that BIRD refuses, give way to those that worked before.
@@ -243,8 +283,14 @@ class Daemon:
         return {}, {}
 
     def _render(self, wanted: _Wanted, templates: Templates) -> dict[Target, Rendered]:
-        view, targets = self._settings.view, self._settings.targets
-        wanted.rendered[templates] = render_all(view, templates, targets, wanted.topology, wanted.derived)
+        wanted.rendered[templates] = render_all(
+            self._settings.view,
+            templates,
+            self._settings.targets,
+            wanted.topology,
+            wanted.derived,
+            tunnels=bool(wanted.tunnels),
+        )
         return wanted.rendered[templates]
 
     def _distrust(self, reason: str) -> None:
@@ -300,6 +346,7 @@ class Daemon:
             etcd=self._etcd,
             outcome=self._outcome,
             template_error=self._template_error,
+            waits_for=self._waits_for,
         )
 
 

@@ -5,6 +5,7 @@ RrwatchError
 ├── DatastoreError
 │   ├── TransportError    no usable answer; another endpoint may have one
 │   └── Resync            the answer breaks continuity: list again
+├── MissingRecord         a record that everything else needs is not in etcd
 ├── TemplateError         a template cannot be loaded or rendered: file, line, reason
 ├── LintError             a rendered text that BIRD must not see
 ├── InstallError          a configuration file cannot be read, written or replaced
@@ -37,6 +38,10 @@ class TransportError(DatastoreError):
 
 class Resync(DatastoreError):
     """The watch cannot go on without a gap; a new list can."""
+
+
+class MissingRecord(RrwatchError):
+    """A record that everything else needs is not in etcd, or cannot be read."""
 
 
 class TemplateError(RrwatchError):

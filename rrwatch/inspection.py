@@ -31,7 +31,10 @@ def configurations(settings: Settings, items: Mapping[str, str]) -> dict[Path, s
     """
     loaded = templates.load(settings.templates)
     topology = RecordStore.of(items).topology()
-    rendered = render_all(settings.view, loaded, settings.targets, topology, settings.view.derive(topology))
+    view = settings.view
+    # Only BIRD itself knows whether it has tunnels, and a command that looks does not write files to ask.
+    tunnels = any("krt_tunnel" in (ConfigFile(target.config).read() or "") for target in settings.targets)
+    rendered = render_all(view, loaded, settings.targets, topology, view.derive(topology), tunnels=tunnels)
     return {target.config: result.text for target, result in rendered.items()}
 
 

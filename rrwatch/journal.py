@@ -23,7 +23,8 @@ class Journal:
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("rrwatch")
-        self._endpoint = ""
+        self._endpoints: dict[str, str] = {}
+        self._waits_for = ""
         self._lost_told = -_REPEAT
         self._states: dict[Target, tuple[State, str]] = {}
         self._rejected: set[Remark] = set()
@@ -46,9 +47,17 @@ class Journal:
         """Etcd was listed."""
         after_outage = self._lost_told >= 0
         self._lost_told = -_REPEAT
-        tell = self._log.info if after_outage or snapshot.endpoint != self._endpoint else self._log.debug
-        self._endpoint = snapshot.endpoint
-        tell("etcd_synced", endpoint=snapshot.endpoint, index=snapshot.index, keys=len(snapshot.items), changed=changed)
+        news = after_outage or snapshot.endpoint != self._endpoints.get(snapshot.prefix)
+        tell = self._log.info if news else self._log.debug
+        self._endpoints[snapshot.prefix] = snapshot.endpoint
+        tell(
+            "etcd_synced",
+            prefix=snapshot.prefix,
+            endpoint=snapshot.endpoint,
+            index=snapshot.index,
+            keys=len(snapshot.items),
+            changed=changed,
+        )
 
     def lost(self, lost: Lost) -> None:
         """Etcd does not answer; told at once and then every minute."""
@@ -72,8 +81,15 @@ class Journal:
             self._template_error = reason
             self._log.error("template_error", reason=reason, kept=kept)
 
+    def waiting_for_key(self, key: str) -> None:
+        """A record is missing without which nothing can be said."""
+        if key != self._waits_for:
+            self._waits_for = key
+            self._log.warning("waiting_for_key", key=key, kept="the last configuration")
+
     def derived(self, derived: Derived) -> None:
         """What is left out, and what will not come up, each once while it lasts."""
+        self._waits_for = ""
         rejected: set[Remark] = set(derived.rejected)
         warnings = set(derived.warnings)
         for remark in sorted(rejected - self._rejected, key=lambda remark: remark.key):

@@ -2,11 +2,11 @@
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from rrwatch.bgp.calico_v1 import PREFIX
 from rrwatch.errors import TransportError, UsageError
 from rrwatch.etcd.access import Access
 
@@ -35,8 +35,8 @@ def from_file(path: Path) -> dict[str, str]:
     return {key: value or "" for key, value in items.items()}
 
 
-def from_etcd(access: Access, timeout: float) -> dict[str, str]:
-    """Lists all that Calico keeps of BGP, trying every endpoint until one answers.
+def from_etcd(access: Access, prefixes: Iterable[str], timeout: float) -> dict[str, str]:
+    """Lists those folders, trying every endpoint until one answers.
 
     Args:
         timeout: seconds after which no further attempt is begun.
@@ -59,4 +59,7 @@ def from_etcd(access: Access, timeout: float) -> dict[str, str]:
         before_sleep=go_on,
         reraise=True,
     )
-    return dict(retrying(etcd.list, PREFIX).items)
+    items: dict[str, str] = {}
+    for prefix in prefixes:
+        items |= retrying(etcd.list, prefix).items
+    return items

@@ -1,16 +1,16 @@
 """One pass: the cluster as etcd describes it -> sessions -> texts -> what came of applying them."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from rrwatch.bgp.sessions import Derived
-from rrwatch.bgp.topology import Debug, Topology
+from rrwatch.bgp.topology import Topology
 from rrwatch.bird.apply import Applied, apply
-from rrwatch.bird.render import ReflectorConfig, Rendered, Templates
+from rrwatch.bird.render import Rendered, Templates
 from rrwatch.bird.target import Target
-from rrwatch.errors import UsageError
-from rrwatch.view import ReflectorView, View
+from rrwatch.errors import MissingRecord
+from rrwatch.view import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +32,25 @@ class Outcome:
 
 
 def render_all(
-    view: View, templates: Templates, targets: tuple[Target, ...], topology: Topology, derived: Derived
+    view: View, templates: Templates, targets: Iterable[Target], topology: Topology, derived: Derived, *, tunnels: bool
 ) -> dict[Target, Rendered]:
-    """The configurations of all BIRDs of this host.
+    """The configurations of those BIRDs of this host that have something to do.
+
+    Args:
+        tunnels: this BIRD has IP in IP.
 
     Raises:
+        MissingRecord: nothing can be said yet.
         TemplateError: the templates do not allow it.
-        UsageError: the view is a node's: its sessions are derived, but no configuration of a node is rendered.
     """
-    if not isinstance(view, ReflectorView):
-        raise UsageError(
-            "role is node: its sessions can be shown, its configuration cannot be rendered: want reflector"
-        )
-    rendered = {}
-    for target in targets:
-        sessions = tuple(session for session in derived.sessions if session.family is target.family)
-        source = view.addresses[target.family]
-        config = ReflectorConfig(view.router_id, source, topology.debug or Debug.OFF, sessions)
-        rendered[target] = templates.render_reflector(config)
-    return rendered
+    if key := view.waits_for(topology):
+        raise MissingRecord(f"{key} is missing in etcd, or cannot be read: nothing can be said without it")
+    active = view.families(topology)
+    return {
+        target: templates.render(view.config(topology, derived, target.family, tunnels=tunnels))
+        for target in targets
+        if target.family in active
+    }
 
 
 def apply_all(wanted: Mapping[Target, Rendered], stop: threading.Event) -> dict[Target, Applied]:

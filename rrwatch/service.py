@@ -8,7 +8,7 @@ import structlog
 
 from rrwatch import keys
 from rrwatch.bgp.store import RecordStore
-from rrwatch.bird import templates
+from rrwatch.bird import dialect, templates
 from rrwatch.bird.apply import State
 from rrwatch.daemon import Daemon
 from rrwatch.httpd import StatusServer
@@ -45,10 +45,12 @@ def once(settings: Settings, timeout: float) -> set[State]:
     began = time.monotonic()
     journal = Journal()
     loaded = templates.load(settings.templates)
-    topology = RecordStore.of(keys.from_etcd(settings.etcd, timeout)).topology()
-    derived = settings.view.derive(topology)
+    topology = RecordStore.of(keys.from_etcd(settings.etcd, settings.view.all_prefixes, timeout)).topology()
+    stop = threading.Event()
+    tunnels = dialect.has_tunnels(settings.targets[0], stop) if any(pool.tunnel for pool in topology.pools) else None
+    derived = settings.view.derive(topology, tunnels=tunnels)
     journal.derived(derived)
-    wanted = render_all(settings.view, loaded, settings.targets, topology, derived)
-    applied = apply_all(wanted, threading.Event())
+    wanted = render_all(settings.view, loaded, settings.targets, topology, derived, tunnels=bool(tunnels))
+    applied = apply_all(wanted, stop)
     journal.passed(Outcome((), derived, wanted, applied, time.monotonic() - began), drift=False, retry_in=None)
     return {result.state for result in applied.values()}

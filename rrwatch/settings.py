@@ -165,6 +165,12 @@ def _node_name(text: str) -> str:
     return text
 
 
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError("want on or off")
+    return text == "on"
+
+
 def _readable_file(text: str) -> Path:
     path = Path(text)
     try:
@@ -256,6 +262,13 @@ SETTINGS = (
     Setting(
         "bird6_socket", ("RRWATCH_BIRD6_SOCKET",), _socket_path, "The same of BIRD for IPv6.", "/run/bird/bird6.ctl"
     ),
+    Setting(
+        "custom_filters",
+        ("RRWATCH_CUSTOM_FILTERS",),
+        _switch,
+        "Whether a node takes operators' filters from etcd, which are code: on or off.",
+        "off",
+    ),
     Setting("templates", ("RRWATCH_TEMPLATES",), _folder, "Folder of templates that win over the shipped ones."),
     Setting(
         "status_listen",
@@ -292,7 +305,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     """
     values = {setting.name: _value(setting, values) for setting in SETTINGS}
     view = _view(values)
-    families = view.families if isinstance(view, NodeView) else tuple(view.addresses)
+    families = view.only or tuple(Family) if isinstance(view, NodeView) else tuple(view.addresses)
     paths = {
         Family.IPV4: (values["config"], values["bird_socket"]),
         Family.IPV6: (values["config6"], values["bird6_socket"]),
@@ -322,7 +335,7 @@ def _value(setting: Setting, values: Mapping[str, Any]) -> Any:
 def _view(values: Mapping[str, Any]) -> View:
     families: tuple[Family, ...] | None = values["families"]
     if values["role"] is Role.NODE:
-        return NodeView(values["nodename"] or socket.gethostname(), families or tuple(Family))
+        return NodeView(values["nodename"] or socket.gethostname(), families, values["custom_filters"])
     ip: IPv4Address | None = values["ip"]
     ip6: IPv6Address | None = values["ip6"]
     if ip is None:

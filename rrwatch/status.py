@@ -24,6 +24,7 @@ class EtcdStatus:
         heard_at: when that was, on the monotonic clock.
         keys: number of keys that are mirrored.
         trouble: why the last request failed, empty where it did not.
+        events: number of single changes that were received.
     """
 
     endpoint: str = ""
@@ -31,10 +32,11 @@ class EtcdStatus:
     heard_at: float | None = None
     keys: int = 0
     trouble: str = ""
+    events: int = 0
 
-    def heard(self, endpoint: str, index: int, keys: int) -> "EtcdStatus":
+    def heard(self, endpoint: str, index: int, keys: int, *, event: bool = False) -> "EtcdStatus":
         """After a good answer."""
-        return EtcdStatus(endpoint, index, time.monotonic(), keys)
+        return EtcdStatus(endpoint, index, time.monotonic(), keys, "", self.events + event)
 
     def lost(self, endpoint: str, reason: str) -> "EtcdStatus":
         """After a failure."""
@@ -50,6 +52,7 @@ class Status:
         beat: that moment, on the monotonic clock.
         outcome: of the last pass, None where there was none yet.
         template_error: why the operator's templates are not in use, empty where they are.
+        waits_for: the key without which nothing can be said, empty where all are there.
     """
 
     viewer: str
@@ -57,6 +60,7 @@ class Status:
     etcd: EtcdStatus
     outcome: Outcome | None
     template_error: str
+    waits_for: str = ""
 
     def stalled(self) -> str:
         """Why the loop counts as dead; empty where it is alive."""
@@ -65,6 +69,8 @@ class Status:
 
     def unready(self) -> str:
         """Why BIRD does not, or may not, run what etcd asks for; empty where it does."""
+        if self.waits_for:
+            return f"waiting for {self.waits_for} in etcd"
         if self.outcome is None and self.template_error:
             return f"templates: {self.template_error}"
         if self.outcome is None:
@@ -89,6 +95,7 @@ class Status:
                 "endpoint": etcd.endpoint,
                 "index": etcd.index,
                 "keys": etcd.keys,
+                "events": etcd.events,
                 "last_answer_age_s": None if etcd.heard_at is None else round(time.monotonic() - etcd.heard_at, 1),
                 "trouble": etcd.trouble or None,
             },

@@ -1,12 +1,14 @@
 """Whose sessions are wanted: the cluster seen from a reflector, or from a node."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from rrwatch.bgp.calico_v1 import PREFIX
+from rrwatch.bgp.calico_v1 import BLOCKS, POOLS, PREFIX
+from rrwatch.bgp.ipam import announced
 from rrwatch.bgp.sessions import Derived, node_sessions, reflector_sessions
-from rrwatch.bgp.topology import Address, Family, Topology
+from rrwatch.bgp.topology import Address, AsNumber, Debug, Family, Pool, Rejected, Remark, Topology
+from rrwatch.bird.config import NodeConfig, ReflectorConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +23,6 @@ class ReflectorView:
     router_id: IPv4Address
     addresses: Mapping[Family, Address]
 
-    def derive(self, topology: Topology) -> Derived:
-        """The sessions of all its families."""
-        return reflector_sessions(topology, self.addresses.values())
-
     def summary(self) -> str:
         """Who that is, for people."""
         return f"reflector {', '.join(map(str, self.addresses.values()))}"
@@ -34,6 +32,31 @@ class ReflectorView:
         own = next(iter(self.addresses.values()))
         return f"no key asks for one: is {PREFIX}/global/peer_v{own.version}/{own} set?"
 
+    @property
+    def all_prefixes(self) -> tuple[str, ...]:
+        """All folders of etcd that can ever matter."""
+        return (PREFIX,)
+
+    def prefixes(self, topology: Topology | None) -> tuple[str, ...]:  # noqa: ARG002  # a node's depend on it
+        """Which folders of etcd it must know."""
+        return (PREFIX,)
+
+    def waits_for(self, topology: Topology) -> str:  # noqa: ARG002  # as above
+        """The key without which nothing can be said; empty where all are there."""
+        return ""
+
+    def families(self, topology: Topology) -> tuple[Family, ...]:  # noqa: ARG002  # as above
+        """Which BIRDs have something to do."""
+        return tuple(self.addresses)
+
+    def derive(self, topology: Topology, *, tunnels: bool | None = None) -> Derived:  # noqa: ARG002  # as above
+        """The sessions of all its families."""
+        return reflector_sessions(topology, self.addresses.values())
+
+    def config(self, topology: Topology, derived: Derived, family: Family, *, tunnels: bool) -> ReflectorConfig:  # noqa: ARG002
+        """What the configuration of its BIRD of that family is made of."""
+        return ReflectorConfig(self.router_id, self.addresses[family], topology.debug or Debug.OFF, derived.of(family))
+
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
@@ -41,10 +64,13 @@ class NodeView:
 
     Attributes:
         name: the node's name in etcd.
+        only: the families that are on, None where the node's addresses in etcd decide.
+        custom_filters: do operators' filters from etcd count?
     """
 
     name: str
-    families: tuple[Family, ...]
+    only: tuple[Family, ...] | None = None
+    custom_filters: bool = False
 
     def summary(self) -> str:
         """Who that is, for people."""
@@ -52,11 +78,85 @@ class NodeView:
 
     def advice(self) -> str:
         """What may be missing where no session follows."""
-        return f"no key asks for one: is {PREFIX}/host/{self.name}/ip_addr_v4 set?"
+        return f"no key asks for one: is the node mesh off, and {PREFIX}/global/peer_v4 empty?"
 
-    def derive(self, topology: Topology) -> Derived:
-        """The sessions of all its families."""
-        return node_sessions(topology, self.name, self.families)
+    @property
+    def all_prefixes(self) -> tuple[str, ...]:
+        """All folders of etcd that can ever matter."""
+        return (PREFIX, POOLS, f"{BLOCKS}/{self.name}")
+
+    def prefixes(self, topology: Topology | None) -> tuple[str, ...]:
+        """Which folders of etcd it must know: those of other nodes only where all nodes peer with each other.
+
+        Args:
+            topology: None where too little is known of it: the least.
+        """
+        mesh = topology is not None and topology.node_mesh is not False
+        hosts = f"{PREFIX}/host" if mesh else f"{PREFIX}/host/{self.name}"
+        return (f"{PREFIX}/global", hosts, f"{POOLS}/v4", f"{POOLS}/v6", f"{BLOCKS}/{self.name}")
+
+    def waits_for(self, topology: Topology) -> str:
+        """The key without which nothing can be said; empty where all are there."""
+        host = topology.hosts.get(self.name)
+        if host is None or host.address(Family.IPV4) is None:
+            return f"{PREFIX}/host/{self.name}/ip_addr_v4"
+        return "" if self._local_as(topology) else f"{PREFIX}/global/as_num"
+
+    def families(self, topology: Topology) -> tuple[Family, ...]:
+        """Which BIRDs have something to do."""
+        host = topology.hosts.get(self.name)
+        known = tuple(family for family in Family if family is Family.IPV4 or (host and host.address(family)))
+        return self.only or known
+
+    def derive(self, topology: Topology, *, tunnels: bool | None = None) -> Derived:
+        """The sessions of all its families, and what is wrong with pools and blocks.
+
+        Args:
+            tunnels: does this BIRD have IP in IP? None where that is not known.
+        """
+        derived = node_sessions(topology, self.name, self.only or tuple(Family))
+        rejected: dict[str, Rejected] = {remark.key: remark for remark in derived.rejected}
+        warnings: dict[str, Remark] = {remark.key: remark for remark in derived.warnings}
+        for family in Family:
+            known, overlapping = announced(topology, self.name, family)
+            rejected |= {remark.key: remark for remark in overlapping}
+            if tunnels is False and family is Family.IPV4:
+                warnings |= {pool.key: _without_tunnel(pool) for pool in known.pools if pool.tunnel}
+        return replace(
+            derived,
+            rejected=tuple(rejected[key] for key in sorted(rejected)),
+            warnings=tuple(warnings[key] for key in sorted(warnings)),
+        )
+
+    def config(self, topology: Topology, derived: Derived, family: Family, *, tunnels: bool) -> NodeConfig:
+        """What the configuration of its BIRD of that family is made of; only where nothing is waited for."""
+        host = topology.hosts[self.name]
+        router_id, local_as = host.address(Family.IPV4), self._local_as(topology)
+        if not isinstance(router_id, IPv4Address) or local_as is None:
+            raise ValueError(self.waits_for(topology))
+        known, _ = announced(topology, self.name, family)
+        return NodeConfig(
+            family=family,
+            router_id=router_id,
+            source_address=host.address(family),
+            local_as=local_as,
+            debug=host.debug or topology.debug or Debug.STATES,
+            sessions=derived.of(family),
+            blocks=known.blocks,
+            pools=known.pools,
+            subnet=known.subnet,
+            tunnels=tunnels,
+            custom_filters=known.custom_filters if self.custom_filters else None,
+        )
+
+    def _local_as(self, topology: Topology) -> AsNumber | None:
+        host = topology.hosts.get(self.name)
+        return (host and host.as_number) or topology.global_as
+
+
+def _without_tunnel(pool: Pool) -> Remark:
+    reason = f"asks for IP in IP through {pool.tunnel}, which this BIRD does not have: its routes go without a tunnel"
+    return Remark(pool.key, reason)
 
 
 View = ReflectorView | NodeView

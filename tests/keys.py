@@ -29,6 +29,19 @@ def node_peer(node: str, address: str, as_number: object = '"65100"') -> dict[st
     return {f"{PREFIX}/host/{node}/peer_v{family}/{address}": f'{{"ip": "{address}", "as_num": {as_number}}}'}
 
 
+def pool(network: str, ipip: str = "", mode: str = "") -> dict[str, str]:
+    """What an operator writes of a pool."""
+    family = 6 if ":" in network else 4
+    value = f'{{"cidr": "{network}", "ipip": "{ipip}", "ipip_mode": "{mode}"}}'
+    return {f"/calico/v1/ipam/v{family}/pool/{network.replace('/', '-')}": value}
+
+
+def block(node: str, network: str) -> dict[str, str]:
+    """What a node writes of a block that it hands out."""
+    family = 6 if ":" in network else 4
+    return {f"/calico/ipam/v2/host/{node}/ipv{family}/block/{network.replace('/', '-')}": ""}
+
+
 CLUSTER = {
     f"{PREFIX}/global/as_num": "65100",
     f"{PREFIX}/global/node_mesh": '{"enabled": false}',

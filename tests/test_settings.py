@@ -91,12 +91,13 @@ def test_ipv6(resolve: Resolve) -> None:
 )
 def test_node(resolve: Resolve, variables: dict[str, str], name: str) -> None:
     settings = resolve(RRWATCH_ROLE="node", IP="", **variables)
-    assert settings.view == NodeView(name, (Family.IPV4, Family.IPV6))
+    assert settings.view == NodeView(name)
+    assert [target.name for target in settings.targets] == ["bird", "bird6"]
 
 
 def test_node_is_named_as_its_host(resolve: Resolve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "this-host")
-    assert resolve(RRWATCH_ROLE="node").view == NodeView("this-host", (Family.IPV4, Family.IPV6))
+    assert resolve(RRWATCH_ROLE="node").view == NodeView("this-host")
 
 
 @pytest.mark.parametrize(
@@ -138,8 +139,10 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
         "role": "reflector", "ip": "10.0.0.2", "ip6": "fd00::2", "nodename": "n", "families": "4,6",
         "etcd_endpoints": "http://e:1", "etcd_authority": "e:1", "etcd_scheme": "https", "etcd_ca_cert_file": str(pem),
         "etcd_cert_file": str(pem), "etcd_key_file": str(pem), "etcd_username": "u", "etcd_password": "p",
-        "etcd_password_file": str(pem), "config": "/a/b.cfg", "config6": "/a/b6.cfg", "bird_socket": "/a/b.ctl",
-        "bird6_socket": "/a/b6.ctl", "templates": str(folder), "status_listen": "127.0.0.1:1", "min_interval": "1",
+        "etcd_password_file": str(pem),
+        "config": "/a/b.cfg", "config6": "/a/b6.cfg", "bird_socket": "/a/b.ctl",
+        "bird6_socket": "/a/b6.ctl", "custom_filters": "on", "templates": str(folder), "status_listen": "127.0.0.1:1",
+        "min_interval": "1",
         "resync_interval": "2", "log_format": "json", "log_level": "debug",
     }  # fmt: skip
     assert set(values) == {setting.name for setting in SETTINGS}
@@ -179,6 +182,7 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
         ({"RRWATCH_CONFIG": '/a"b'}, "want an absolute path"),
         ({"RRWATCH_CONFIG6": "/etc/bird/bird.cfg"}, "config and config6 are both /etc/bird/bird.cfg"),
         ({"RRWATCH_BIRD_SOCKET": "/" + "x" * 107}, "want at most 107 bytes"),
+        ({"RRWATCH_CUSTOM_FILTERS": "yes"}, "RRWATCH_CUSTOM_FILTERS is 'yes': want on or off"),
         ({"RRWATCH_TEMPLATES": "/no/such"}, "RRWATCH_TEMPLATES is '/no/such': want a folder that is there"),
         ({"RRWATCH_STATUS_LISTEN": "9817"}, "want address:port, or nothing"),
         ({"RRWATCH_STATUS_LISTEN": "a:99999"}, "want address:port, or nothing"),

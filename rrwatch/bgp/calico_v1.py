@@ -7,26 +7,34 @@ strings, dotted AS numbers), strict in everything else.
 
 import json
 import re
-from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from rrwatch.bgp.topology import (
     Address,
     AsNumber,
+    Block,
+    CustomFilter,
     Debug,
     Family,
     GlobalAs,
     HostAddress,
     HostAs,
     HostLeaf,
+    HostNetwork,
     LogLevel,
+    Network,
     NodeMesh,
     Peer,
+    Pool,
     Record,
     Reflector,
     Rejected,
+    TunnelUse,
 )
 
 PREFIX = "/calico/bgp/v1"
+POOLS = "/calico/v1/ipam"
+BLOCKS = "/calico/ipam/v2/host"
 
 _MAX_VALUE = 64 * 1024  # characters; the longest that Calico writes has some hundred
 
@@ -36,21 +44,22 @@ _NAME = re.compile(r"[!$%&()*+,./:<=>?@A-Z\[\]^_a-z|~0-9-]{1,253}")
 
 _PEERS = {"peer_v4": Family.IPV4, "peer_v6": Family.IPV6}
 _ADDRESSES = {"ip_addr_v4": Family.IPV4, "ip_addr_v6": Family.IPV6}
+_FAMILIES = {"v4": Family.IPV4, "v6": Family.IPV6, "ipv4": Family.IPV4, "ipv6": Family.IPV6}
 _REFLECTORS = {"rr_v4": Family.IPV4, "rr_v6": Family.IPV6}
 
 
 def parse(key: str, value: str) -> Record | Rejected | None:
     """Reads one key. None: a key that says nothing about BGP sessions. Never raises."""
-    path = key.removeprefix(PREFIX + "/")
-    if path == key:
-        return None
-    try:
-        return _record(key, path.split("/"), value)
-    except ValueError as error:
-        return Rejected(key, str(error))
+    for tree, read in ((PREFIX, _bgp), (POOLS, _pools), (BLOCKS, _blocks)):
+        if key.startswith(tree + "/"):
+            try:
+                return read(key, key[len(tree) + 1 :].split("/"), value)
+            except ValueError as error:
+                return Rejected(key, str(error))
+    return None
 
 
-def _record(key: str, path: list[str], value: str) -> Record | None:
+def _bgp(key: str, path: list[str], value: str) -> Record | None:
     match path:
         case ["global", "as_num"]:
             return GlobalAs(key, as_number(value))
@@ -60,6 +69,8 @@ def _record(key: str, path: list[str], value: str) -> Record | None:
             return LogLevel(key, None, _debug(value))
         case ["global", ("peer_v4" | "peer_v6") as kind, name]:
             return _peer(key, None, name, _PEERS[kind], value)
+        case ["global", "custom_filters", ("v4" | "v6") as kind, name]:
+            return CustomFilter(key, _FAMILIES[kind], _name(name), _code(value))
         case [("rr_v4" | "rr_v6") as kind, name]:
             return _reflector(key, name, _REFLECTORS[kind], value)
         case ["host", host, *leaf] if leaf:
@@ -77,6 +88,9 @@ def _host(key: str, host: str, leaf: list[str], value: str) -> Record:
             return HostAs(key, host, as_number(value) if value else None)
         case ["loglevel"]:
             return LogLevel(key, host, _debug(value))
+        case ["network_v4"]:
+            subnet = _network(value, Family.IPV4) if value else None
+            return HostNetwork(key, host, subnet if isinstance(subnet, IPv4Network) else None)
         case [("peer_v4" | "peer_v6") as kind, name]:
             return _peer(key, host, name, _PEERS[kind], value)
         case _:
@@ -88,6 +102,25 @@ def _peer(key: str, host: str | None, name: str, family: Family, value: str) -> 
     _name(name)
     entry = _object(value)
     return Peer(key, host, address(_text(entry, "ip"), family), as_number(_member(entry, "as_num")))
+
+
+def _pools(key: str, path: list[str], value: str) -> Record | None:
+    match path:
+        case [("v4" | "v6") as kind, "pool", _]:
+            # The value's network counts: keys were written in more than one spelling.
+            entry = _object(value)
+            network = _network(_text(entry, "cidr"), _FAMILIES[kind])
+            return Pool(key, network, _interface(entry.get("ipip")), _tunnel_use(entry.get("ipip_mode")))
+        case _:
+            return None
+
+
+def _blocks(key: str, path: list[str], _: str) -> Record | None:
+    match path:
+        case [host, ("ipv4" | "ipv6") as kind, "block", name]:
+            return Block(key, _name(host), _network(name.replace("-", "/"), _FAMILIES[kind]))
+        case _:
+            return None
 
 
 def _reflector(key: str, name: str, family: Family, value: str) -> Reflector:
@@ -123,6 +156,39 @@ def address(text: str, family: Family) -> Address:
     if why:
         raise ValueError(f"{_show(text)} is {why}: no BGP neighbor can have it")
     return parsed
+
+
+def _network(text: str, family: Family) -> Network:
+    try:
+        if "/" not in text:
+            raise ValueError  # ipaddress takes it for a single address
+        return IPv4Network(text) if family is Family.IPV4 else IPv6Network(text)
+    except ValueError as error:
+        why = ": it has bits behind its length" if "has host bits set" in str(error) else ""
+        raise ValueError(f"{_show(text)} is not an IPv{family:d} network{why}") from None
+
+
+def _interface(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    # IFNAMSIZ of Linux is 16 with the NUL.
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", value):
+        raise ValueError(f"ipip is {_show(value)}, not the name of an interface")
+    return value
+
+
+def _tunnel_use(value: object) -> TunnelUse:
+    if value is None or value == "":
+        return TunnelUse.ALWAYS
+    if value not in ("always", "cross-subnet"):
+        raise ValueError(f"ipip_mode is {_show(value)}: want always or cross-subnet")
+    return TunnelUse(value)
+
+
+def _code(value: str) -> str:
+    if len(value) > _MAX_VALUE or "\0" in value:
+        raise ValueError("a filter of more than 65536 characters, or with a NUL")
+    return value
 
 
 def as_number(value: object) -> AsNumber:

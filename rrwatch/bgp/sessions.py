@@ -57,6 +57,10 @@ class Derived:
     rejected: tuple[Rejected, ...]
     warnings: tuple[Remark, ...]
 
+    def of(self, family: Family) -> tuple[Session, ...]:
+        """The sessions of one family."""
+        return tuple(session for session in self.sessions if session.family is family)
+
     def count(self, family: Family) -> int:
         """How many sessions there are of one family."""
         return sum(session.family is family for session in self.sessions)

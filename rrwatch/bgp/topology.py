@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import NewType
 
 Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
 
 AsNumber = NewType("AsNumber", int)
 """An AS number, 1..4294967295 (RFC 6793)."""
@@ -17,6 +18,13 @@ class Family(IntEnum):
 
     IPV4 = 4
     IPV6 = 6
+
+
+class TunnelUse(Enum):
+    """Which routes of a pool go through its tunnel."""
+
+    ALWAYS = "always"
+    CROSS_SUBNET = "cross-subnet"
 
 
 class Debug(Enum):
@@ -114,6 +122,53 @@ class HostAs:
 
 
 @dataclass(frozen=True, slots=True)
+class HostNetwork:
+    """`host/<host>/network_v4`: the subnet that the host's address is in; None where the key is there and empty."""
+
+    key: str
+    host: str
+    network: IPv4Network | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """`/calico/v1/ipam/v*/pool/<cidr>`: addresses for workloads.
+
+    Attributes:
+        tunnel: interface for IP in IP, None where routes go without.
+        use: which of them go through it.
+    """
+
+    key: str
+    network: Network
+    tunnel: str | None
+    use: TunnelUse
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """`/calico/ipam/v2/host/<host>/ipv*/block/<cidr>`: the part of a pool that a host hands out."""
+
+    key: str
+    host: str
+    network: Network
+
+
+@dataclass(frozen=True, slots=True)
+class CustomFilter:
+    """`global/custom_filters/v*/<name>`: statements of BIRD's filter language, as an operator wrote them.
+
+    Attributes:
+        text: code, by design: it counts only where a setting allows it, and BIRD takes it.
+    """
+
+    key: str
+    family: Family
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostLeaf:
     """Any other key below `host/<host>`: it shows that the host exists, no more."""
 
@@ -121,7 +176,20 @@ class HostLeaf:
     host: str
 
 
-Record = GlobalAs | NodeMesh | LogLevel | Reflector | Peer | HostAddress | HostAs | HostLeaf
+Record = (
+    GlobalAs
+    | NodeMesh
+    | LogLevel
+    | Reflector
+    | Peer
+    | HostAddress
+    | HostAs
+    | HostNetwork
+    | HostLeaf
+    | Pool
+    | Block
+    | CustomFilter
+)
 """What one key says."""
 
 
@@ -133,6 +201,7 @@ class Host:
     addresses: dict[Family, HostAddress] = field(default_factory=dict)
     as_number: AsNumber | None = None
     debug: Debug | None = None
+    network: IPv4Network | None = None
     peers: list[Peer] = field(default_factory=list)
 
     def address(self, family: Family) -> Address | None:
@@ -148,6 +217,7 @@ class Topology:
     Attributes:
         hosts: by name; every host with at least one key below it.
         reflectors, peers: both families together; `peers` are the global ones.
+        pools, blocks, custom_filters: both families together; blocks of all hosts that are known.
         rejected: what could not be read, by key.
     """
 
@@ -157,10 +227,13 @@ class Topology:
     reflectors: tuple[Reflector, ...]
     peers: tuple[Peer, ...]
     hosts: Mapping[str, Host]
+    pools: tuple[Pool, ...]
+    blocks: tuple[Block, ...]
+    custom_filters: tuple[CustomFilter, ...]
     rejected: Mapping[str, Rejected]
 
     @classmethod
-    def of(cls, records: Iterable[Record | Rejected]) -> "Topology":  # noqa: C901  # one case for each kind of record
+    def of(cls, records: Iterable[Record | Rejected]) -> "Topology":  # noqa: C901, PLR0912  # one case for each kind of record
         """Puts the records of one etcd together, in whatever order they come."""
         global_as: AsNumber | None = None
         node_mesh: bool | None = None
@@ -168,6 +241,9 @@ class Topology:
         reflectors: list[Reflector] = []
         peers: list[Peer] = []
         hosts: dict[str, Host] = {}
+        pools: list[Pool] = []
+        blocks: list[Block] = []
+        custom_filters: list[CustomFilter] = []
         rejected: dict[str, Rejected] = {}
 
         def host(name: str) -> Host:
@@ -194,9 +270,28 @@ class Topology:
                     host(name).addresses[family] = record
                 case HostAs(host=name, as_number=host_as):
                     host(name).as_number = host_as
+                case HostNetwork(host=name, network=network):
+                    host(name).network = network
                 case HostLeaf(host=name):
                     host(name)
+                case Pool():
+                    pools.append(record)
+                case Block():
+                    blocks.append(record)
+                case CustomFilter():
+                    custom_filters.append(record)
                 case Rejected():
                     rejected[record.key] = record
         ordered = {name: hosts[name] for name in sorted(hosts)}
-        return cls(global_as, node_mesh, debug, tuple(reflectors), tuple(peers), ordered, rejected)
+        return cls(
+            global_as,
+            node_mesh,
+            debug,
+            tuple(reflectors),
+            tuple(peers),
+            ordered,
+            tuple(pools),
+            tuple(blocks),
+            tuple(custom_filters),
+            rejected,
+        )

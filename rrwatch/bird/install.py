@@ -147,10 +147,11 @@ class ConfigFile:
         # What is kept already was there before a change that never ended: that one BIRD has run, the present one not.
         try:
             os.link(self._real, self._previous)
-        except (FileNotFoundError, FileExistsError):
+        except FileNotFoundError:
             return
         except OSError:
-            # Some file systems have no links, and the kernel allows none to others' files (fs.protected_hardlinks).
+            # It is kept already; or the file system has no links, or the kernel allows none to others' files
+            # (fs.protected_hardlinks).
             if not self._previous.exists():
                 shutil.copy2(self._real, self._copy)
                 with self._copy.open("rb") as file:

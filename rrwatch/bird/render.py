@@ -5,18 +5,18 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from ipaddress import IPv4Address
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template, TemplateNotFound, TemplateSyntaxError
 from jinja2 import TemplateError as JinjaError
 
 from rrwatch.bgp.sessions import Session
-from rrwatch.bgp.topology import Address, Debug
+from rrwatch.bgp.topology import Block, CustomFilter, Pool
+from rrwatch.bird.config import Config, NodeConfig, ReflectorConfig
 from rrwatch.errors import TemplateError
 
-REFLECTOR = "reflector.cfg.j2"
+_FILES: dict[type, str] = {ReflectorConfig: "reflector.cfg.j2", NodeConfig: "node.cfg.j2"}
 
 MARKER = "rrwatch_generation"
 """The constant in the config by which a running BIRD tells which text it runs: `eval rrwatch_generation`."""
@@ -36,20 +36,6 @@ class Source:
 
     path: Path
     text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ReflectorConfig:
-    """What a reflector's configuration is made of; the names are those that templates use.
-
-    Attributes:
-        source_address: of the family of all the sessions.
-    """
-
-    router_id: IPv4Address
-    source_address: Address
-    debug: Debug
-    sessions: tuple[Session, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +79,14 @@ class Templates:
         for name in sources:
             self._compiled(name)
 
-    def render_reflector(self, config: ReflectorConfig) -> Rendered:
-        """Renders the configuration of one reflector's BIRD.
+    def render(self, config: Config) -> Rendered:
+        """Renders one BIRD's configuration.
 
         Raises:
             TemplateError: a template asks for what is not there, or fails in another way.
         """
-        sessions = tuple(map(_printable, config.sessions))
-        return self._render(
-            REFLECTOR,
-            router_id=config.router_id,
-            source_address=config.source_address,
-            debug=config.debug,
-            sessions=sessions,
-        )
+        values = {name: _printable(getattr(config, name)) for name in config.__slots__}
+        return self._render(_FILES[type(config)], **values)
 
     def _compiled(self, name: str) -> Template:
         try:
@@ -143,9 +123,21 @@ class Templates:
         return TemplateError(self._sources[name].path, None, reason)
 
 
-def _printable(session: Session) -> Session:
-    """The same session, its texts from etcd made fit for a comment. All else that a template can print is typed."""
-    return replace(session, node=_comment(session.node), key=_comment(session.key))
+def _printable(value: Any) -> Any:
+    """The same value, its texts from etcd made fit for a comment. All else that a template can print is typed."""
+    match value:
+        case tuple():
+            return tuple(map(_printable, value))
+        case Session():
+            return replace(value, node=_comment(value.node), key=_comment(value.key))
+        case Block():
+            return replace(value, host=_comment(value.host), key=_comment(value.key))
+        case Pool():
+            return replace(value, key=_comment(value.key))
+        case CustomFilter():
+            return replace(value, name=_comment(value.name), key=_comment(value.key))
+        case _:
+            return value
 
 
 def _comment(text: _Text) -> _Text:

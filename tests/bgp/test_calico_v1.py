@@ -1,6 +1,6 @@
 """One key and its value -> one record."""
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -9,18 +9,23 @@ from hypothesis import strategies as st
 from rrwatch.bgp.calico_v1 import address, as_number, parse
 from rrwatch.bgp.topology import (
     AsNumber,
+    Block,
+    CustomFilter,
     Debug,
     Family,
     GlobalAs,
     HostAddress,
     HostAs,
     HostLeaf,
+    HostNetwork,
     LogLevel,
     NodeMesh,
     Peer,
+    Pool,
     Record,
     Reflector,
     Rejected,
+    TunnelUse,
 )
 
 P = "/calico/bgp/v1"
@@ -88,9 +93,15 @@ def reason(key: str, value: str) -> str:
         ("host/n1/ip_addr_v6", "", HostAddress(f"{P}/host/n1/ip_addr_v6", "n1", Family.IPV6, None)),
         ("host/n1/as_num", "65100", HostAs(f"{P}/host/n1/as_num", "n1", AsNumber(65100))),
         ("host/n1/as_num", "", HostAs(f"{P}/host/n1/as_num", "n1", None)),
-        ("host/n1/network_v4", "10.0.0.0/8", HostLeaf(f"{P}/host/n1/network_v4", "n1")),
+        ("host/n1/network_v4", "10.0.0.0/8", HostNetwork(f"{P}/host/n1/network_v4", "n1", IPv4Network("10.0.0.0/8"))),
+        ("host/n1/network_v4", "", HostNetwork(f"{P}/host/n1/network_v4", "n1", None)),
+        ("host/n1/network_v6", "fd00::/64", HostLeaf(f"{P}/host/n1/network_v6", "n1")),
         ("host/a[b*?/deeper/still", "", HostLeaf(f"{P}/host/a[b*?/deeper/still", "a[b*?")),
-        ("global/custom_filters/v4/x", "accept;", None),
+        (
+            "global/custom_filters/v4/x",
+            "accept;",
+            CustomFilter(f"{P}/global/custom_filters/v4/x", Family.IPV4, "x", "accept;"),
+        ),
         ("global/peer_v4/10.0.0.1/deeper", "{}", None),
         ("unknown", "", None),
         ("host/n1", "a value where a folder should be", None),
@@ -148,6 +159,65 @@ def test_other_trees_say_nothing() -> None:
 )
 def test_rejected_with_its_reason(key: str, value: str, words: str) -> None:
     assert words in reason(key, value)
+
+
+POOL = "/calico/v1/ipam/v4/pool/192.168.0.0-16"
+BLOCK = "/calico/ipam/v2/host/n1/ipv4/block/192.168.0.0-26"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "record"),
+    [
+        (POOL, '{"cidr": "192.168.0.0/16"}', Pool(POOL, ip_network("192.168.0.0/16"), None, TunnelUse.ALWAYS)),
+        (
+            POOL,
+            '{"cidr":"10.0.0.0/8","ipip":"","ipip_mode":"","masquerade":true,"ipam":true,"disabled":true}',
+            Pool(POOL, ip_network("10.0.0.0/8"), None, TunnelUse.ALWAYS),
+        ),
+        (
+            POOL,
+            '{"cidr":"10.0.0.0/8","ipip":"tunl0","ipip_mode":"cross-subnet"}',
+            Pool(POOL, ip_network("10.0.0.0/8"), "tunl0", TunnelUse.CROSS_SUBNET),
+        ),
+        (BLOCK, "", Block(BLOCK, "n1", ip_network("192.168.0.0/26"))),
+        (BLOCK, '{"state":"confirmed"}', Block(BLOCK, "n1", ip_network("192.168.0.0/26"))),
+        (
+            "/calico/ipam/v2/host/n1/ipv6/block/fd80:24e2:f998:72d6::40-122",
+            "{}",
+            Block(
+                "/calico/ipam/v2/host/n1/ipv6/block/fd80:24e2:f998:72d6::40-122",
+                "n1",
+                ip_network("fd80:24e2:f998:72d6::40/122"),
+            ),
+        ),
+        ("/calico/ipam/v2/assignment/ipv4/block/192.168.0.0-26", "{}", None),
+        ("/calico/v1/Ready", "true", None),
+    ],
+)
+def test_ipam_understood(key: str, value: str, record: Record | None) -> None:
+    assert parse(key, value) == record
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        (POOL, '{"cidr": "192.168.0.1/16"}', "'192.168.0.1/16' is not an IPv4 network: it has bits behind its length"),
+        (POOL, '{"cidr": "192.168.0.0"}', "is not an IPv4 network"),
+        (POOL, '{"cidr": "fd00::/64"}', "is not an IPv4 network"),
+        (POOL, '{"cidr": "192.168.0.0/33"}', "is not an IPv4 network"),
+        (POOL, "{}", "cidr is missing"),
+        (POOL, '{"cidr": "10.0.0.0/8", "ipip": "tunl0\\"; accept; }"}', "not the name of an interface"),
+        (POOL, '{"cidr": "10.0.0.0/8", "ipip": true}', "ipip is True, not the name of an interface"),
+        (POOL, '{"cidr": "10.0.0.0/8", "ipip_mode": "sometimes"}', "ipip_mode is 'sometimes': want always or"),
+        ("/calico/ipam/v2/host/n1/ipv4/block/192.168.0.1-26", "", "it has bits behind its length"),
+        ("/calico/ipam/v2/host/n1/ipv4/block/nonsense", "", "is not an IPv4 network"),
+        ("/calico/ipam/v2/host/n 1/ipv4/block/192.168.0.0-26", "", "in the key is not a name"),
+    ],
+)
+def test_ipam_rejected(key: str, value: str, words: str) -> None:
+    record = parse(key, value)
+    assert isinstance(record, Rejected)
+    assert words in record.reason
 
 
 @pytest.mark.parametrize(

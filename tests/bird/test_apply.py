@@ -11,6 +11,7 @@ from rrwatch.bird.apply import State, apply
 from rrwatch.bird.install import ConfigFile
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
+from tests.bird.conftest import Play
 
 
 def config(generation: int, *sessions: str) -> Rendered:
@@ -45,6 +46,21 @@ def test_applied_and_confirmed(bird: Bird) -> None:
     assert litter(bird) == []
 
 
+def test_nothing_is_asked_of_a_busy_bird(play: Play, tmp_path: Path) -> None:
+    busy, idle = b"0013 Reconfiguration in progress\n", b"0013 Daemon is up and running\n"
+    heard: list[str] = []
+    replies = [b"9001 x\n", busy, idle, b"0020 OK\n", b"0004 Reconfiguring\n", busy, idle, b"0023 7\n"]
+    path = play(b"0001 BIRD 1.6.8 ready.\n", *replies, heard=heard)
+
+    applied = apply(Target(Family.IPV4, tmp_path / "bird.cfg", path), config(7), threading.Event())
+
+    assert applied.state is State.CONFIRMED
+    ask = "eval rrwatch_generation"
+    check = f'configure check "{tmp_path}/.bird.cfg.rrwatch-new"'
+    status = "show status"
+    assert heard == [ask, status, status, check, "configure", status, status, ask]
+
+
 def test_nothing_to_do(bird: Bird) -> None:
     go(bird, config(7, "A"))
     stamp, done = ConfigFile(bird.config).stamp(), bird.reconfigurations()
@@ -69,12 +85,14 @@ def test_right_on_disk_but_never_taken_up(bird: Bird) -> None:
 def test_refused_by_the_check(bird: Bird) -> None:
     go(bird, config(7, "A"))
     wrong = Rendered(config(8, "A").text + "nonsense\n", 8)
+    done = bird.config.stat().st_ctime_ns
 
     state, message = go(bird, wrong)
 
     assert state is State.REFUSED
     assert "syntax error" in message
     assert bird.config.read_text() == config(7, "A").text
+    assert bird.config.stat().st_ctime_ns == done
     assert bird.generation() == 7
     assert litter(bird) == []
 

@@ -1,10 +1,8 @@
 """The conversation with BIRD: a real one, and things that are none."""
 
-import contextlib
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,40 +17,6 @@ Play = Callable[..., Path]
 
 def soon(seconds: float = 5.0) -> Deadline:
     return Deadline(seconds, threading.Event())
-
-
-@pytest.fixture
-def play(tmp_path: Path) -> Iterator[Play]:
-    """Plays BIRD on a socket: says the pieces, one for each command heard, the first as the greeting; -> the socket."""
-    with contextlib.ExitStack() as stack:
-
-        def play(*pieces: bytes, pause: float = 0.0, end: bool = False) -> Path:
-            path = tmp_path / "ctl"
-            listener = stack.enter_context(socket.socket(socket.AF_UNIX))
-            listener.bind(str(path))
-            listener.listen()
-
-            def serve() -> None:
-                with contextlib.suppress(OSError):
-                    line, _ = listener.accept()
-                    stack.callback(line.close)
-                    for number, piece in enumerate(pieces):
-                        if number and not line.recv(4096):
-                            return
-                        for start in range(0, len(piece), 1 if pause else len(piece) or 1):
-                            line.sendall(piece[start : start + (1 if pause else len(piece))])
-                            time.sleep(pause)
-                    if end:
-                        line.recv(4096)
-                        line.close()
-
-            thread = threading.Thread(target=serve, daemon=True)
-            thread.start()
-            stack.callback(thread.join, 2)
-            stack.callback(listener.shutdown, socket.SHUT_RDWR)
-            return path
-
-        yield play
 
 
 GREETING = b"0001 BIRD 1.6.8 ready.\n"

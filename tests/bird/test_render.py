@@ -14,7 +14,7 @@ from rrwatch.bgp.sessions import Session, reflector_sessions
 from rrwatch.bgp.store import RecordStore
 from rrwatch.bgp.topology import Debug
 from rrwatch.bird import templates
-from rrwatch.bird.render import ReflectorConfig
+from rrwatch.bird.config import ReflectorConfig
 from rrwatch.errors import TemplateError
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, host
 
@@ -42,12 +42,12 @@ def write(tmp_path: Path) -> Write:
 
 def test_the_same_sessions_give_the_same_text() -> None:
     shipped = templates.load(None)
-    assert shipped.render_reflector(config()) == templates.load(None).render_reflector(config())
+    assert shipped.render(config()) == templates.load(None).render(config())
 
 
 def test_the_generation_follows_the_text() -> None:
     shipped = templates.load(None)
-    one, other = shipped.render_reflector(config()), shipped.render_reflector(config(CLUSTER | host("n", "10.0.0.1")))
+    one, other = shipped.render(config()), shipped.render(config(CLUSTER | host("n", "10.0.0.1")))
     assert one.generation != other.generation
     assert 0 < one.generation < 1 << 31
     assert f"define rrwatch_generation = {one.generation};" in one.text
@@ -55,19 +55,19 @@ def test_the_generation_follows_the_text() -> None:
 
 @pytest.mark.parametrize(("level", "statement"), [("none", "off"), ("debug", "all"), ("info", "{ states }")])
 def test_log_level(level: str, statement: str) -> None:
-    text = templates.load(None).render_reflector(config(CLUSTER | {f"{PREFIX}/global/loglevel": level})).text
+    text = templates.load(None).render(config(CLUSTER | {f"{PREFIX}/global/loglevel": level})).text
     assert f"debug {statement};" in text
 
 
 def test_an_operators_template_wins_and_others_stay(write: Write) -> None:
-    text = templates.load(write(session="# mine {{ session.name }}\n")).render_reflector(config()).text
+    text = templates.load(write(session="# mine {{ session.name }}\n")).render(config()).text
     assert "# mine Global_172_17_42_30" in text
     assert "template bgp bgp_template" in text
 
 
 def test_an_operators_template_can_include_another(write: Write) -> None:
     folder = write(session='{% include "mine.cfg.j2" %}\n', mine="# {{ session.neighbor }}\n")
-    assert "# 172.17.42.30" in templates.load(folder).render_reflector(config()).text
+    assert "# 172.17.42.30" in templates.load(folder).render(config()).text
 
 
 def test_other_files_in_the_folder_are_none_of_its_business(write: Write) -> None:
@@ -92,7 +92,7 @@ def test_errors_name_file_and_line(write: Write, text: str, line: int, words: st
     folder = write(session=text)
 
     with pytest.raises(TemplateError) as caught:
-        templates.load(folder).render_reflector(config())
+        templates.load(folder).render(config())
 
     assert caught.value.path == folder / "session.cfg.j2"
     assert caught.value.line == line
@@ -120,9 +120,9 @@ def test_no_text_from_etcd_becomes_syntax(node: str, key: str) -> None:
     hostile: Session = replace(session, node=node, key=key)
     shipped = templates.load(None)
 
-    text = shipped.render_reflector(replace(config(), sessions=(hostile,))).text
+    text = shipped.render(replace(config(), sessions=(hostile,))).text
 
-    plain = shipped.render_reflector(replace(config(), sessions=(replace(session, node="n", key="k"),))).text
+    plain = shipped.render(replace(config(), sessions=(replace(session, node="n", key="k"),))).text
     uncommented = [re.sub(r"(#.*|define.*)", "", printed) for printed in (text, plain)]
     assert uncommented[0] == uncommented[1]
     assert text.isascii()

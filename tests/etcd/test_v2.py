@@ -352,6 +352,31 @@ class TestStrangers:
             EtcdV2(Access((stranger(answer("200 OK", b"x" * 500), pause=0.1),))).list(P)
         assert time.monotonic() - began < 10
 
+    def test_lists_and_probes_ask_a_majority_and_watches_do_not(self) -> None:
+        asked: list[str] = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                node = {"action": "set", "node": {"key": f"{P}/a", "dir": True, "modifiedIndex": 7}}
+                self.wfile.write(answer("200 OK", json.dumps(node).encode()))
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            client = EtcdV2(Access((f"http://127.0.0.1:{server.server_address[1]}",)))
+            client.list(P)
+            client.probe(P)
+            client.watch(P, 7)
+            server.shutdown()
+        assert asked == [
+            f"/v2/keys{P}?recursive=true&quorum=true",
+            f"/v2/keys{P}?quorum=true",
+            f"/v2/keys{P}?wait=true&recursive=true&waitIndex=7",
+        ]
+
     def test_an_unknown_action_is_no_reason_to_guess(self, stranger: Callable[..., str]) -> None:
         event = {"action": "merge", "node": {"key": f"{P}/a", "value": "1", "modifiedIndex": 7}}
         with pytest.raises(Resync, match="unknown action 'merge'"):

@@ -39,6 +39,11 @@ class TestFollowing:
         assert configured["generation"] == bird.generation()
         assert configured["took_ms"] > 0
 
+    def test_an_etcd_without_any_key(self, etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
+        rrwatch = start_rrwatch(etcd.url, bird)
+        assert rrwatch.wait_for("configured")["sessions"] == 0
+        assert "router id 172.17.42.40;" in bird.config.read_text()
+
     def test_a_node_comes_changes_and_goes(self, etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
         etcd.put_all(CLUSTER)
         rrwatch = start_rrwatch(etcd.url, bird)
@@ -54,6 +59,7 @@ class TestFollowing:
         added = rrwatch.wait_for("configured", sessions_added=["Global_172_17_42_50"])
         assert added["cause"] == [f"{PREFIX}/host/new/ip_addr_v4"] or set(added["cause"]) == set(host("new", ""))
         rrwatch.wait_for("configured", sessions_added=[], sessions_removed=["Global_172_17_42_51"])
+        assert not rrwatch.all("drift_found")
 
     def test_a_peer_comes_changes_and_goes(self, etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
         etcd.put_all(CLUSTER)
@@ -271,6 +277,7 @@ class TestBirdFaults:
         assert sorted(path.name for path in bird.folder.iterdir() if path.name.startswith(".")) == []
 
         (templates / "reflector.cfg.j2").unlink()
+        assert set(rrwatch.wait_for("configured")["cause"]) == set(CLUSTER)
         wait_for_sessions(bird, SESSIONS)
 
     def test_templates_change_live_and_the_last_good_ones_stay(
