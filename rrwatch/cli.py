@@ -11,7 +11,8 @@ import click
 
 import rrwatch
 from rrwatch.errors import RrwatchError, UsageError
-from rrwatch.options import with_settings
+from rrwatch.options import etcd_timeout, json_output, with_settings
+from rrwatch.record_commands import node_mesh, peer, rr
 from rrwatch.settings import Settings, settings_of
 
 DONE, FAILED, USAGE, REFUSED = 0, 1, 2, 3
@@ -24,21 +25,12 @@ _keys = click.option(
     metavar="FILE",
     help="Take the keys from a flat JSON object of key -> value (- for standard input) instead of etcd.",
 )
-_timeout = click.option(
-    "--timeout",
-    type=click.FloatRange(min=0.1, max=3600),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to try to reach etcd.",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits with its status."""
     try:
-        status = cli.main(args=arguments, prog_name="rrwatch", standalone_mode=False)
+        status = cli.main(args=arguments, prog_name="rrwatch", standalone_mode=False) or DONE
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "")
         status = USAGE
@@ -95,7 +87,7 @@ def run(settings: Settings) -> int:
 
 
 @_command
-@_timeout
+@etcd_timeout
 def once(settings: Settings, timeout: float) -> int:
     """Bring BIRD to what etcd asks for, once; for an init container, or before BIRD starts.
 
@@ -111,7 +103,7 @@ def once(settings: Settings, timeout: float) -> int:
 
 @_command
 @_keys
-@_timeout
+@etcd_timeout
 @click.option("--diff", is_flag=True, help="Print the difference to what is installed.")
 def render(settings: Settings, keys_file: Path | None, timeout: float, diff: bool) -> int:
     """Print the configuration that BIRD should run."""
@@ -128,8 +120,8 @@ def render(settings: Settings, keys_file: Path | None, timeout: float, diff: boo
 
 @_command
 @_keys
-@_timeout
-@_json
+@etcd_timeout
+@json_output
 def sessions(settings: Settings, keys_file: Path | None, timeout: float, as_json: bool) -> int:
     """Print the sessions that follow from the keys, and the records that were left out and why."""
     from rrwatch import inspection, tables  # noqa: PLC0415
@@ -143,7 +135,7 @@ def sessions(settings: Settings, keys_file: Path | None, timeout: float, as_json
 
 
 @_command
-@_json
+@json_output
 def check(settings: Settings, as_json: bool) -> int:
     """Check settings, templates, etcd and BIRD, and say what to do where something is wrong."""
     from rrwatch import checks, tables  # noqa: PLC0415
@@ -157,7 +149,7 @@ def check(settings: Settings, as_json: bool) -> int:
 
 
 @_command
-@_json
+@json_output
 @click.option("--health", is_flag=True, help="Only ask whether it is alive; for health checks.")
 def status(settings: Settings, as_json: bool, health: bool) -> int:
     """Ask the running rrwatch how things stand; exits with 0 when BIRD runs what etcd asks for, else 1."""
@@ -182,3 +174,7 @@ def _items(settings: Settings, keys_file: Path | None, timeout: float) -> dict[s
     return (
         keys.from_file(keys_file) if keys_file else keys.from_etcd(settings.etcd, settings.view.all_prefixes, timeout)
     )
+
+
+for _group in rr, peer, node_mesh:
+    cli.add_command(_group)

@@ -2,7 +2,7 @@
 
 import os
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,10 +17,20 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 
+etcd_timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1, max=3600),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to try to reach etcd.",
+)
+json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
-def with_settings(command: _Command) -> _Command:
+
+def with_settings(command: _Command, settings: Sequence[Setting] = SETTINGS) -> _Command:
     """Gives a command an option for each setting; its function takes them as `**values`, for `settings_of`."""
-    for setting in reversed(SETTINGS):
+    for setting in reversed(settings):
         option = click.option(
             _flag(setting.name),
             cls=_Option,

@@ -1,6 +1,5 @@
 """All settings of rrwatch: what they are called, how their texts are read, and the one value that they make."""
 
-import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -160,9 +159,9 @@ def _scheme(text: str) -> str:
 
 
 def _node_name(text: str) -> str:
-    if not re.fullmatch(r"[^\s/]{1,253}", text):
-        raise ValueError("want a node's name as in etcd, without / and space")
-    return text
+    if "/" in text:
+        raise ValueError("want a node's name as in etcd, without /")
+    return calico_v1.plain_name(text)
 
 
 def _switch(text: str) -> bool:
@@ -293,6 +292,8 @@ SETTINGS = (
 )
 """Every setting there is; command line, environment, settings file and README go by this table."""
 
+ETCD_SETTINGS = tuple(setting for setting in SETTINGS if setting.name.startswith("etcd_"))
+
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
     """Puts parsed values together.
@@ -317,7 +318,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     return Settings(
         view=view,
         targets=targets,
-        etcd=_etcd(values),
+        etcd=access_of(values),
         templates=values["templates"],
         status_listen=None if values["status_listen"] == _OFF else values["status_listen"],
         min_interval=values["min_interval"],
@@ -348,7 +349,13 @@ def _view(values: Mapping[str, Any]) -> View:
     )
 
 
-def _etcd(values: Mapping[str, Any]) -> Access:
+def access_of(values: Mapping[str, Any]) -> Access:
+    """How to reach etcd, by parsed values; all that a command needs that only speaks with etcd.
+
+    Raises:
+        UsageError: they do not fit each other.
+    """
+    values = {setting.name: _value(setting, values) for setting in ETCD_SETTINGS}
     endpoints = values["etcd_endpoints"]
     if endpoints is None:
         authority = values["etcd_authority"]

@@ -1,5 +1,6 @@
 """Tables for people."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
@@ -65,6 +66,20 @@ def print_status(document: Mapping[str, Any], stream: TextIO) -> None:
     for title in ("rejected", "warnings"):
         remarks = [Remark(remark["key"], remark["reason"]) for remark in document[title]]
         _print_remarks(console, title.removesuffix("s"), remarks)
+
+
+def print_records(rows: Sequence[Mapping[str, Any]], stream: TextIO, *, as_json: bool) -> None:
+    """Records that an operator wrote, each a row of the same columns; the first column may be empty for all nodes."""
+    if as_json:
+        stream.write(json.dumps(rows, indent=2) + "\n")
+    elif not rows:
+        stream.write("none\n")
+    else:
+        titles = {"as_number": "AS", "cluster_id": "cluster id"}
+        absent = {"node": "(all nodes)"}
+        columns = [titles.get(name, name) for name in rows[0]]
+        cells = [[value if value is not None else absent.get(name, "") for name, value in row.items()] for row in rows]
+        _console(stream).print(_table(columns, cells))
 
 
 def _print_remarks(console: Console, title: str, remarks: Sequence[Remark]) -> None:

@@ -40,7 +40,7 @@ _MAX_VALUE = 64 * 1024  # characters; the longest that Calico writes has some hu
 
 # Printable ASCII without what can open or close something in a config, a shell or a log. Calico's Go validates
 # [a-zA-Z0-9_.-]{1,128}, its Python nothing; a DNS name has 253 characters at most (RFC 1035, section 2.3.4).
-_NAME = re.compile(r"[!$%&()*+,./:<=>?@A-Z\[\]^_a-z|~0-9-]{1,253}")
+_NAME = re.compile(r"[!$%&()*+,.:<=>?@A-Z\[\]^_a-z|~0-9-]{1,253}")
 
 _PEERS = {"peer_v4": Family.IPV4, "peer_v6": Family.IPV6}
 _ADDRESSES = {"ip_addr_v4": Family.IPV4, "ip_addr_v6": Family.IPV6}
@@ -70,11 +70,11 @@ def _bgp(key: str, path: list[str], value: str) -> Record | None:
         case ["global", ("peer_v4" | "peer_v6") as kind, name]:
             return _peer(key, None, name, _PEERS[kind], value)
         case ["global", "custom_filters", ("v4" | "v6") as kind, name]:
-            return CustomFilter(key, _FAMILIES[kind], _name(name), _code(value))
+            return CustomFilter(key, _FAMILIES[kind], plain_name(name), _code(value))
         case [("rr_v4" | "rr_v6") as kind, name]:
             return _reflector(key, name, _REFLECTORS[kind], value)
         case ["host", host, *leaf] if leaf:
-            return _host(key, _name(host), leaf, value)
+            return _host(key, plain_name(host), leaf, value)
         case _:
             return None
 
@@ -97,9 +97,9 @@ def _host(key: str, host: str, leaf: list[str], value: str) -> Record:
             return HostLeaf(key, host)
 
 
-def _peer(key: str, host: str | None, name: str, family: Family, value: str) -> Peer:
+def _peer(key: str, host: str | None, place: str, family: Family, value: str) -> Peer:
     # The address in the value counts, not the one in the key: so Calico's own readers had it.
-    _name(name)
+    plain_name(place)
     entry = _object(value)
     return Peer(key, host, address(_text(entry, "ip"), family), as_number(_member(entry, "as_num")))
 
@@ -118,17 +118,17 @@ def _pools(key: str, path: list[str], value: str) -> Record | None:
 def _blocks(key: str, path: list[str], _: str) -> Record | None:
     match path:
         case [host, ("ipv4" | "ipv6") as kind, "block", name]:
-            return Block(key, _name(host), _network(name.replace("-", "/"), _FAMILIES[kind]))
+            return Block(key, plain_name(host), _network(name.replace("-", "/"), _FAMILIES[kind]))
         case _:
             return None
 
 
-def _reflector(key: str, name: str, family: Family, value: str) -> Reflector:
+def _reflector(key: str, place: str, family: Family, value: str) -> Reflector:
     entry = _object(value)
     own = address(_text(entry, "ip"), family)
-    if own != address(_name(name), family):
-        raise ValueError(f"the record speaks of {own}, its key of {name!r}: they must agree")
-    return Reflector(key, own, _cluster_id(entry.get("cluster_id")))
+    if own != address(plain_name(place), family):
+        raise ValueError(f"the record speaks of {own}, its key of {place!r}: they must agree")
+    return Reflector(key, own, cluster_id(entry.get("cluster_id")))
 
 
 def address(text: str, family: Family) -> Address:
@@ -209,7 +209,12 @@ def as_number(value: object) -> AsNumber:
     return AsNumber(number)
 
 
-def _cluster_id(value: object) -> IPv4Address | None:
+def cluster_id(value: object) -> IPv4Address | None:
+    """Reads a cluster id: a dotted quad, or a number as such or as text; None and "" are none (RFC 4456, section 7).
+
+    Raises:
+        ValueError: anything else.
+    """
     if value is None or value == "":
         return None
     try:
@@ -242,9 +247,14 @@ def _debug(value: str) -> Debug:
     return {"none": Debug.OFF, "debug": Debug.ALL}.get(value, Debug.STATES)
 
 
-def _name(text: str) -> str:
+def plain_name(text: str) -> str:
+    """Reads the name of a node, or of another part of a key.
+
+    Raises:
+        ValueError: it has characters that no name has.
+    """
     if not _NAME.fullmatch(text):
-        raise ValueError(f"{_show(text)} in the key is not a name: 1 to 253 printable ASCII characters without "
+        raise ValueError(f"{_show(text)} is not a name: 1 to 253 printable ASCII characters without "
                          "space, quotes, braces, backslash, # and ;")  # fmt: skip
     return text
 

@@ -117,6 +117,16 @@ class EtcdV2:
             at = int(event["node"]["modifiedIndex"])
             return Watched(head.index, head.cluster_id, at, _change(event, prefix, at))
 
+    def put(self, key: str, value: str) -> None:
+        """Writes a key; its folders are made where they are missing."""
+        with _translated(self._client):
+            self._client.write(key, value)
+
+    def remove(self, key: str) -> None:
+        """Deletes a key; one that is not there is as good as deleted."""
+        with _translated(self._client), contextlib.suppress(etcd.EtcdKeyNotFound):
+            self._client.delete(key)
+
     def probe(self, prefix: str) -> str:
         """A quorum read of the folder alone; -> the cluster's id."""
         client = self._client
@@ -193,6 +203,7 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
         timer = threading.Timer(timeout + CONNECT_TIMEOUT, self.cut)
         timer.daemon = True
         timer.start()
+        form: dict[str, Any] = {"encode_multipart": False} if method in (self._MPUT, self._MPOST) else {}
         try:
             response = self._pool.request(
                 method,
@@ -202,6 +213,7 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
                 timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout),
                 redirect=False,
                 preload_content=False,
+                **form,
             )
             self._head = _head(response.headers)
             response.read(cache_content=True)

@@ -1,0 +1,115 @@
+"""The records that an operator writes: reflectors, peers, and the switch of the node mesh."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from rrwatch.bgp import calico_v1
+from rrwatch.bgp.calico_v1 import PREFIX
+from rrwatch.bgp.store import RecordStore
+from rrwatch.bgp.topology import Address, AsNumber, Peer, Reflector, Topology
+from rrwatch.errors import TransportError
+from rrwatch.etcd.access import Access
+from rrwatch.etcd.v2 import EtcdV2
+
+MESH_KEY = f"{PREFIX}/global/node_mesh"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a command did.
+
+    Attributes:
+        changed: False where everything was as it should be already.
+        text: one line for people.
+    """
+
+    changed: bool
+    text: str
+
+
+class Records:
+    """The records in one etcd. Every method raises TransportError where no endpoint answers in time."""
+
+    def __init__(self, access: Access, timeout: float) -> None:
+        """Connects to nothing yet.
+
+        Args:
+            timeout: seconds after which no further attempt is begun.
+        """
+        self._etcd = EtcdV2(access)
+
+        def go_on(_: RetryCallState) -> None:
+            self._etcd.rotate()
+
+        self._retrying = Retrying(
+            retry=retry_if_exception_type(TransportError),
+            wait=wait_random_exponential(multiplier=0.05, max=2),
+            stop=stop_after_delay(timeout),
+            before_sleep=go_on,
+            reraise=True,
+        )
+
+    def topology(self) -> Topology:
+        """What etcd holds of BGP."""
+        return RecordStore.of(self._items(PREFIX)).topology()
+
+    def add_reflector(self, address: Address, cluster_id: IPv4Address | None) -> Written:
+        """Makes an address a route reflector of the cluster."""
+        key = f"{PREFIX}/rr_v{address.version}/{address}"
+        record = {"ip": str(address), "cluster_id": str(cluster_id or "")}
+        value = json.dumps(record, separators=(",", ":"))
+        return self._put(key, value, f"reflector {address}, cluster id {cluster_id or 'none'}")
+
+    def remove_reflector(self, address: Address) -> Written:
+        """Takes a route reflector out of the cluster."""
+        return self._remove(f"{PREFIX}/rr_v{address.version}", address, f"reflector {address}")
+
+    def add_peer(self, address: Address, as_number: AsNumber, node: str | None) -> Written:
+        """Makes every node, or one, peer with an address."""
+        key = f"{_peers(node)}/peer_v{address.version}/{address}"
+        value = json.dumps({"ip": str(address), "as_num": str(as_number)})
+        return self._put(key, value, f"{_whose(node)} peer {address} in AS {as_number}")
+
+    def remove_peer(self, address: Address, node: str | None) -> Written:
+        """Ends that."""
+        return self._remove(f"{_peers(node)}/peer_v{address.version}", address, f"{_whose(node)} peer {address}")
+
+    def set_mesh(self, enabled: bool) -> Written:
+        """Makes every node peer with every other, or ends that."""
+        return self._put(MESH_KEY, json.dumps({"enabled": enabled}), f"node mesh {'on' if enabled else 'off'}")
+
+    def _put(self, key: str, value: str, what: str) -> Written:
+        before = self._items(key.rsplit("/", 1)[0]).get(key)
+        if before is not None and calico_v1.parse(key, before) == calico_v1.parse(key, value):
+            return Written(False, f"{what}: is there already")
+        self._retrying(self._etcd.put, key, value)
+        return Written(True, f"{what}: {'added' if before is None else 'changed'}")
+
+    def _remove(self, folder: str, address: Address, what: str) -> Written:
+        keys = [key for key, value in self._items(folder).items() if _speaks_of(key, value, address)]
+        for key in keys:
+            self._retrying(self._etcd.remove, key)
+        return Written(bool(keys), f"{what}: {'removed' if keys else 'is not there'}")
+
+    def _items(self, prefix: str) -> Mapping[str, str]:
+        return self._retrying(self._etcd.list, prefix).items
+
+
+def _speaks_of(key: str, value: str, address: Address) -> bool:
+    """By its value, or where that cannot be read, by its key."""
+    record = calico_v1.parse(key, value)
+    if isinstance(record, Peer | Reflector):
+        return record.address == address
+    return key.endswith(f"/{address}")
+
+
+def _peers(node: str | None) -> str:
+    return f"{PREFIX}/host/{node}" if node else f"{PREFIX}/global"
+
+
+def _whose(node: str | None) -> str:
+    return f"node {node}'s" if node else "global"
