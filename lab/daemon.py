@@ -16,8 +16,14 @@ Event = dict[str, Any]
 class Rrwatch:
     """A running `rrwatch run`."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str], *arguments: str) -> None:
-        """Starts it; its status page gets a port of its own."""
+    def __init__(
+        self, folder: Path, environment: Mapping[str, str], *arguments: str, namespace: str | None = None
+    ) -> None:
+        """Starts it; its status page gets a port of its own.
+
+        Args:
+            namespace: network namespace to run in.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.events: list[Event] = []
         self._lines: list[str] = []
@@ -25,6 +31,7 @@ class Rrwatch:
             [sys.executable, "-m", "rrwatch", "run", *arguments],
             folder / "rrwatch.log",
             environment={"RRWATCH_STATUS_LISTEN": "127.0.0.1:0", "RRWATCH_LOG_FORMAT": "json", **environment},
+            namespace=namespace,
             stderr=subprocess.PIPE,
         )
         self._reader = threading.Thread(target=self._read, daemon=True)

@@ -1,183 +1,171 @@
-"""The main job before a viewer's eyes: `make demo`."""
+"""The walkthrough before a viewer's eyes: `make demo`."""
 
 import argparse
 import contextlib
-import difflib
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
 from rich.panel import Panel
-from rich.syntax import Syntax
 from rich.text import Text
 
-from lab.bird import MINIMAL, Bird, join, namespace
-from lab.daemon import Event, Rrwatch
-from lab.etcd import Etcd
+from lab.cluster import PREFIX, Cluster, Host, cluster
 from lab.process import wait_until
 
-PREFIX = "/calico/bgp/v1"
-REFLECTOR, NODE1 = "172.17.42.40", "172.17.42.31"
+RR1, RR2 = "172.17.42.40", "172.17.42.41"
+NODES = {"kube-master": "172.17.42.30", "kube-node1": "172.17.42.31", "kube-node2": "172.17.42.32"}
 
-KEYS = {
-    f"{PREFIX}/global/as_num": "65100",
-    f"{PREFIX}/global/node_mesh": '{"enabled": false}',
-    f"{PREFIX}/host/kube-master/ip_addr_v4": "172.17.42.30",
-    f"{PREFIX}/host/kube-node1/ip_addr_v4": NODE1,
-    f"{PREFIX}/host/kube-node2/ip_addr_v4": "172.17.42.32",
-    f"{PREFIX}/rr_v4/{REFLECTOR}": f'{{"ip":"{REFLECTOR}","cluster_id":"1.0.0.1"}}',
-    f"{PREFIX}/global/peer_v4/{REFLECTOR}": f'{{"ip": "{REFLECTOR}", "as_num": "65100"}}',
-}
-
-NODE_CONFIG = f"""\
-router id {NODE1};
-protocol device {{ scan time 2; }}
-protocol static {{ route 192.168.0.0/26 blackhole; }}
-protocol bgp reflector {{
-  local as 65100;
-  neighbor {REFLECTOR} as 65100;
-  source address {NODE1};
-  export all;
-  connect delay time 1;
-  connect retry time 1;
-}}
-"""
+SECONDS = 60.0  # BIRD waits some seconds before it connects
 
 
 class Demo:
-    """The show: an etcd, a reflector's BIRD, a node's BIRD, and rrwatch."""
+    """The show: a Calico cluster goes from the full mesh of its nodes to two route reflectors."""
 
     def __init__(self, console: Console, pause: float, picture: Path | None = None) -> None:
         """Prepares the show.
 
         Args:
             pause: seconds before each step.
-            picture: file for an SVG of the step in which a node joins.
+            picture: file for an SVG of the step in which the nodes peer with the reflector.
         """
         self._console, self._pause, self._picture = console, pause, picture
         self._shown = 0
 
-    def run(self) -> None:
-        """From an empty etcd to a cluster that changes."""
-        with contextlib.ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rrwatch-demo-")))
-            self._step("An etcd with Calico's keys: three nodes, and a route reflector that all of them peer with")
-            etcd = Etcd(folder / "etcd").start()
-            stack.callback(etcd.stop)
-            etcd.put_all(KEYS)
-            for key, value in KEYS.items():
-                self._console.print(f"  {key}  [cyan]{value}[/]", highlight=False)
+    def run(self, lab: Cluster) -> None:  # noqa: PLR0915  # scene after scene
+        """From hosts without anything to a cluster that has lost a reflector and a node."""
+        self._step("Four hosts on one network: three Calico nodes, etcd on the first, and one for a reflector")
+        lab.add_node("kube-master", NODES["kube-master"])
+        node1 = lab.add_node("kube-node1", NODES["kube-node1"], "192.168.0.0/26", ("192.168.0.2",))
+        node2 = lab.add_node("kube-node2", NODES["kube-node2"], "192.168.0.64/26", ("192.168.0.64", "192.168.0.65"))
+        rr1 = lab.add_reflector("node1", RR1)
+        self._note("On each runs a BIRD and, beside it, an rrwatch. In etcd are the nodes, their blocks and a pool.")
 
-            self._step("A BIRD that knows nothing of them yet, and on the other end of a cable the BIRD of kube-node1")
-            here, there = stack.enter_context(namespace()), stack.enter_context(namespace())
-            join(here, f"{REFLECTOR}/24", there, f"{NODE1}/24")
-            bird, node = Bird(folder / "reflector", here), Bird(folder / "node1", there)
-            for one, config in (bird, MINIMAL), (node, NODE_CONFIG):
-                one.config.write_text(config)
-                one.start()
-                stack.callback(one.stop)
-            self._show_bird(bird)
+        self._step("The node mesh is on: every node peers with every other, and has the others' routes")
+        self._command(node1, "node-mesh", "show")
+        self._wait(node1, "Mesh_172_17_42_30", "Mesh_172_17_42_32")
+        self._wait_for_route(node1, "192.168.0.64/26")
+        self._show_sessions(node1)
+        self._show_routes(node1, node2)
 
-            settings = {
-                "IP": REFLECTOR,
-                "ETCD_ENDPOINTS": etcd.url,
-                "RRWATCH_CONFIG": str(bird.config),
-                "RRWATCH_BIRD_SOCKET": str(bird.socket),
-            }
-            self._step("What follows from the keys: rrwatch sessions")
-            self._command(settings, "sessions")
+        self._step("The mesh is switched off: the routes to the other node's block go")
+        self._command(node1, "node-mesh", "off")
+        self._event(node1, "configured", "sessions_removed", "cause", "took_ms")
+        wait_until(lambda: not self._has_route(node1, "192.168.0.64/26"), "the route is gone", SECONDS)
+        wait_until(lambda: not self._has_route(node2, "192.168.0.0/26 via"), "the route is gone", SECONDS)
+        self._show_routes(node1, node2)
 
-            self._step("rrwatch run: BIRD gets those sessions")
-            before = bird.config.read_text()
-            rrwatch = Rrwatch(folder / "rrwatch", settings)
-            stack.callback(rrwatch.stop)
-            self._event(rrwatch.wait_for("configured"))
-            self._show_diff(before, bird.config.read_text())
-            wait_until(lambda: bird.is_established("Global_172_17_42_31"), "the session to kube-node1", 60)
-            self._show_bird(bird)
+        self._step("A reflector's record: nothing peers yet")
+        self._command(rr1, "rr", "add", RR1, "--cluster-id", "1.0.0.1")
+        self._show_sessions(rr1)
 
-            if self._picture:
-                self._console.export_text()  # what was shown so far is not in the picture
-            self._change(
-                "A node joins", rrwatch, bird,
-                lambda: etcd.put(f"{PREFIX}/host/kube-node3/ip_addr_v4", "172.17.42.33"),
-            )  # fmt: skip
+        if self._picture:
+            self._console.export_text()  # what was shown so far is not in the picture
+        self._step("All nodes peer with the reflector: the routes are back, and go straight to the nodes")
+        done = len(rr1.rrwatch.all("configured"))
+        self._command(node1, "peer", "add", RR1, "as", "65100")
+        self._command(node1, "peer", "list")
+        self._event(rr1, "configured", "sessions_added", "cause", "took_ms", after=done)
+        self._wait(rr1, *(f"Global_{address.replace('.', '_')}" for address in NODES.values()))
+        self._wait_for_route(node1, "192.168.0.64/26")
+        self._wait_for_route(node2, "192.168.0.0/26 via")
+        self._show_sessions(rr1)
+        self._show_routes(node1, node2)
+        if self._picture:
+            drawn = self._console.export_svg(title="make demo")
+            # A picture that loads nothing: the viewer's own monospaced font does.
+            self._picture.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL), encoding="utf-8")
 
-            if self._picture:
-                drawn = self._console.export_svg(title="make demo")
-                # A picture that loads nothing: the viewer's own monospaced font does.
-                self._picture.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL), encoding="utf-8")
+        self._step("A record that makes no sense: it is left out, everything else goes on")
+        lab.etcd.put(f"{PREFIX}/host/kube-node9/ip_addr_v4", '172.17.42.39; } protocol static { "')
+        self._event(rr1, "record_rejected", "key", "reason")
+        lab.etcd.delete(f"{PREFIX}/host/kube-node9", recursive=True)
 
-            self._step("A record that makes no sense: it is left out, nothing else happens")
-            etcd.put(f"{PREFIX}/host/kube-node4/ip_addr_v4", '172.17.42.34; } protocol static { "')
-            self._event(rrwatch.wait_for("record_rejected"))
+        self._step("Somebody edits the reflector's file by hand: it is put right")
+        rr1.bird.config.write_text(rr1.bird.config.read_text().replace("172.17.42.32", "10.9.9.9"))
+        self._event(rr1, "drift_found", "found")
+        wait_until(lambda: "10.9.9.9" not in rr1.bird.config.read_text(), "the right file")
 
-            self._step("Somebody edits the file by hand: it is put right")
-            bird.config.write_text(bird.config.read_text().replace("172.17.42.33", "10.9.9.9"))
-            self._event(rrwatch.wait_for("drift_found"))
-            wait_until(lambda: "10.9.9.9" not in bird.config.read_text(), "the right file")
+        self._step("A second reflector; then the first one's BIRD is killed, and no route is lost")
+        rr2 = lab.add_reflector("node2", RR2)
+        self._command(rr2, "rr", "add", RR2, "--cluster-id", "1.0.0.1")
+        self._command(rr2, "peer", "add", RR2, "as", "65100")
+        self._wait(rr2, "Mesh_172_17_42_40", "Global_172_17_42_30", "Global_172_17_42_31", "Global_172_17_42_32")
+        self._show_sessions(rr2)
+        rr1.bird.kill()
+        self._note("node1's BIRD is dead.")
+        self._show_routes(node1, node2)
+        rr1.bird.start()
+        self._event(rr1, "bird_restarted", "socket")
 
-            self._change(
-                "A node leaves; the session to kube-node1 has been up all the time", rrwatch, bird,
-                lambda: etcd.delete(f"{PREFIX}/host/kube-node3", recursive=True),
-            )  # fmt: skip
+        self._step("kube-node2's records are deleted: its session and its routes go, kube-node1's session stays")
+        self._show_sessions(rr2)
+        for key in f"{PREFIX}/host/kube-node2", "/calico/ipam/v2/host/kube-node2":
+            lab.etcd.delete(key, recursive=True)
+        wait_until(lambda: "Global_172_17_42_32" not in rr2.bird.sessions(), "the session is gone", SECONDS)
+        wait_until(lambda: not self._has_route(node1, "192.168.0.64/26"), "the route is gone", SECONDS)
+        self._show_sessions(rr2)
+        self._show_routes(node1)
 
-            self._step("How things stand: rrwatch status")
-            self._command(settings | {"RRWATCH_STATUS_LISTEN": rrwatch.status_address}, "status")
-            self._step("The end: rrwatch stops, BIRD and its sessions stay; then all of it is taken away")
-            rrwatch.stop()
-            self._show_bird(bird)
-
-    def _change(self, title: str, rrwatch: Rrwatch, bird: Bird, change: Callable[[], None]) -> None:
-        self._step(title)
-        before, done = bird.config.read_text(), len(rrwatch.all("configured"))
-        change()
-        self._event(rrwatch.wait_for("configured", after=done))
-        self._show_diff(before, bird.config.read_text())
-        self._show_bird(bird)
+        self._step("How things stand on the second reflector")
+        self._command(rr2, "status")
+        self._command(rr2, "sessions")
+        self._note("Everything is taken away again.")
 
     def _step(self, title: str) -> None:
         time.sleep(self._pause)
         self._shown += 1
         self._console.print()
-        self._console.rule(Text(f"{self._shown}. {title}", "bold"), align="left")
+        self._console.rule(Text(f"{self._shown}. {title}", "bold", no_wrap=True), align="left")
 
-    def _event(self, event: Event) -> None:
-        shown = ("sessions_added", "sessions_removed", "key", "reason", "found", "cause", "took_ms")
-        fields = {name: event[name] for name in shown if event.get(name)}
-        text = Text(f"rrwatch: {event['event']}", "bold green")
-        for name, value in fields.items():
-            text.append(f"\n  {name}=", "dim").append(str(value), "default")
+    def _note(self, text: str) -> None:
+        self._console.print(Text(text, "italic"))
+
+    def _command(self, host: Host, *arguments: str) -> None:
+        self._console.print(Text(f"[root@{host.name} ~]# rrwatch {' '.join(arguments)}", "bold cyan"))
+        self._console.print(Text(host.run(*arguments).rstrip()))
+
+    def _event(self, host: Host, name: str, *shown: str, after: int | None = None) -> None:
+        count = after if after is not None else max(0, len(host.rrwatch.all(name)) - 1)
+        event = host.rrwatch.wait_for(name, SECONDS, after=count)
+        text = Text(f"{host.name}: {name}", "bold green")
+        for field in shown:
+            text.append(f"\n  {field}=", "dim").append(str(event.get(field)), "default")
         self._console.print(text)
 
-    def _show_diff(self, before: str, after: str) -> None:
-        lines = list(
-            difflib.unified_diff(
-                before.splitlines(), after.splitlines(), "bird.cfg", "bird.cfg", "before", "after", lineterm="", n=1
-            )
-        )
-        self._console.print(Panel(Syntax("\n".join(lines), "diff", background_color="default"), title="bird.cfg"))
+    def _show_sessions(self, host: Host) -> None:
+        lines = host.bird.command("show protocols").rstrip().splitlines()
+        bgp = [line.rstrip() for line in lines[:1] + [line for line in lines if " BGP " in line]]
+        self._console.print(Panel(Text("\n".join(bgp)), title=f"{host.name}: birdc show protocols", title_align="left"))
 
-    def _show_bird(self, bird: Bird) -> None:
-        self._console.print(Panel(Text(bird.command("show protocols").strip()), title="BIRD: show protocols"))
+    def _show_routes(self, *hosts: Host) -> None:
+        for host in hosts:
+            routes = Text()
+            for route in host.routes():
+                routes.append(f"{route}\n", "bold yellow" if "proto bird" in route else "default")
+            routes.rstrip()
+            self._console.print(Panel(routes, title=f"{host.name}: ip route show", title_align="left"))
 
-    def _command(self, settings: dict[str, str], *arguments: str) -> None:
-        command = [sys.executable, "-m", "rrwatch", *arguments]
-        done = subprocess.run(command, env=settings, capture_output=True, text=True, timeout=30, check=True)
-        self._console.print(Panel(Text(done.stdout.rstrip()), title=f"rrwatch {' '.join(arguments)}"))
+    def _wait(self, host: Host, *sessions: str) -> None:
+        for session in sessions:
+            wait_until(lambda session=session: host.bird.is_established(session), session, SECONDS)  # type: ignore[misc]
+
+    def _wait_for_route(self, host: Host, begin: str) -> None:
+        wait_until(lambda: self._has_route(host, begin), f"the route to {begin}", SECONDS)
+
+    def _has_route(self, host: Host, begin: str) -> bool:
+        return any(route.startswith(begin) for route in host.bird_routes())
 
 
 def main() -> None:
     """Runs the show, and cleans up however it ends."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--fast", action="store_true", help="no pauses")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="save the step in which a node joins as an SVG")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="save the step of the first reflector as an SVG")
     given = parser.parse_args()
 
     def leave(number: int, _: object) -> None:
@@ -185,8 +173,16 @@ def main() -> None:
 
     signal.signal(signal.SIGTERM, leave)
     console = Console(record=given.picture is not None, width=100 if given.picture else None)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_interruptible(console))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rrwatch-demo-")))
+        Demo(console, 0 if given.fast else 2.5, given.picture).run(stack.enter_context(cluster(folder)))
+
+
+@contextlib.contextmanager
+def _interruptible(console: Console) -> Iterator[None]:
     try:
-        Demo(console, 0 if given.fast else 2.5, given.picture).run()
+        yield
     except KeyboardInterrupt:
         console.print("interrupted: everything is taken away")
         sys.exit(130)

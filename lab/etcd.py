@@ -3,26 +3,36 @@
 import json
 import shutil
 import ssl
+import subprocess
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
-from lab.process import Process, free_port, wait_until
+from lab.process import Process, free_port, inside, wait_until
 
 
 class Etcd:
     """One member that is a cluster of its own; it can be stopped, started again and wiped."""
 
-    def __init__(self, folder: Path, tls: Path | None = None, token: str = "rrwatch-lab") -> None:
-        """Draws ports; `start()` sets it going.
+    def __init__(
+        self,
+        folder: Path,
+        tls: Path | None = None,
+        token: str = "rrwatch-lab",
+        namespace: str | None = None,
+        address: str | None = None,
+    ) -> None:
+        """Draws ports, where it gets no address; `start()` sets it going.
 
         Args:
             folder: for its data and its log.
             tls: serve TLS, and take only clients with a certificate: a folder with `ca.pem`, and `server` and `client`
                 as `.pem` and `.key`.
             token: goes into the cluster's id.
+            namespace: network namespace to run in, and to ask it from; with an address there.
         """
         self._folder, self._tls, self.token = folder, tls, token
         self._context = None
@@ -30,7 +40,8 @@ class Etcd:
             self._context = ssl.create_default_context(cafile=str(tls / "ca.pem"))
             self._context.load_cert_chain(tls / "client.pem", tls / "client.key")
         scheme = "https" if tls else "http"
-        self.url = f"{scheme}://127.0.0.1:{free_port()}"
+        self._namespace = namespace
+        self.url = f"{scheme}://{address}:2379" if address else f"{scheme}://127.0.0.1:{free_port()}"
         self._peer_url = f"http://127.0.0.1:{free_port()}"
         self._process: Process | None = None
 
@@ -48,7 +59,7 @@ class Etcd:
         if tls:
             command += ["--cert-file", str(tls / "server.pem"), "--key-file", str(tls / "server.key")]
             command += ["--client-cert-auth", "--trusted-ca-file", str(tls / "ca.pem")]
-        self._process = Process(command, self._folder / "etcd.log")
+        self._process = Process(command, self._folder / "etcd.log", self._namespace)
         wait_until(self._answers, f"etcd on {self.url}", 30)
         return self
 
@@ -119,10 +130,25 @@ class Etcd:
 
     def _ask(self, method: str, key: str, query: str = "", data: bytes | None = None) -> dict[str, Any]:
         url = f"{self.url}/v2/keys{urllib.parse.quote(key)}{query}"
+        if self._namespace:
+            return self._ask_inside(method, url, data)
         request = urllib.request.Request(url, data=data, method=method)
         with urllib.request.urlopen(request, timeout=10, context=self._context) as response:
             answer: dict[str, Any] = json.load(response)
             return answer
+
+    def _ask_inside(self, method: str, url: str, data: bytes | None) -> dict[str, Any]:
+        # A process has one network namespace: what is inside another one is asked by a process in there.
+        asking = (
+            "import sys, urllib.request as u; m, url = sys.argv[1:]; "
+            "print(u.urlopen(u.Request(url, sys.stdin.buffer.read() or None, method=m), timeout=10).read().decode())"
+        )
+        command = [*inside(self._namespace), sys.executable, "-c", asking, method, url]
+        done = subprocess.run(command, input=data or b"", capture_output=True, timeout=15, check=False)
+        if done.returncode:
+            raise OSError(done.stderr.decode(errors="replace").strip().splitlines()[-1])
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
 
     def _answers(self) -> bool:
         try:

@@ -47,6 +47,11 @@ def free_port() -> int:
         return port
 
 
+def inside(namespace: str | None) -> list[str]:
+    """The words before a command that make it run in a network namespace."""
+    return [program("ip"), "netns", "exec", namespace] if namespace else []
+
+
 class Process:
     """One running program; the kernel kills it when this process dies."""
 
@@ -65,11 +70,10 @@ class Process:
             namespace: network namespace to run in.
             stderr: another place for its standard error.
         """
-        inside = [program("ip"), "netns", "exec", namespace] if namespace else []
         bound = [program("setpriv"), "--pdeathsig", "KILL", "--"]
         with log.open("ab") as file:
             self._popen = subprocess.Popen(
-                [*bound, *inside, program(command[0]), *command[1:]],
+                [*bound, *inside(namespace), program(command[0]), *command[1:]],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file if stderr is None else stderr,

@@ -9,6 +9,7 @@ from typing import Any
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.store import RecordStore
 from rrwatch.bird import templates
+from rrwatch.bird.config import PLAIN
 from rrwatch.bird.control import connect
 from rrwatch.bird.install import ConfigFile
 from rrwatch.bird.render import Rendered
@@ -62,7 +63,7 @@ def _check(settings: Settings) -> Iterator[Finding]:
     rendered: dict[Target, Rendered] = {}
     try:
         loaded = templates.load(settings.templates)
-        rendered = render_all(settings.view, loaded, settings.targets, topology, derived, tunnels=False)
+        rendered = render_all(settings.view, loaded, settings.targets, topology, derived, PLAIN)
         yield Finding("templates", True, f"{settings.templates or 'the shipped ones'}")
     except RrwatchError as error:
         yield Finding("templates", False, str(error), "correct the template, or take it out of the folder")

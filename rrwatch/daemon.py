@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from pathlib import Path
 
 from tenacity import RetryCallState, Retrying, wait_exponential_jitter
 
 import rrwatch
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.store import RecordStore
-from rrwatch.bgp.topology import Family, Topology
-from rrwatch.bird import dialect
+from rrwatch.bgp.topology import Topology
 from rrwatch.bird import templates as template_folders
 from rrwatch.bird.apply import Applied, State
+from rrwatch.bird.config import Dialect
+from rrwatch.bird.dialect import Interpreter, birth
 from rrwatch.bird.install import ConfigFile, Stamp
 from rrwatch.bird.render import Rendered, Templates
 from rrwatch.bird.target import Target
@@ -58,7 +58,7 @@ class _Wanted:
 
     topology: Topology
     derived: Derived
-    tunnels: bool | None
+    dialect: Dialect
     rendered: dict[Templates, dict[Target, Rendered]] = field(default_factory=dict)
 
 
@@ -86,7 +86,7 @@ class Daemon:
         self._dirty = False
         self._wanted: _Wanted | None = None
         self._waits_for = ""
-        self._tunnels: tuple[int, bool] | None = None
+        self._interpreter = Interpreter(settings.targets, self._stop)
         self._templates: Templates | None = None
         self._trusted: Templates | None = None
         self._template_files: object = None
@@ -133,7 +133,13 @@ class Daemon:
         self._hear(max(0.0, min(_BEAT, self._due - time.monotonic())))
         self._notifier.alive()
         if time.monotonic() >= self._due and not self._stop.is_set():
-            self._pass()
+            try:
+                self._pass()
+            except Stopping:
+                raise
+            # A fault of rrwatch's own: a crash would come back with every start, a retry may find other records.
+            except Exception as error:  # noqa: BLE001  # told in full
+                self._journal.fault(error, self._plan_next({}))
         self._publish(self._status())
 
     def _hear(self, patience: float) -> None:
@@ -216,7 +222,10 @@ class Daemon:
             self._journal.passed(self._outcome, drift=not news, retry_in=retry_in)
         if any(result.took for result in applied.values()):
             self._effort = time.monotonic()
-        self._look = self._look_around()
+        before, self._look = self._look, self._look_around()
+        for target, (_, born) in self._look.items():
+            if target in before and born and before[target][1] not in (0, born):
+                self._journal.bird_restarted(target)
         self._tell_manager(applied)
 
     def _now_wanted(self) -> _Wanted | None:
@@ -237,23 +246,12 @@ class Daemon:
             self._journal.waiting_for_key(self._waits_for)
             self._notifier.status(f"waiting for {self._waits_for} in etcd")
             return None
-        tunnels = self._has_tunnels(topology)
-        if self._dirty or wanted is None or wanted.tunnels != tunnels:
-            wanted = _Wanted(topology, view.derive(topology, tunnels=tunnels), tunnels)
+        learned = self._interpreter.learn(topology, filters=view.takes_filters)
+        if self._dirty or wanted is None or wanted.dialect != learned:
+            wanted = _Wanted(topology, view.derive(topology, learned), learned)
             self._wanted = wanted
             self._journal.derived(wanted.derived)
         return wanted
-
-    def _has_tunnels(self, topology: Topology) -> bool | None:
-        """Does BIRD have IP in IP? Asked once in its life, where a pool makes that matter; None: not known."""
-        target = next((target for target in self._settings.targets if target.family is Family.IPV4), None)
-        if target is None or not any(pool.tunnel for pool in topology.pools):
-            return None
-        birth = _birth(target.socket)
-        if self._tunnels is None or self._tunnels[0] != birth:
-            answer = dialect.has_tunnels(target, self._stop)
-            self._tunnels = None if answer is None else (birth, answer)
-        return self._tunnels and self._tunnels[1]
 
     def _apply(self, wanted: _Wanted, news: bool) -> tuple[dict[Target, Applied], dict[Target, Rendered]]:
         """Applies what is wanted; templates that fail, or that BIRD refuses, give way to those that worked before.
@@ -289,7 +287,7 @@ class Daemon:
             self._settings.targets,
             wanted.topology,
             wanted.derived,
-            tunnels=bool(wanted.tunnels),
+            wanted.dialect,
         )
         return wanted.rendered[templates]
 
@@ -337,7 +335,7 @@ class Daemon:
         return template_folders.fingerprint(self._settings.templates)
 
     def _look_around(self) -> _Look:
-        return {target: (ConfigFile(target.config).stamp(), _birth(target.socket)) for target in self._settings.targets}
+        return {target: (ConfigFile(target.config).stamp(), birth(target.socket)) for target in self._settings.targets}
 
     def _status(self) -> Status:
         return Status(
@@ -348,13 +346,6 @@ class Daemon:
             template_error=self._template_error,
             waits_for=self._waits_for,
         )
-
-
-def _birth(path: Path) -> int:
-    try:
-        return path.stat().st_ctime_ns
-    except OSError:
-        return 0
 
 
 def _back_off(failures: int) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from rrwatch.bgp.sessions import Derived, Session
 from rrwatch.bgp.store import RecordStore
 from rrwatch.bird import templates
+from rrwatch.bird.config import Dialect
 from rrwatch.bird.install import ConfigFile
 from rrwatch.errors import RrwatchError, UsageError
 from rrwatch.reconcile import render_all
@@ -34,7 +35,7 @@ def configurations(settings: Settings, items: Mapping[str, str]) -> dict[Path, s
     view = settings.view
     # Only BIRD itself knows whether it has tunnels, and a command that looks does not write files to ask.
     tunnels = any("krt_tunnel" in (ConfigFile(target.config).read() or "") for target in settings.targets)
-    rendered = render_all(view, loaded, settings.targets, topology, view.derive(topology), tunnels=tunnels)
+    rendered = render_all(view, loaded, settings.targets, topology, view.derive(topology), Dialect(tunnels))
     return {target.config: result.text for target, result in rendered.items()}
 
 

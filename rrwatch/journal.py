@@ -39,6 +39,10 @@ class Journal:
         """A person wants everything read again."""
         self._log.info("reloading")
 
+    def fault(self, error: Exception, retry_in: float | None) -> None:
+        """Something that should not happen; nothing has changed for BIRD."""
+        self._log.error("fault", reason=repr(error), retry_in_s=retry_in and round(retry_in, 1), exc_info=error)
+
     def stopped(self, reason: str) -> None:
         """The daemon ends."""
         self._log.info("stopped", reason=reason)
@@ -100,6 +104,10 @@ class Journal:
         for key in sorted(gone):
             self._log.info("record_no_longer_rejected", key=key)
         self._rejected, self._warnings = rejected, warnings
+
+    def bird_restarted(self, target: Target) -> None:
+        """Another BIRD listens where one did before."""
+        self._log.info("bird_restarted", daemon=target.name, socket=str(target.socket))
 
     def passed(self, outcome: Outcome, drift: bool, retry_in: float | None) -> None:
         """A pass is over.

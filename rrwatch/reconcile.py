@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Topology
 from rrwatch.bird.apply import Applied, apply
-from rrwatch.bird.render import Rendered, Templates
+from rrwatch.bird.config import Dialect
+from rrwatch.bird.install import ConfigFile
+from rrwatch.bird.render import MARKER, Rendered, Templates
 from rrwatch.bird.target import Target
 from rrwatch.errors import MissingRecord
 from rrwatch.view import View
@@ -32,12 +34,9 @@ class Outcome:
 
 
 def render_all(
-    view: View, templates: Templates, targets: Iterable[Target], topology: Topology, derived: Derived, *, tunnels: bool
+    view: View, templates: Templates, targets: Iterable[Target], topology: Topology, derived: Derived, dialect: Dialect
 ) -> dict[Target, Rendered]:
     """The configurations of those BIRDs of this host that have something to do.
-
-    Args:
-        tunnels: this BIRD has IP in IP.
 
     Raises:
         MissingRecord: nothing can be said yet.
@@ -47,9 +46,10 @@ def render_all(
         raise MissingRecord(f"{key} is missing in etcd, or cannot be read: nothing can be said without it")
     active = view.families(topology)
     return {
-        target: templates.render(view.config(topology, derived, target.family, tunnels=tunnels))
+        target: templates.render(view.config(topology, derived, target.family, dialect))
         for target in targets
-        if target.family in active
+        # A file that is rrwatch's own stays so: sessions of a family that is no more wanted shall end.
+        if target.family in active or MARKER in (ConfigFile(target.config).read() or "")
     }
 
 

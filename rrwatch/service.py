@@ -8,8 +8,9 @@ import structlog
 
 from rrwatch import keys
 from rrwatch.bgp.store import RecordStore
-from rrwatch.bird import dialect, templates
+from rrwatch.bird import templates
 from rrwatch.bird.apply import State
+from rrwatch.bird.dialect import Interpreter
 from rrwatch.daemon import Daemon
 from rrwatch.httpd import StatusServer
 from rrwatch.journal import Journal
@@ -47,10 +48,10 @@ def once(settings: Settings, timeout: float) -> set[State]:
     loaded = templates.load(settings.templates)
     topology = RecordStore.of(keys.from_etcd(settings.etcd, settings.view.all_prefixes, timeout)).topology()
     stop = threading.Event()
-    tunnels = dialect.has_tunnels(settings.targets[0], stop) if any(pool.tunnel for pool in topology.pools) else None
-    derived = settings.view.derive(topology, tunnels=tunnels)
+    dialect = Interpreter(settings.targets, stop).learn(topology, filters=settings.view.takes_filters)
+    derived = settings.view.derive(topology, dialect)
     journal.derived(derived)
-    wanted = render_all(settings.view, loaded, settings.targets, topology, derived, tunnels=bool(tunnels))
+    wanted = render_all(settings.view, loaded, settings.targets, topology, derived, dialect)
     applied = apply_all(wanted, stop)
     journal.passed(Outcome((), derived, wanted, applied, time.monotonic() - began), drift=False, retry_in=None)
     return {result.state for result in applied.values()}

@@ -8,7 +8,7 @@ from rrwatch.bgp.calico_v1 import BLOCKS, POOLS, PREFIX
 from rrwatch.bgp.ipam import announced
 from rrwatch.bgp.sessions import Derived, node_sessions, reflector_sessions
 from rrwatch.bgp.topology import Address, AsNumber, Debug, Family, Pool, Rejected, Remark, Topology
-from rrwatch.bird.config import NodeConfig, ReflectorConfig
+from rrwatch.bird.config import PLAIN, Dialect, NodeConfig, ReflectorConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,11 @@ class ReflectorView:
         """All folders of etcd that can ever matter."""
         return (PREFIX,)
 
+    @property
+    def takes_filters(self) -> bool:
+        """Do operators' filters count? A reflector passes everything on."""
+        return False
+
     def prefixes(self, topology: Topology | None) -> tuple[str, ...]:  # noqa: ARG002  # a node's depend on it
         """Which folders of etcd it must know."""
         return (PREFIX,)
@@ -49,11 +54,11 @@ class ReflectorView:
         """Which BIRDs have something to do."""
         return tuple(self.addresses)
 
-    def derive(self, topology: Topology, *, tunnels: bool | None = None) -> Derived:  # noqa: ARG002  # as above
+    def derive(self, topology: Topology, dialect: Dialect = PLAIN) -> Derived:  # noqa: ARG002  # as above
         """The sessions of all its families."""
         return reflector_sessions(topology, self.addresses.values())
 
-    def config(self, topology: Topology, derived: Derived, family: Family, *, tunnels: bool) -> ReflectorConfig:  # noqa: ARG002
+    def config(self, topology: Topology, derived: Derived, family: Family, dialect: Dialect) -> ReflectorConfig:  # noqa: ARG002
         """What the configuration of its BIRD of that family is made of."""
         return ReflectorConfig(self.router_id, self.addresses[family], topology.debug or Debug.OFF, derived.of(family))
 
@@ -65,12 +70,12 @@ class NodeView:
     Attributes:
         name: the node's name in etcd.
         only: the families that are on, None where the node's addresses in etcd decide.
-        custom_filters: do operators' filters from etcd count?
+        takes_filters: do operators' filters from etcd count?
     """
 
     name: str
     only: tuple[Family, ...] | None = None
-    custom_filters: bool = False
+    takes_filters: bool = False
 
     def summary(self) -> str:
         """Who that is, for people."""
@@ -108,19 +113,20 @@ class NodeView:
         known = tuple(family for family in Family if family is Family.IPV4 or (host and host.address(family)))
         return self.only or known
 
-    def derive(self, topology: Topology, *, tunnels: bool | None = None) -> Derived:
+    def derive(self, topology: Topology, dialect: Dialect = PLAIN) -> Derived:
         """The sessions of all its families, and what is wrong with pools and blocks.
 
         Args:
-            tunnels: does this BIRD have IP in IP? None where that is not known.
+            dialect: what this host's BIRDs do not understand is told.
         """
         derived = node_sessions(topology, self.name, self.only or tuple(Family))
         rejected: dict[str, Rejected] = {remark.key: remark for remark in derived.rejected}
         warnings: dict[str, Remark] = {remark.key: remark for remark in derived.warnings}
+        rejected |= {remark.key: remark for remark in dialect.refused}
         for family in Family:
             known, overlapping = announced(topology, self.name, family)
             rejected |= {remark.key: remark for remark in overlapping}
-            if tunnels is False and family is Family.IPV4:
+            if dialect.tunnels is False and family is Family.IPV4:
                 warnings |= {pool.key: _without_tunnel(pool) for pool in known.pools if pool.tunnel}
         return replace(
             derived,
@@ -128,13 +134,15 @@ class NodeView:
             warnings=tuple(warnings[key] for key in sorted(warnings)),
         )
 
-    def config(self, topology: Topology, derived: Derived, family: Family, *, tunnels: bool) -> NodeConfig:
+    def config(self, topology: Topology, derived: Derived, family: Family, dialect: Dialect) -> NodeConfig:
         """What the configuration of its BIRD of that family is made of; only where nothing is waited for."""
         host = topology.hosts[self.name]
         router_id, local_as = host.address(Family.IPV4), self._local_as(topology)
         if not isinstance(router_id, IPv4Address) or local_as is None:
             raise ValueError(self.waits_for(topology))
         known, _ = announced(topology, self.name, family)
+        refused = {remark.key for remark in dialect.refused}
+        filters = tuple(entry for entry in known.custom_filters if entry.key not in refused)
         return NodeConfig(
             family=family,
             router_id=router_id,
@@ -145,8 +153,8 @@ class NodeView:
             blocks=known.blocks,
             pools=known.pools,
             subnet=known.subnet,
-            tunnels=tunnels,
-            custom_filters=known.custom_filters if self.custom_filters else None,
+            tunnels=bool(dialect.tunnels),
+            custom_filters=filters if self.takes_filters else None,
         )
 
     def _local_as(self, topology: Topology) -> AsNumber | None:

@@ -4,7 +4,23 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from rrwatch.bgp.sessions import Session
-from rrwatch.bgp.topology import Address, AsNumber, Block, CustomFilter, Debug, Family, Pool
+from rrwatch.bgp.topology import Address, AsNumber, Block, CustomFilter, Debug, Family, Pool, Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What the BIRDs of this host understand, of that which not every BIRD does.
+
+    Attributes:
+        tunnels: IP in IP by `krt_tunnel`, as in Calico's own BIRD; None where that is not known, or does not matter.
+        refused: operators' filters that BIRD does not take.
+    """
+
+    tunnels: bool | None = None
+    refused: tuple[Rejected, ...] = ()
+
+
+PLAIN = Dialect()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,11 @@
-"""What this BIRD understands: found out by asking it."""
+"""What the BIRDs of this host understand: found out by asking them."""
 
 import threading
+from collections.abc import Iterable
+from pathlib import Path
 
+from rrwatch.bgp.topology import CustomFilter, Family, Rejected, Topology
+from rrwatch.bird.config import Dialect
 from rrwatch.bird.control import connect
 from rrwatch.bird.install import ConfigFile
 from rrwatch.bird.target import Target
@@ -10,31 +14,73 @@ from rrwatch.errors import BirdError, BirdRefused, InstallError
 
 _TIMEOUT = 10.0  # seconds
 
-# The smallest configuration that a BIRD without `krt_tunnel` refuses.
-_TUNNEL = """\
-router id 192.0.2.1;
-protocol device { }
-filter tunnels { krt_tunnel = "tunl0"; accept; }
-"""
-_LINE = 3
+# The smallest configurations that show it; what is asked stands behind these lines.
+_HEAD = "router id 192.0.2.1;\nprotocol device { }\n"
+_TUNNEL = _HEAD + 'filter tunnels { krt_tunnel = "tunl0"; accept; }\n'
+_FILTER = _HEAD + "function custom_filters ()\n{\n%s\n}\n"
 
 
-def has_tunnels(target: Target, stop: threading.Event) -> bool | None:
-    """Does it set a route's tunnel, as Calico's own BIRD does? None where it does not answer, or cannot be asked.
+class Interpreter:
+    """Asks each question once in a BIRD's life; while BIRD is away its last answer counts."""
 
-    Raises:
-        Stopping: rrwatch was asked to stop.
-    """
+    def __init__(self, targets: Iterable[Target], stop: threading.Event) -> None:
+        self._targets = {target.family: target for target in targets}
+        self._stop = stop
+        self._answers: dict[tuple[Family, str], tuple[int, str]] = {}
+
+    def learn(self, topology: Topology, *, filters: bool) -> Dialect:
+        """Finds out all that matters for this topology.
+
+        Args:
+            filters: operators' filters count, where BIRD takes them.
+
+        Raises:
+            Stopping: rrwatch was asked to stop.
+        """
+        tunnels = None
+        if any(pool.tunnel for pool in topology.pools):
+            refusal = self._refusal(Family.IPV4, _TUNNEL)
+            tunnels = None if refusal is None else not refusal
+        refused = (self._refused(entry) for entry in topology.custom_filters) if filters else ()
+        return Dialect(tunnels, tuple(filter(None, refused)))
+
+    def _refused(self, entry: CustomFilter) -> Rejected | None:
+        refusal = self._refusal(entry.family, _FILTER.replace("%s", entry.text))
+        return Rejected(entry.key, f"BIRD does not take it: {refusal}") if refusal else None
+
+    def _refusal(self, family: Family, text: str) -> str | None:
+        """BIRD's words against a configuration, empty where it takes it; None where it could not be asked yet."""
+        target = self._targets.get(family)
+        if target is None:
+            return None
+        now = birth(target.socket)
+        asked, known = self._answers.get((family, text), (None, None))
+        if asked != now and (answer := _ask(target, text, self._stop)) is not None:
+            self._answers[family, text] = now, answer
+            return answer
+        return known
+
+
+def birth(path: Path) -> int:
+    """A number that is another one for each BIRD that was started on that socket; 0 where there is none."""
+    try:
+        return path.stat().st_ctime_ns
+    except OSError:
+        return 0
+
+
+def _ask(target: Target, text: str, stop: threading.Event) -> str | None:
     # A name of its own: this text must never come near the file itself.
     file = ConfigFile(target.config.with_name(f"{target.config.name}-probe"))
     try:
         with connect(target.socket, Deadline(_TIMEOUT, stop)) as bird:
-            bird.check(file.stage(_TUNNEL))
+            bird.check(file.stage(text))
     except BirdRefused as refusal:
+        place, found, words = str(refusal).partition(f"{file.staged}:")
         # Without a line it is not the text that is refused: BIRD may not read it.
-        return False if f"{file.staged}:{_LINE}:" in str(refusal) else None
+        return f"line {words}" if found and not place and words[:1].isdigit() else None
     except (BirdError, InstallError):
         return None
     finally:
         file.discard()
-    return True
+    return ""

@@ -337,6 +337,16 @@ class TestBirdFaults:
             assert bird.sessions() == set()
         wait_for_sessions(bird, SESSIONS | names("172.17.42.50"))
 
+    def test_a_restart_of_bird_is_told(self, etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
+        etcd.put_all(CLUSTER)
+        rrwatch = start_rrwatch(etcd.url, bird)
+        rrwatch.wait_for("configured")
+        bird.stop()
+        bird.start()
+        rrwatch.wait_for("bird_restarted")
+        assert bird.sessions() == SESSIONS
+        assert bird.reconfigurations() == 1
+
     def test_bird_started_late(self, etcd: Etcd, tmp_path: Path, space: Namespace, start_rrwatch: Start) -> None:
         etcd.put_all(CLUSTER)
         late = Bird(tmp_path / "late", space)

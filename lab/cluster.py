@@ -1,0 +1,134 @@
+"""The walkthrough's hosts on one layer-2 network: each a namespace with a BIRD and an rrwatch beside it."""
+
+import contextlib
+import itertools
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.bird import MINIMAL, Bird, Namespace, namespace
+from lab.daemon import Rrwatch
+from lab.etcd import Etcd
+from lab.process import inside
+
+PREFIX = "/calico/bgp/v1"
+AS_NUMBER = "65100"
+
+_cables = itertools.count(1)
+
+
+@dataclass(slots=True)
+class Host:
+    """One machine of the cluster."""
+
+    name: str
+    address: str
+    space: Namespace
+    bird: Bird
+    rrwatch: Rrwatch
+    settings: dict[str, str]
+
+    def run(self, *arguments: str) -> str:
+        """Runs an rrwatch command on it; -> what it printed."""
+        command = [*inside(self.space.name), sys.executable, "-m", "rrwatch", *arguments]
+        done = subprocess.run(command, env=self.settings, capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode:
+            raise RuntimeError(f"rrwatch {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def routes(self) -> list[str]:
+        """`ip route` of it, a line each, without the spaces at its end."""
+        return [" ".join(line.split()) for line in self.space.ip("route", "show").splitlines()]
+
+    def bird_routes(self) -> set[str]:
+        """The routes that BIRD gave to its kernel, without their metric."""
+        return {route.removesuffix(" metric 32") for route in self.routes() if "proto bird" in route}
+
+
+class Cluster:
+    """An etcd on the first host, a switch, and hosts that come one by one."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        """Lays the switch.
+
+        Args:
+            stack: takes everything away again at its end.
+        """
+        self._folder, self._stack = folder, stack
+        self._switch = stack.enter_context(namespace())
+        self._switch.ip("link", "add", "switch", "type", "bridge")
+        self._switch.ip("link", "set", "switch", "up")
+        self.hosts: dict[str, Host] = {}
+        self._etcd: Etcd | None = None
+
+    @property
+    def etcd(self) -> Etcd:
+        """The cluster's etcd, on its first host."""
+        assert self._etcd
+        return self._etcd
+
+    def add_node(self, name: str, address: str, block: str | None = None, workloads: tuple[str, ...] = ()) -> Host:
+        """A Calico node: its records in etcd, its workloads' interfaces, BIRD, and rrwatch in the node role.
+
+        Args:
+            block: of addresses for its workloads.
+            workloads: their addresses.
+        """
+        space = self._plug(address)
+        if self._etcd is None:
+            self._etcd = Etcd(self._folder / "etcd", namespace=space.name, address=address).start()
+            self._stack.callback(self._etcd.stop)
+            self.etcd.put(f"{PREFIX}/global/as_num", AS_NUMBER)
+            self.etcd.put(f"{PREFIX}/global/node_mesh", '{"enabled": true}')
+            self.etcd.put("/calico/v1/ipam/v4/pool/192.168.0.0-16", '{"cidr": "192.168.0.0/16"}')
+        self.etcd.put_all({f"{PREFIX}/host/{name}/ip_addr_v4": address, f"{PREFIX}/host/{name}/ip_addr_v6": ""})
+        if block:
+            self.etcd.put(f"/calico/ipam/v2/host/{name}/ipv4/block/{block.replace('/', '-')}", "")
+        for number, workload in enumerate(workloads):
+            space.ip("link", "add", f"cali{number}", "type", "veth", "peer", "name", f"pod{number}")
+            space.ip("link", "set", f"cali{number}", "up")
+            space.ip("link", "set", f"pod{number}", "up")
+            space.ip("route", "add", workload, "dev", f"cali{number}", "scope", "link")
+        return self._add(name, address, space, {"RRWATCH_ROLE": "node", "NODENAME": name})
+
+    def add_reflector(self, name: str, address: str) -> Host:
+        """A route reflector: BIRD, and rrwatch in the reflector role."""
+        return self._add(name, address, self._plug(address), {"IP": address})
+
+    def _add(self, name: str, address: str, space: Namespace, role: dict[str, str]) -> Host:
+        bird = Bird(self._folder / name, space)
+        bird.config.write_text(MINIMAL)
+        bird.start()
+        self._stack.callback(bird.stop)
+        settings = {
+            "PATH": os.environ["PATH"],
+            "ETCD_ENDPOINTS": self.etcd.url,
+            "RRWATCH_CONFIG": str(bird.config),
+            "RRWATCH_BIRD_SOCKET": str(bird.socket),
+            "RRWATCH_STATUS_LISTEN": "127.0.0.1:9817",
+            **role,
+        }
+        rrwatch = Rrwatch(self._folder / f"{name}-rrwatch", settings, namespace=space.name)
+        self._stack.callback(rrwatch.stop)
+        self.hosts[name] = Host(name, address, space, bird, rrwatch, settings)
+        return self.hosts[name]
+
+    def _plug(self, address: str) -> Namespace:
+        space = self._stack.enter_context(namespace())
+        cable = f"p{next(_cables)}"
+        command = ["link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", space.name]
+        self._switch.ip(*command)
+        self._switch.ip("link", "set", cable, "master", "switch", "up")
+        space.ip("address", "add", f"{address}/16", "dev", "eth0")
+        space.ip("link", "set", "eth0", "up")
+        return space
+
+
+@contextlib.contextmanager
+def cluster(folder: Path) -> Iterator[Cluster]:
+    """A cluster without hosts, taken away at the end."""
+    with contextlib.ExitStack() as stack:
+        yield Cluster(folder, stack)
