@@ -7,7 +7,6 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -53,8 +52,9 @@ class Demo:
         self._show_routes(node1, node2)
 
         self._step("The mesh is switched off: the routes to the other node's block go")
+        done = len(node1.rrwatch.all("configured"))
         self._command(node1, "node-mesh", "off")
-        self._event(node1, "configured", "sessions_removed", "cause", "took_ms")
+        self._event(node1, "configured", "sessions_removed", "cause", "took_ms", after=done)
         wait_until(lambda: not self._has_route(node1, "192.168.0.64/26"), "the route is gone", SECONDS)
         wait_until(lambda: not self._has_route(node2, "192.168.0.0/26 via"), "the route is gone", SECONDS)
         self._show_routes(node1, node2)
@@ -169,23 +169,15 @@ def main() -> None:
     given = parser.parse_args()
 
     def leave(number: int, _: object) -> None:
+        console.print("interrupted: everything is taken away")
         sys.exit(128 + number)
 
-    signal.signal(signal.SIGTERM, leave)
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, leave)
     console = Console(record=given.picture is not None, width=100 if given.picture else None)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_interruptible(console))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rrwatch-demo-")))
         Demo(console, 0 if given.fast else 2.5, given.picture).run(stack.enter_context(cluster(folder)))
-
-
-@contextlib.contextmanager
-def _interruptible(console: Console) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        console.print("interrupted: everything is taken away")
-        sys.exit(130)
 
 
 main()
