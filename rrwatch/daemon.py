@@ -1,5 +1,6 @@
 """The one loop: wait for a reason, reconcile, try again later; it owns all state."""
 
+import contextlib
 import queue
 import signal
 import threading
@@ -36,6 +37,7 @@ from rrwatch.status import EtcdStatus, Status
 VERIFY_INTERVAL = 5.0
 """Seconds until a host at rest is looked at again: is the file still ours, does BIRD still run it?"""
 
+_MOST_EVENTS = 1000  # that are taken before the loop looks whether a pass is due
 _BEAT = 5.0  # seconds; the loop turns at least this often, and feeds systemd's watchdog
 _ABSENT_RETRY = 1.0  # seconds between two looks for a BIRD that is not running; the folder's watch is faster
 
@@ -89,6 +91,7 @@ class Daemon:
         self._interpreter = Interpreter(settings.targets, self._stop)
         self._templates: Templates | None = None
         self._trusted: Templates | None = None
+        self._distrusted: Templates | None = None
         self._template_files: object = None
         self._template_error = ""
         self._outcome: Outcome | None = None
@@ -143,14 +146,11 @@ class Daemon:
         self._publish(self._status())
 
     def _hear(self, patience: float) -> None:
-        """Takes all events that are there, after waiting for a first one."""
-        try:
-            event: Event | None = self._events.get(timeout=patience)
-            while event:
-                self._take(event)
-                event = self._events.get_nowait()
-        except queue.Empty:
-            pass
+        """Takes the events that are there, after waiting for a first one."""
+        with contextlib.suppress(queue.Empty):
+            self._take(self._events.get(timeout=patience))
+            for _ in range(_MOST_EVENTS):
+                self._take(self._events.get_nowait())
 
     def _take(self, event: Event) -> None:
         match event:
@@ -170,17 +170,18 @@ class Daemon:
     def _take_news(self, news: News) -> None:
         match news:
             case Snapshot():
-                changed = self._following.take(news)
-                self._etcd = self._etcd.heard(news.endpoint, news.index, len(self._following.items))
-                self._journal.synced(news, len(changed))
                 # Even an empty folder completes what is known.
-                self._changed(changed, first=self._wanted is None or not self._following.is_complete)
+                first = self._wanted is None or not self._following.is_complete()
+                changed = self._following.take(news)
+                self._etcd = self._etcd.heard(news.endpoint, news.index, self._following.size)
+                self._journal.synced(news, len(changed))
+                self._changed(changed, first=first)
             case Change():
                 changed = self._following.take(news)
-                self._etcd = self._etcd.heard(self._etcd.endpoint, news.index, len(self._following.items), event=True)
+                self._etcd = self._etcd.heard(self._etcd.endpoint, news.index, self._following.size, event=True)
                 self._changed(changed)
             case Heard():
-                self._etcd = self._etcd.heard(news.endpoint, news.index, len(self._following.items))
+                self._etcd = self._etcd.heard(news.endpoint, news.index, self._following.size)
             case Lost():
                 self._etcd = self._etcd.lost(news.endpoint, news.reason)
                 self._journal.lost(news)
@@ -232,10 +233,12 @@ class Daemon:
         """What BIRD shall run by all that is known; None where too little is, and all has to stay as it is."""
         view, wanted = self._settings.view, self._wanted
         if self._dirty or wanted is None:
-            topology = self._records.topology()
-            self._following.want(view.prefixes(topology if self._following.is_complete else None))
-            if not self._following.is_complete:
+            if not self._following.is_complete():
                 return None  # etcd has not spoken yet, or not of all that matters
+            topology = self._records.topology()
+            self._following.want(view.prefixes(topology))
+            if not self._following.is_complete():
+                return None  # more matters than before: what is known would take sessions away
             if gone := self._following.narrow():
                 self._records.update(gone, self._following.items)
                 topology = self._records.topology()
@@ -259,23 +262,25 @@ class Daemon:
         Args:
             news: there is something to try the newest templates on again, if they failed before.
         """
-        candidates = (self._templates, self._trusted) if news or not self._trusted else (self._trusted,)
-        for templates in dict.fromkeys(candidates):
-            if templates is None:
+        if news:
+            self._distrusted = None
+        for templates in dict.fromkeys((self._templates, self._trusted)):
+            if templates is None or templates is self._distrusted:
                 continue
             try:
                 rendered = wanted.rendered.get(templates) or self._render(wanted, templates)
             except TemplateError as error:
-                self._distrust(str(error))
+                self._distrust(templates, str(error))
                 continue
             applied = apply_all(rendered, self._stop)
             refused = next((result for result in applied.values() if result.state is State.REFUSED), None)
             if refused and templates is not self._trusted and self._trusted:
-                self._distrust(f"BIRD refuses what the templates give: {refused.message}")
+                self._distrust(templates, f"BIRD refuses what the templates give: {refused.message}")
                 continue
             if templates is self._templates:
                 self._template_error = ""
-            if all(result.state is State.CONFIRMED for result in applied.values()):
+            states = {result.state for result in applied.values()}
+            if State.CONFIRMED in states and states <= {State.CONFIRMED, State.WAITING}:
                 self._trusted = templates
             return applied, rendered
         return {}, {}
@@ -291,8 +296,10 @@ class Daemon:
         )
         return wanted.rendered[templates]
 
-    def _distrust(self, reason: str) -> None:
+    def _distrust(self, templates: Templates | None, reason: str) -> None:
         self._template_error = reason
+        if self._trusted:
+            self._distrusted = templates
         kept = "the templates that worked before" if self._trusted else "the last configuration"
         self._journal.template_error(reason, kept)
 
@@ -305,7 +312,7 @@ class Daemon:
         try:
             self._templates = template_folders.load(self._settings.templates)
         except TemplateError as error:
-            self._distrust(str(error))
+            self._distrust(None, str(error))
             return False
         if self._settings.templates and not first:
             self._journal.templates_loaded(self._settings.templates)
@@ -352,4 +359,4 @@ def _back_off(failures: int) -> float:
     """Seconds until the next attempt: 0.5 and doubling, 30 at most, and some jitter."""
     state = RetryCallState(Retrying(), None, (), {})
     state.attempt_number = failures
-    return float(wait_exponential_jitter(initial=0.5, max=30, jitter=0.5)(state))
+    return float(wait_exponential_jitter(multiplier=0.5, max=30, jitter=0.5)(state))

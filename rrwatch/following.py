@@ -27,6 +27,10 @@ class Following:
         return ChainMap(*(mirror.items for mirror in self._mirrors.values()))
 
     @property
+    def size(self) -> int:
+        """How many keys all mirrors hold."""
+        return sum(len(mirror.items) for mirror in self._mirrors.values())
+
     def is_complete(self) -> bool:
         """Has every folder that is wanted been listed?"""
         return self._wanted <= self._mirrors.keys()
@@ -50,7 +54,7 @@ class Following:
     def narrow(self) -> set[str]:
         """Lets go of what is not wanted, where all that is wanted is known; -> the keys that may be gone."""
         gone: set[str] = set()
-        if self.is_complete:
+        if self.is_complete():
             for prefix in self._followers.keys() - self._wanted:
                 self._followers.pop(prefix).stop()
                 gone |= self._mirrors.pop(prefix, Mirror(prefix)).items.keys()

@@ -37,9 +37,9 @@ def test_widening_and_narrowing_leave_no_gap() -> None:
 
     following = Following(make)
     following.want(["/global", "/host/n1"])
-    assert not following.is_complete
+    assert not following.is_complete()
     assert following.take(listed("/global", mesh="on")) == {"/global/mesh"}
-    assert not following.is_complete
+    assert not following.is_complete()
     assert following.narrow() == set()
     following.take(listed("/host/n1", ip="1"))
     assert dict(following.items) == {"/global/mesh": "on", "/host/n1/ip": "1"}
@@ -79,6 +79,6 @@ def test_all_are_told() -> None:
     following.want(["/a"])
     following.relist()
     following.stop()
-    (follower,) = following._followers.values()  # noqa: SLF001  # to see what it was told
+    (follower,) = following._followers.values()
     assert isinstance(follower, Silent)
     assert follower.told == ["start", "relist", "stop", "join 1"]

@@ -1,0 +1,109 @@
+"""The loop's own decisions, step by step; what it does with etcd and BIRD stands in `integration`."""
+
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from lab.bird import Bird
+from lab.process import free_port
+from rrwatch.bgp.topology import Family
+from rrwatch.bird.apply import State
+from rrwatch.bird.target import Target
+from rrwatch.daemon import Daemon
+from rrwatch.etcd.follow import Follower
+from rrwatch.etcd.mirror import Snapshot
+from rrwatch.notify import Notifier
+from rrwatch.settings import Role, settings_of
+from rrwatch.status import Status
+from tests.keys import CLUSTER, PREFIX
+
+MESH = CLUSTER | {f"{PREFIX}/global/node_mesh": '{"enabled": true}'}
+NODE = "kube-node1"
+
+
+class Loop:
+    """A daemon whose loop a test turns by hand, told of etcd by the test alone."""
+
+    def __init__(self, bird: Bird, **values: object) -> None:
+        endpoint = f"http://127.0.0.1:{free_port()}"
+        paths = {"config": bird.config, "bird_socket": bird.socket}
+        settings = settings_of({"etcd_endpoints": (endpoint,), "min_interval": 0.0, **paths, **values})
+        self.statuses: list[Status] = []
+        self.daemon = Daemon(settings, Notifier(None), self.statuses.append)
+        self.following = self.daemon._following
+        self.following.want(settings.view.prefixes(None))
+
+    def hear(self, prefix: str, items: dict[str, str], index: int = 1) -> None:
+        below = {key: value for key, value in items.items() if key.startswith(prefix + "/")}
+        self.daemon._take(Snapshot(prefix, below, index, "c", "http://e"))
+
+    def turn(self) -> None:
+        self.daemon._due = 0.0
+        self.daemon._turn()
+
+    def state(self) -> State | None:
+        outcome = self.daemon._outcome
+        return next(iter(outcome.applied.values())).state if outcome else None
+
+
+@pytest.fixture(autouse=True)
+def _no_follower_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Follower, "start", lambda _: None)
+
+
+def test_a_node_under_a_mesh_does_nothing_before_it_knows_all_nodes(bird: Bird) -> None:
+    loop = Loop(bird, role=Role.NODE, nodename=NODE, families=(Family.IPV4,))
+    for prefix in loop.daemon._settings.view.prefixes(None):
+        loop.turn()
+        loop.hear(prefix, MESH)
+    for _ in range(3):
+        loop.turn()
+    assert bird.reconfigurations() == 0
+
+    loop.hear(f"{PREFIX}/host", MESH)
+    loop.turn()
+    assert bird.sessions() == {"Mesh_172_17_42_30", "Mesh_172_17_42_32", "Global_172_17_42_40"}
+
+    off = MESH | {f"{PREFIX}/global/node_mesh": '{"enabled": false}'}
+    loop.hear(f"{PREFIX}/global", off)
+    for _ in range(3):
+        loop.turn()
+    assert len(bird.sessions()) == 3
+    loop.hear(f"{PREFIX}/host/{NODE}", off)
+    loop.turn()
+    assert bird.sessions() == {"Global_172_17_42_40"}
+    assert loop.following.size == 5
+
+
+def test_new_templates_are_tried_again_after_bird_hung(
+    bird: Bird, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    templates = tmp_path / "templates"
+    templates.mkdir()
+    loop = Loop(bird, ip=IPv4Address("172.17.42.40"), templates=templates)
+    loop.hear(PREFIX, CLUSTER)
+    loop.turn()
+    assert loop.state() is State.CONFIRMED
+
+    (templates / "session.cfg.j2").write_text("# {{ session.name }}\n")
+    with monkeypatch.context() as patch, bird.process.frozen():
+        patch.setattr("rrwatch.bird.apply.TIMEOUT", 0.3)
+        loop.turn()
+        assert loop.state() is State.FAILED
+    loop.turn()
+    assert loop.state() is State.CONFIRMED
+    assert "# Global_172_17_42_30" in bird.config.read_text()
+
+
+def test_a_fault_is_told_and_tried_again(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = Loop(bird, ip=IPv4Address("172.17.42.40"))
+    loop.hear(PREFIX, CLUSTER)
+    with monkeypatch.context() as patch:
+        patch.setattr("rrwatch.daemon.apply_all", lambda *_: 1 / 0)
+        loop.turn()
+    assert loop.state() is None
+    assert loop.statuses[-1].unready()
+    loop.turn()
+    assert loop.state() is State.CONFIRMED
+    assert list(loop.daemon._look) == [Target(Family.IPV4, bird.config, bird.socket)]
