@@ -15,7 +15,7 @@ from rrwatch.bird.install import ConfigFile
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
 from rrwatch.deadline import Deadline
-from rrwatch.errors import BirdAbsent, BirdRefused, RrwatchError, TransportError
+from rrwatch.errors import BirdAbsent, BirdRefused, MissingRecord, RrwatchError, TransportError
 from rrwatch.etcd.access import Access
 from rrwatch.reconcile import render_all
 from rrwatch.settings import Settings
@@ -65,9 +65,15 @@ def _check(settings: Settings) -> Iterator[Finding]:
         loaded = templates.load(settings.templates)
         rendered = render_all(settings.view, loaded, settings.targets, topology, derived, PLAIN)
         yield Finding("templates", True, f"{settings.templates or 'the shipped ones'}")
+    except MissingRecord as error:
+        if items is not None:
+            yield Finding(
+                "sessions", False, str(error), "the node's own Calico writes it: does it run, under this name?"
+            )
     except RrwatchError as error:
         yield Finding("templates", False, str(error), "correct the template, or take it out of the folder")
-    for target in settings.targets:
+    active = settings.view.families(topology)
+    for target in (target for target in settings.targets if target.family in active):
         yield _check_folder(target)
         yield from _check_bird(target, rendered.get(target) if items is not None else None)
 

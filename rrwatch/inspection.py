@@ -34,7 +34,7 @@ def configurations(settings: Settings, items: Mapping[str, str]) -> dict[Path, s
     topology = RecordStore.of(items).topology()
     view = settings.view
     # Only BIRD itself knows whether it has tunnels, and a command that looks does not write files to ask.
-    tunnels = any("krt_tunnel" in (ConfigFile(target.config).read() or "") for target in settings.targets)
+    tunnels = any(ConfigFile(target.config).mentions("krt_tunnel") for target in settings.targets)
     rendered = render_all(view, loaded, settings.targets, topology, view.derive(topology), Dialect(tunnels))
     return {target.config: result.text for target, result in rendered.items()}
 

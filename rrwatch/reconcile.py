@@ -49,7 +49,7 @@ def render_all(
         target: templates.render(view.config(topology, derived, target.family, dialect))
         for target in targets
         # A file that is rrwatch's own stays so: sessions of a family that is no more wanted shall end.
-        if target.family in active or MARKER in (ConfigFile(target.config).read() or "")
+        if target.family in active or ConfigFile(target.config).mentions(MARKER)
     }
 
 

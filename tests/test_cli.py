@@ -263,6 +263,21 @@ class TestCheck:
         assert "does not accept" in done.stdout
         assert "-> BIRD must see the file under the same path" in done.stdout
 
+    def test_of_a_node(self, run: Run, etcd: Etcd, bird: Bird) -> None:
+        etcd.put_all(CLUSTER)
+        settings = beside(bird, etcd) | {"RRWATCH_ROLE": "node", "IP": ""}
+        assert run("once", NODENAME="kube-node1", **settings).returncode == 0
+        done = run("check", NODENAME="kube-node1", **settings)
+        assert done.returncode == 0, done.stdout
+        assert "ok   settings: node kube-node1" in done.stdout
+
+        missing = run("check", NODENAME="nobody", **settings)
+        assert missing.returncode == 1
+        assert f"FAIL sessions: {PREFIX}/host/nobody/ip_addr_v4 is missing in etcd" in missing.stdout
+        once = run("once", NODENAME="nobody", **settings)
+        assert once.returncode == 1
+        assert once.stderr.splitlines()[-1].startswith(f"rrwatch: {PREFIX}/host/nobody/ip_addr_v4 is missing")
+
     def test_nothing_follows(self, run: Run, etcd: Etcd, bird: Bird) -> None:
         done = run("check", **beside(bird, etcd))
         assert f"-> no key asks for one: is {PREFIX}/global/peer_v4/{REFLECTOR} set?" in done.stdout

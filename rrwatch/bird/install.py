@@ -57,6 +57,13 @@ class ConfigFile:
         except OSError as error:
             raise self._error("cannot be read", error) from error
 
+    def mentions(self, word: str) -> bool:
+        """Does the installed text hold that word? Not where there is none that can be read."""
+        try:
+            return word in (self.read() or "")
+        except InstallError:
+            return False
+
     def require_replaceable(self) -> None:
         """Makes sure that another file can take this one's place.
 

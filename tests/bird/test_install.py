@@ -161,6 +161,13 @@ def test_unreadable(tmp_path: Path) -> None:
         ConfigFile(tmp_path / "bird.cfg").read()
 
 
+def test_a_word_in_it(file: ConfigFile, tmp_path: Path) -> None:
+    assert file.mentions("old")
+    assert not file.mentions("new")
+    assert not ConfigFile(tmp_path / "none").mentions("old")
+    assert not ConfigFile(tmp_path).mentions("old")
+
+
 def test_text_that_is_no_utf8_can_be_read(file: ConfigFile) -> None:
     file.path.write_bytes(b"\xff")
     assert file.read() == "\udcff"
