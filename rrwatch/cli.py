@@ -72,7 +72,7 @@ def _command(function: Callable[..., Any]) -> click.Command:
 
     with_parsed.__doc__ = function.__doc__
     with_parsed.__dict__.update(function.__dict__)
-    return cli.command(function.__name__.removesuffix("_"))(with_settings(with_parsed))
+    return cli.command(function.__name__)(with_settings(with_parsed))
 
 
 @_command

@@ -22,18 +22,10 @@ class StatusServer:
         Raises:
             UsageError: the address cannot be had.
         """
-        self._status: Status | None = None
-        server = self
-
-        class Handler(_Handler):
-            def current(self) -> Status | None:
-                return server._status  # the handler is a part of the server
-
         try:
-            self._http = ThreadingHTTPServer((listen.host, listen.port), Handler)
+            self._http = _Http((listen.host, listen.port), _Handler)
         except OSError as error:
             raise UsageError(f"status_listen is {listen.host}:{listen.port}: {error.strerror}") from error
-        self._http.daemon_threads = True
         self._thread = threading.Thread(target=self._http.serve_forever, name="status", daemon=True)
 
     @property
@@ -48,7 +40,7 @@ class StatusServer:
 
     def publish(self, status: Status) -> None:
         """Takes the status that is told from now on."""
-        self._status = status
+        self._http.status = status
 
     def stop(self) -> None:
         """Ends the serving."""
@@ -56,13 +48,16 @@ class StatusServer:
         self._http.server_close()
 
 
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+    status: Status | None = None
+
+
 class _Handler(BaseHTTPRequestHandler):
+    server: _Http
     timeout = _CLIENT_TIMEOUT
     server_version = "rrwatch"
     sys_version = ""
-
-    def current(self) -> Status | None:
-        raise NotImplementedError
 
     def do_GET(self) -> None:  # http.server's name
         pages: dict[str, Callable[[Status], tuple[bool, str]]] = {
@@ -70,7 +65,7 @@ class _Handler(BaseHTTPRequestHandler):
             "/readyz": lambda status: (not status.unready(), status.unready() or "ready"),
             "/status": lambda status: (True, json.dumps(status.document(), indent=2)),
         }
-        page, status = pages.get(self.path), self.current()
+        page, status = pages.get(self.path), self.server.status
         if page is None:
             self._answer(HTTPStatus.NOT_FOUND, f"no such page; there are {', '.join(pages)}")
         elif status is None:
