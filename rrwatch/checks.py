@@ -8,8 +8,6 @@ from typing import Any
 
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.store import RecordStore
-from rrwatch.bird import templates
-from rrwatch.bird.config import PLAIN
 from rrwatch.bird.control import connect
 from rrwatch.bird.install import ConfigFile
 from rrwatch.bird.render import Rendered
@@ -17,7 +15,7 @@ from rrwatch.bird.target import Target
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdAbsent, BirdRefused, MissingRecord, RrwatchError, TransportError
 from rrwatch.etcd.access import Access
-from rrwatch.reconcile import render_all
+from rrwatch.inspection import would_run
 from rrwatch.settings import Settings
 
 _BIRD_TIMEOUT = 10.0  # seconds
@@ -62,8 +60,7 @@ def _check(settings: Settings) -> Iterator[Finding]:
         yield from _check_sessions(settings, derived)
     rendered: dict[Target, Rendered] = {}
     try:
-        loaded = templates.load(settings.templates)
-        rendered = render_all(settings.view, loaded, settings.targets, topology, derived, PLAIN)
+        rendered = would_run(settings, topology, derived)
         yield Finding("templates", True, f"{settings.templates or 'the shipped ones'}")
     except MissingRecord as error:
         if items is not None:

@@ -1,10 +1,13 @@
 """The folders of etcd that are followed now, each by a thread of its own, and what they hold together."""
 
+import time
 from collections import ChainMap
 from collections.abc import Callable, Collection, Mapping
 
 from rrwatch.etcd.follow import Follower
 from rrwatch.etcd.mirror import Change, Mirror, Snapshot
+
+_STOP_TIMEOUT = 1.0  # seconds, for all threads together
 
 
 class Following:
@@ -69,5 +72,7 @@ class Following:
         """Ends all threads."""
         for follower in self._followers.values():
             follower.stop()
+        # A thread that waits for a connection cannot be woken, and need not be waited for.
+        end = time.monotonic() + _STOP_TIMEOUT
         for follower in self._followers.values():
-            follower.join(timeout=1)
+            follower.join(timeout=max(0.0, end - time.monotonic()))

@@ -9,9 +9,12 @@ from typing import Any
 
 from rrwatch.bgp.sessions import Derived, Session
 from rrwatch.bgp.store import RecordStore
+from rrwatch.bgp.topology import Topology
 from rrwatch.bird import templates
 from rrwatch.bird.config import Dialect
 from rrwatch.bird.install import ConfigFile
+from rrwatch.bird.render import Rendered
+from rrwatch.bird.target import Target
 from rrwatch.errors import RrwatchError, UsageError
 from rrwatch.reconcile import render_all
 from rrwatch.settings import Listen, Settings
@@ -28,15 +31,25 @@ def configurations(settings: Settings, items: Mapping[str, str]) -> dict[Path, s
     """The configurations that follow from those keys and values, by the files that they are for.
 
     Raises:
+        MissingRecord: nothing can be said yet.
         TemplateError: a template fails.
     """
-    loaded = templates.load(settings.templates)
     topology = RecordStore.of(items).topology()
-    view = settings.view
+    rendered = would_run(settings, topology, settings.view.derive(topology))
+    return {target.config: result.text for target, result in rendered.items()}
+
+
+def would_run(settings: Settings, topology: Topology, derived: Derived) -> dict[Target, Rendered]:
+    """The configurations that the BIRDs of this host would run, found out without writing a file.
+
+    Raises:
+        MissingRecord: nothing can be said yet.
+        TemplateError: a template fails.
+    """
     # Only BIRD itself knows whether it has tunnels, and a command that looks does not write files to ask.
     tunnels = any(ConfigFile(target.config).mentions("krt_tunnel") for target in settings.targets)
-    rendered = render_all(view, loaded, settings.targets, topology, view.derive(topology), Dialect(tunnels))
-    return {target.config: result.text for target, result in rendered.items()}
+    loaded = templates.load(settings.templates)
+    return render_all(settings.view, loaded, settings.targets, topology, derived, Dialect(tunnels))
 
 
 def difference(path: Path, wanted: str) -> str:

@@ -61,7 +61,7 @@ def origin_of(context: click.Context, name: str) -> str:
             return _flag(name)
         case ParameterSource.ENVIRONMENT:
             variables = _BY_NAME[name].variables
-            return next((variable for variable in variables if variable in os.environ), variables[0])
+            return next((variable for variable in variables if os.environ.get(variable)), variables[0])
         case ParameterSource.DEFAULT_MAP:
             return f"{name} in {context.meta[__name__]}"
         case _:

@@ -74,6 +74,7 @@ def test_a_node_under_a_mesh_does_nothing_before_it_knows_all_nodes(bird: Bird) 
     loop.turn()
     assert bird.sessions() == {"Global_172_17_42_40"}
     assert loop.following.size == 5
+    assert set(loop.daemon._records.topology().hosts) == {NODE}
 
 
 def test_new_templates_are_tried_again_after_bird_hung(

@@ -168,7 +168,7 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
         ({"RRWATCH_FAMILIES": "6"}, "ip6 is not set: families has 6"),
         ({"RRWATCH_FAMILIES": "5"}, "RRWATCH_FAMILIES is '5': want 4, 6 or 4,6"),
         ({"RRWATCH_ROLE": "both"}, "RRWATCH_ROLE is 'both': want reflector or node"),
-        ({"HOSTNAME": "a/b"}, "HOSTNAME is 'a/b': want a node's name"),
+        ({"NODENAME": "", "HOSTNAME": "a/b"}, "HOSTNAME is 'a/b': want a node's name"),
         ({"ETCD_ENDPOINTS": "etcd:2379"}, "ETCD_ENDPOINTS is 'etcd:2379': want URLs like http://127.0.0.1:2379"),
         ({"ETCD_ENDPOINTS": "http://u:p@e"}, "want no user or password in it"),
         ({"ETCD_ENDPOINTS": "http://e:port"}, "ETCD_ENDPOINTS is 'http://e:port': want URLs"),
