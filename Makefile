@@ -14,7 +14,7 @@ $(ready): uv.lock pyproject.toml scripts/setup
 	scripts/setup
 	touch $@
 
-demo: setup ## an etcd, a BIRD and rrwatch at work, before your eyes (FAST=1: without pauses)
+demo: setup ## from the full mesh to route reflectors, before your eyes (FAST=1: without pauses)
 	$(bin)/python -m lab.demo $(if $(FAST),--fast)
 
 test: setup ## all tests, on a real etcd and a real BIRD

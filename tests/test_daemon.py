@@ -16,7 +16,7 @@ from rrwatch.etcd.mirror import Snapshot
 from rrwatch.notify import Notifier
 from rrwatch.settings import Role, settings_of
 from rrwatch.status import Status
-from tests.keys import CLUSTER, PREFIX
+from tests.keys import CLUSTER, PREFIX, host
 
 MESH = CLUSTER | {f"{PREFIX}/global/node_mesh": '{"enabled": true}'}
 NODE = "kube-node1"
@@ -95,6 +95,27 @@ def test_new_templates_are_tried_again_after_bird_hung(
     loop.turn()
     assert loop.state() is State.CONFIRMED
     assert "# Global_172_17_42_30" in bird.config.read_text()
+
+
+def test_templates_that_failed_get_another_chance_with_other_records(bird: Bird, tmp_path: Path) -> None:
+    templates = tmp_path / "templates"
+    templates.mkdir()
+    loop = Loop(bird, ip=IPv4Address("172.17.42.40"), templates=templates)
+    loop.hear(PREFIX, CLUSTER | host("odd", "172.17.42.50"))
+    loop.turn()
+    (templates / "session.cfg.j2").write_text(
+        "# new {{ session.name }}\n{% if session.node == 'odd' %}\nnonsense\n{% endif %}\n"
+    )
+    loop.turn()
+    assert loop.statuses[-1].template_error.startswith("BIRD refuses")
+    assert "Global_172_17_42_50" in bird.sessions()
+    loop.turn()
+    assert "# new" not in bird.config.read_text()
+
+    loop.hear(PREFIX, CLUSTER)
+    loop.turn()
+    assert "# new Global_172_17_42_30" in bird.config.read_text()
+    assert loop.statuses[-1].template_error == ""
 
 
 def test_a_fault_is_told_and_tried_again(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:

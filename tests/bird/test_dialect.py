@@ -3,6 +3,7 @@
 import threading
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,7 @@ from lab.bird import Bird
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.store import RecordStore
 from rrwatch.bgp.topology import Family, Topology
-from rrwatch.bird import templates
+from rrwatch.bird import dialect, templates
 from rrwatch.bird.config import Dialect
 from rrwatch.bird.dialect import Interpreter
 from rrwatch.bird.target import Target
@@ -46,6 +47,26 @@ def test_a_bird_that_takes_the_statement_has_them(play: Play, tmp_path: Path) ->
     assert interpreter(tmp_path / "bird.cfg", path).learn(topology(TUNNELS), filters=False).tunnels is True
 
 
+def test_a_bird_is_asked_once_in_its_life(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    ask = dialect._ask
+
+    def counted(*arguments: Any) -> str | None:
+        asked.append(1)
+        return ask(*arguments)
+
+    monkeypatch.setattr(dialect, "_ask", counted)
+    asking = interpreter(bird.config, bird.socket)
+    for _ in range(3):
+        asking.learn(topology(TUNNELS), filters=False)
+    assert len(asked) == 1
+    bird.stop()
+    bird.start()
+    for _ in range(3):
+        asking.learn(topology(TUNNELS), filters=False)
+    assert len(asked) == 2
+
+
 def test_a_bird_that_may_not_read_the_question_tells_nothing(play: Play, tmp_path: Path) -> None:
     path = play(b"0001 BIRD 1.6.8 ready.\n", b"8002 /x/.bird.cfg-probe.rrwatch-new: Permission denied\n")
     assert interpreter(tmp_path / "bird.cfg", path).learn(topology(TUNNELS), filters=False).tunnels is None
@@ -68,10 +89,10 @@ def test_filters_are_checked_one_by_one(bird: Bird) -> None:
     assert interpreter(bird.config, bird.socket).learn(topology(items), filters=False).refused == ()
 
 
-def rendered(items: dict[str, str], dialect: Dialect) -> tuple[str, Derived]:
+def rendered(items: dict[str, str], understood: Dialect) -> tuple[str, Derived]:
     view, known = NodeView("kube-node1"), topology(items)
-    derived = view.derive(known, dialect)
-    config = view.config(known, derived, Family.IPV4, dialect)
+    derived = view.derive(known, understood)
+    config = view.config(known, derived, Family.IPV4, understood)
     assert config.router_id == IPv4Address("172.17.42.31")
     return templates.load(None).render(config).text, derived
 

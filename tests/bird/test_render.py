@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 import pytest
@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from rrwatch.bgp.sessions import Session, reflector_sessions
 from rrwatch.bgp.store import RecordStore
-from rrwatch.bgp.topology import Debug
+from rrwatch.bgp.topology import AsNumber, Block, CustomFilter, Debug, Family, Pool, TunnelUse
 from rrwatch.bird import templates
-from rrwatch.bird.config import ReflectorConfig
+from rrwatch.bird.config import NodeConfig, ReflectorConfig
+from rrwatch.bird.render import Source, Templates
 from rrwatch.errors import TemplateError
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, host
 
@@ -112,6 +113,31 @@ def test_fingerprint_tells_changes(write: Write, tmp_path: Path) -> None:
     assert templates.fingerprint(tmp_path) == before
     assert templates.fingerprint(write(session="another")) != before
     assert "gone" in str(templates.fingerprint(tmp_path / "gone"))
+
+
+@given(st.text(min_size=1))
+def test_no_text_of_a_node_becomes_syntax(text: str) -> None:
+    network = IPv4Network("10.0.0.0/8")
+    node = NodeConfig(
+        family=Family.IPV4,
+        router_id=OWN,
+        source_address=OWN,
+        local_as=AsNumber(65100),
+        debug=Debug.OFF,
+        sessions=(),
+        blocks=(Block(text, text, network),),
+        pools=(Pool(text, network, None, TunnelUse.ALWAYS),),
+        subnet=None,
+        tunnels=False,
+        custom_filters=(CustomFilter(text, Family.IPV4, text, "accept;"),),
+    )
+    template = (
+        "{% for item in blocks + pools + custom_filters %}\n{{ item.key }}|{{ item.host | default }}\n{% endfor %}\n"
+        "{{ custom_filters[0].name }}\n"
+    )
+    printed = Templates({"node.cfg.j2": Source(Path("x"), template)}).render(node).text.splitlines()[3:]
+    assert len(printed) == 4
+    assert all(re.fullmatch(r"[A-Za-z0-9_.:/?|-]*", line) for line in printed)
 
 
 @given(st.text(min_size=1), st.text())

@@ -159,6 +159,14 @@ class TestFollowing:
         watched = client.watch(P, index + 1)
         assert (watched.index, watched.at) == (index, None)
 
+    def test_put_and_remove(self, etcd: Etcd) -> None:
+        client = EtcdV2(Access((etcd.url,)))
+        client.put(f"{P}/rr_v6/fd00::1", '{"ip": "ä & = %41 +"}')
+        assert etcd.items(P) == {f"{P}/rr_v6/fd00::1": '{"ip": "ä & = %41 +"}'}
+        client.remove(f"{P}/rr_v6/fd00::1")
+        client.remove(f"{P}/rr_v6/fd00::1")
+        assert etcd.items(P) == {}
+
     def test_interrupt_ends_a_watch(self, etcd: Etcd, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(v2, "WATCH_TIMEOUT", 30.0)
         client = EtcdV2(Access((etcd.url,)))
