@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rrwatch.bgp import calico_v1
-from rrwatch.bgp.topology import Family
+from rrwatch.bgp.topology import Address, Family
 from rrwatch.bird.target import Target
 from rrwatch.errors import UsageError
 from rrwatch.etcd.access import Access
@@ -114,8 +114,22 @@ def _choice(kind: type[Enum]) -> Callable[[str], Enum]:
     return parse
 
 
-def _address(family: Family) -> Callable[[str], object]:
-    return lambda text: calico_v1.address(text, family)
+@dataclass(frozen=True, slots=True)
+class _Misread:
+    """No address. It matters in the reflector role alone: Calico's nodes have `IP=autodetect` and the like."""
+
+    text: str
+    reason: str
+
+
+def _address(family: Family) -> Callable[[str], Address | _Misread]:
+    def parse(text: str) -> Address | _Misread:
+        try:
+            return calico_v1.address(text, family)
+        except ValueError as error:
+            return _Misread(text, str(error))
+
+    return parse
 
 
 def _families(text: str) -> tuple[Family, ...]:
@@ -337,6 +351,9 @@ def _view(values: Mapping[str, Any]) -> View:
     families: tuple[Family, ...] | None = values["families"]
     if values["role"] is Role.NODE:
         return NodeView(values["nodename"] or socket.gethostname(), families, values["custom_filters"])
+    for name in "ip", "ip6":
+        if isinstance(values[name], _Misread):
+            raise UsageError(f"{name} is {values[name].text!r}: {values[name].reason}")
     ip: IPv4Address | None = values["ip"]
     ip6: IPv6Address | None = values["ip6"]
     if ip is None:

@@ -95,6 +95,11 @@ def test_node(resolve: Resolve, variables: dict[str, str], name: str) -> None:
     assert [target.name for target in settings.targets] == ["bird", "bird6"]
 
 
+def test_the_addresses_of_a_calico_nodes_container_are_no_fault(resolve: Resolve) -> None:
+    settings = resolve(RRWATCH_ROLE="node", NODENAME="n1", IP="autodetect", IP6="fd00::1/64")
+    assert settings.view == NodeView("n1")
+
+
 def test_node_is_named_as_its_host(resolve: Resolve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "this-host")
     assert resolve(RRWATCH_ROLE="node").view == NodeView("this-host")
@@ -163,8 +168,8 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
     ("variables", "line"),
     [
         ({"IP": None}, "ip is not set: the reflector role needs its IPv4 address, --ip or the variable IP"),
-        ({"IP": "10.0.0"}, "IP is '10.0.0': '10.0.0' is not an IPv4 address"),
-        ({"IP6": "10.0.0.1"}, "IP6 is '10.0.0.1': '10.0.0.1' is not an IPv6 address"),
+        ({"IP": "10.0.0"}, "ip is '10.0.0': '10.0.0' is not an IPv4 address"),
+        ({"IP6": "10.0.0.1"}, "ip6 is '10.0.0.1': '10.0.0.1' is not an IPv6 address"),
         ({"RRWATCH_FAMILIES": "6"}, "ip6 is not set: families has 6"),
         ({"RRWATCH_FAMILIES": "5"}, "RRWATCH_FAMILIES is '5': want 4, 6 or 4,6"),
         ({"RRWATCH_ROLE": "both"}, "RRWATCH_ROLE is 'both': want reflector or node"),
