@@ -8,9 +8,10 @@ from rrwatch.bgp.topology import CustomFilter, Family, Rejected, Topology
 from rrwatch.bird.config import Dialect
 from rrwatch.bird.control import connect
 from rrwatch.bird.install import ConfigFile
+from rrwatch.bird.lint import lint
 from rrwatch.bird.target import Target
 from rrwatch.deadline import Deadline
-from rrwatch.errors import BirdError, BirdRefused, InstallError
+from rrwatch.errors import BirdError, BirdRefused, InstallError, LintError
 
 _TIMEOUT = 10.0  # seconds
 
@@ -73,8 +74,11 @@ def _ask(target: Target, text: str, stop: threading.Event) -> str | None:
     # A name of its own: this text must never come near the file itself.
     file = ConfigFile(target.config.with_name(f"{target.config.name}-probe"))
     try:
+        lint(text)
         with connect(target.socket, Deadline(_TIMEOUT, stop)) as bird:
             bird.check(file.stage(text))
+    except LintError as fault:
+        return str(fault)
     except BirdRefused as refusal:
         place, found, words = str(refusal).partition(f"{file.staged}:")
         # Without a line it is not the text that is refused: BIRD may not read it.

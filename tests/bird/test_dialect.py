@@ -82,9 +82,11 @@ def test_while_bird_is_away_its_last_answer_counts(bird: Bird) -> None:
 
 def test_filters_are_checked_one_by_one(bird: Bird) -> None:
     items = CLUSTER | filters(good="if net = 0.0.0.0/0 then reject;", bad="nonsense;", worse="}")
+    items |= filters(deadly=f'print "{"x" * 5000}";', open='print "')
     learned = interpreter(bird.config, bird.socket).learn(topology(items), filters=True)
     reasons = {remark.key.rsplit("/", 1)[1]: remark.reason for remark in learned.refused}
-    assert set(reasons) == {"bad", "worse"}
+    assert set(reasons) == {"bad", "deadly", "open", "worse"}
+    assert "a string of 5000 bytes" in reasons["deadly"]
     assert "BIRD does not take it: line 5:" in reasons["bad"]
     assert interpreter(bird.config, bird.socket).learn(topology(items), filters=False).refused == ()
 
