@@ -34,6 +34,9 @@ from rrwatch.reconcile import Outcome, apply_all, render_all
 from rrwatch.settings import Settings
 from rrwatch.status import EtcdStatus, Status
 
+TEMPLATE_REST = 0.3
+"""Seconds for which the operator's folder must be still before it is read: editors save in more than one step."""
+
 VERIFY_INTERVAL = 5.0
 """Seconds until a host at rest is looked at again: is the file still ours, does BIRD still run it?"""
 
@@ -93,6 +96,8 @@ class Daemon:
         self._trusted: Templates | None = None
         self._distrusted: Templates | None = None
         self._template_files: object = None
+        self._template_seen: object = None
+        self._template_due = 0.0
         self._template_error = ""
         self._outcome: Outcome | None = None
         self._look: _Look = {}
@@ -275,7 +280,7 @@ class Daemon:
             applied = apply_all(rendered, self._stop)
             refused = next((result for result in applied.values() if result.state is State.REFUSED), None)
             if refused and templates is not self._trusted and self._trusted:
-                self._distrust(templates, f"BIRD refuses what the templates give: {refused.message}")
+                self._distrust(templates, f"refused: {refused.message}")
                 continue
             if templates is self._templates:
                 self._template_error = ""
@@ -304,9 +309,14 @@ class Daemon:
         self._journal.template_error(reason, kept)
 
     def _load_templates(self) -> bool:
-        """Takes up the templates where their files have changed."""
+        """Takes up the templates where their files have changed, and are at rest."""
         files = self._fingerprint()
         if files == self._template_files:
+            return False
+        now = time.monotonic()
+        if files != self._template_seen:
+            self._template_seen, self._template_due = files, now + TEMPLATE_REST
+        if self._template_files is not None and now < self._template_due:
             return False
         first, self._template_files = self._templates is None, files
         try:
@@ -325,6 +335,8 @@ class Daemon:
         self._failures = self._failures + 1 if failed else 0
         retry_in = _back_off(self._failures) if failed else _ABSENT_RETRY if State.WAITING in states else None
         self._due = time.monotonic() + (retry_in or VERIFY_INTERVAL)
+        if self._template_seen != self._template_files:
+            self._due = min(self._due, self._template_due)
         return retry_in
 
     def _tell_manager(self, applied: Mapping[Target, Applied]) -> None:

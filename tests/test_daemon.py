@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lab.bird import Bird
-from lab.process import free_port
+from lab.process import free_port, wait_until
 from rrwatch.bgp.topology import Family
 from rrwatch.bird.apply import State
 from rrwatch.bird.target import Target
@@ -16,10 +16,12 @@ from rrwatch.etcd.mirror import Snapshot
 from rrwatch.notify import Notifier
 from rrwatch.settings import Role, settings_of
 from rrwatch.status import Status
-from tests.keys import CLUSTER, PREFIX, host
+from tests.keys import CLUSTER, PREFIX, SESSIONS, host
 
 MESH = CLUSTER | {f"{PREFIX}/global/node_mesh": '{"enabled": true}'}
 NODE = "kube-node1"
+
+SESSION = (Path(__file__).parent.parent / "templates" / "session.cfg.j2").read_text()
 
 
 class Loop:
@@ -50,6 +52,7 @@ class Loop:
 @pytest.fixture(autouse=True)
 def _no_follower_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Follower, "start", lambda _: None)
+    monkeypatch.setattr("rrwatch.daemon.TEMPLATE_REST", 0.0)
 
 
 def test_a_node_under_a_mesh_does_nothing_before_it_knows_all_nodes(bird: Bird) -> None:
@@ -87,14 +90,14 @@ def test_new_templates_are_tried_again_after_bird_hung(
     loop.turn()
     assert loop.state() is State.CONFIRMED
 
-    (templates / "session.cfg.j2").write_text("# {{ session.name }}\n")
+    (templates / "session.cfg.j2").write_text(f"# new\n{SESSION}")
     with monkeypatch.context() as patch, bird.process.frozen():
         patch.setattr("rrwatch.bird.apply.TIMEOUT", 0.3)
         loop.turn()
         assert loop.state() is State.FAILED
     loop.turn()
     assert loop.state() is State.CONFIRMED
-    assert "# Global_172_17_42_30" in bird.config.read_text()
+    assert "# new" in bird.config.read_text()
 
 
 def test_templates_that_failed_get_another_chance_with_other_records(bird: Bird, tmp_path: Path) -> None:
@@ -104,18 +107,42 @@ def test_templates_that_failed_get_another_chance_with_other_records(bird: Bird,
     loop.hear(PREFIX, CLUSTER | host("odd", "172.17.42.50"))
     loop.turn()
     (templates / "session.cfg.j2").write_text(
-        "# new {{ session.name }}\n{% if session.node == 'odd' %}\nnonsense\n{% endif %}\n"
+        f"# new\n{SESSION}{{% if session.node == 'odd' %}}\nnonsense\n{{% endif %}}\n"
     )
     loop.turn()
-    assert loop.statuses[-1].template_error.startswith("BIRD refuses")
+    assert loop.statuses[-1].template_error.startswith("refused: ")
     assert "Global_172_17_42_50" in bird.sessions()
     loop.turn()
     assert "# new" not in bird.config.read_text()
 
     loop.hear(PREFIX, CLUSTER)
     loop.turn()
-    assert "# new Global_172_17_42_30" in bird.config.read_text()
+    assert "# new" in bird.config.read_text()
     assert loop.statuses[-1].template_error == ""
+
+
+def test_templates_are_read_when_their_folder_is_still(
+    bird: Bird, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rrwatch.daemon.TEMPLATE_REST", 0.2)
+    templates = tmp_path / "templates"
+    templates.mkdir()
+    loop = Loop(bird, ip=IPv4Address("172.17.42.40"), templates=templates)
+    loop.hear(PREFIX, CLUSTER)
+    loop.turn()
+    template = templates / "session.cfg.j2"
+    for text in ("", SESSION[:20], "# half\n" + SESSION):
+        template.write_text(text)
+        loop.turn()
+        assert loop.statuses[-1].template_error == ""
+        assert "# half" not in bird.config.read_text()
+
+    def taken_up() -> bool:
+        loop.daemon._turn()
+        return "# half" in bird.config.read_text()
+
+    wait_until(taken_up, "the templates at rest", 2)
+    assert bird.sessions() == SESSIONS
 
 
 def test_a_fault_is_told_and_tried_again(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:

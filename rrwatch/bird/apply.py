@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rrwatch.bird.control import Conversation, connect
 from rrwatch.bird.install import ConfigFile
-from rrwatch.bird.lint import lint
+from rrwatch.bird.lint import lint, require_sessions
 from rrwatch.bird.plan import NOTHING, Plan, plan
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
@@ -116,6 +116,7 @@ class _Attempt:
                 staged = self.file.stage(self._wanted.text)
             with self._timed("check"):
                 bird.check(staged)
+                require_sessions(self._wanted.text, self._wanted.sessions)
             self._commit()
         with self._timed("configure"):
             try:
@@ -141,6 +142,7 @@ class _Attempt:
                 staged = self.file.stage(self._wanted.text)
             with self._timed("check"):
                 _parse(self._target.name, staged)
+                require_sessions(self._wanted.text, self._wanted.sessions)
             self._commit()
             self.file.settle()
         return Applied(State.WAITING, str(absent))

@@ -8,6 +8,8 @@ from rrwatch.errors import LintError
 _MAX_STRING = 4095  # bytes; a longer one kills a running BIRD 2 or 3, even through `configure check`
 _MAX_SYMBOL = 64  # characters, SYM_MAX_LEN of BIRD 1.6
 
+_SESSION = re.compile(r"^\s*protocol\s+bgp\s+(\w+)", re.MULTILINE)
+
 _TOKEN = re.compile(
     r'#[^\n]*|/\*.*?\*/|"(?P<string>[^"\n]*)(?P<end>["\n]|\Z)|(?P<symbol>[A-Za-z_][A-Za-z0-9_]*)', re.DOTALL
 )
@@ -21,6 +23,17 @@ def lint(text: str) -> None:
     """
     for position, reason in _faults(text):
         raise LintError(f"line {text.count(chr(10), 0, position) + 1}: {reason}")
+
+
+def require_sessions(text: str, names: frozenset[str]) -> None:
+    """Makes sure that no session is left out: BIRD would take what is left of a template for a wish, and end the rest.
+
+    Raises:
+        LintError: with the first that is missing.
+    """
+    if missing := sorted(names.difference(_SESSION.findall(text))):
+        reason = f"{missing[0]}, one of {len(missing)} such sessions"
+        raise LintError(f"the templates give no `protocol bgp` for {reason}: they must give one for each")
 
 
 def _faults(text: str) -> Iterator[tuple[int, str]]:

@@ -44,10 +44,12 @@ class Rendered:
 
     Attributes:
         generation: follows from the text alone, 1..2^31-1: the value of the marker in it.
+        sessions: the names of all that it must hold.
     """
 
     text: str
     generation: int
+    sessions: frozenset[str] = frozenset()
 
 
 class Templates:
@@ -86,7 +88,8 @@ class Templates:
             TemplateError: a template asks for what is not there, or fails in another way.
         """
         values = {name: _printable(getattr(config, name)) for name in config.__slots__}
-        return self._render(_FILES[type(config)], **values)
+        text, generation = self._render(_FILES[type(config)], values)
+        return Rendered(text, generation, frozenset(session.name for session in config.sessions))
 
     def _compiled(self, name: str) -> Template:
         try:
@@ -97,7 +100,7 @@ class Templates:
         except TemplateNotFound as error:
             raise TemplateError(Path(name), None, "there is no such template") from error
 
-    def _render(self, name: str, **values: object) -> Rendered:
+    def _render(self, name: str, values: Mapping[str, object]) -> tuple[str, int]:
         template = self._compiled(name)
         try:
             body = template.render(values)
@@ -105,7 +108,7 @@ class Templates:
         except Exception as error:
             raise self._located(name, error) from error
         generation = int.from_bytes(sha256(body.encode()).digest()[:4]) >> 1 or 1
-        return Rendered(_HEAD.format(marker=MARKER, generation=generation) + body, generation)
+        return _HEAD.format(marker=MARKER, generation=generation) + body, generation
 
     def _located(self, name: str, error: Exception) -> TemplateError:
         reason = f"{type(error).__name__}: {error}"

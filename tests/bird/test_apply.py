@@ -104,6 +104,21 @@ def test_refused_by_lint_before_bird_sees_it(bird: Bird) -> None:
     assert bird.config.read_text() == MINIMAL
 
 
+@pytest.mark.parametrize("away", [False, True])
+def test_a_text_that_leaves_a_session_out(bird: Bird, away: bool) -> None:
+    go(bird, config(7, "A", "B"))
+    if away:
+        bird.stop()
+    half = Rendered(config(8, "A").text, 8, frozenset({"A", "B"}))
+
+    state, message = go(bird, half)
+
+    assert state is State.REFUSED
+    assert "no `protocol bgp` for B" in message
+    assert bird.config.read_text() == config(7, "A", "B").text
+    assert litter(bird) == []
+
+
 def test_refused_at_the_last_moment_is_rolled_back(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
     go(bird, config(7, "A"))
     # The check is passed over: what it would refuse is refused by the configure after it.

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rrwatch.bird.lint import lint
+from rrwatch.bird.lint import lint, require_sessions
 from rrwatch.errors import LintError
 
 
@@ -36,3 +36,16 @@ def test_fine(text: str) -> None:
 def test_told_with_its_line(text: str, words: str) -> None:
     with pytest.raises(LintError, match=words):
         lint(text)
+
+
+def test_sessions_that_are_all_there() -> None:
+    require_sessions("", frozenset())
+    require_sessions("protocol bgp A {}\n  protocol  bgp\tB from t {\n}\nprotocol bgp mine {}", frozenset({"A", "B"}))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "protocol bgp A {}", "protocol bgp A {}\n# protocol bgp B {}", "protocol bgp AB {}"]
+)
+def test_a_session_that_is_left_out(text: str) -> None:
+    with pytest.raises(LintError, match=r"the templates give no `protocol bgp` for [AB], one of [12] such"):
+        require_sessions(text, frozenset({"A", "B"}))

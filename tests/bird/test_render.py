@@ -17,7 +17,7 @@ from rrwatch.bird import templates
 from rrwatch.bird.config import NodeConfig, ReflectorConfig
 from rrwatch.bird.render import Source, Templates
 from rrwatch.errors import TemplateError
-from tests.keys import CLUSTER, PREFIX, REFLECTOR, host
+from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS, host
 
 Write = Callable[..., Path]
 
@@ -67,7 +67,9 @@ def test_an_operators_template_wins_and_others_stay(write: Write) -> None:
 
 
 def test_an_operators_template_can_include_another(write: Write) -> None:
-    folder = write(session='{% include "mine.cfg.j2" %}\n', mine="# {{ session.neighbor }}\n")
+    folder = write(
+        session='{% include "mine.cfg.j2" %}\n', mine="protocol bgp {{ session.name }} { # {{ session.neighbor }}\n}\n"
+    )
     assert "# 172.17.42.30" in templates.load(folder).render(config()).text
 
 
@@ -98,6 +100,10 @@ def test_errors_name_file_and_line(write: Write, text: str, line: int, words: st
     assert caught.value.path == folder / "session.cfg.j2"
     assert caught.value.line == line
     assert words in caught.value.reason
+
+
+def test_the_names_of_all_sessions_go_with_the_text() -> None:
+    assert templates.load(None).render(config()).sessions == SESSIONS
 
 
 def test_unreadable_template(write: Write) -> None:
