@@ -1,6 +1,6 @@
 # The sidecar beside BIRD. BIRD's group must be able to read what it writes, and it must be able to use BIRD's socket:
 # run it with the group of BIRD's container, `--user 10179:<gid>`, runAsGroup in a pod.
-ARG BASE=docker.io/library/debian:bookworm-slim
+ARG BASE=debian:bookworm-slim
 
 FROM ${BASE} AS build
 ARG UV=0.13.9
