@@ -18,7 +18,7 @@ demo: setup ## from the full mesh to route reflectors, before your eyes (FAST=1:
 	$(bin)/python -m lab.demo $(if $(FAST),--fast)
 
 test: setup ## all tests, on a real etcd and a real BIRD
-	$(bin)/pytest
+	$(bin)/pytest -n 4
 
 check: setup ## format, lint, types, layers
 	$(bin)/ruff format --check

@@ -1,4 +1,4 @@
-"""A real BIRD 1.6 in a network namespace of its own."""
+"""A real BIRD, of one release or another, in a network namespace of its own."""
 
 import contextlib
 import itertools
@@ -27,6 +27,58 @@ class Protocol:
     state: str
     since: str
     info: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The programs of one BIRD.
+
+    Attributes:
+        name: what tests call it: `1.6`, `2` or `3`.
+        folder: where its programs are.
+    """
+
+    name: str
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"BIRD {self.name}"
+
+    def program(self, name: str) -> str:
+        """The path of one of its programs.
+
+        Raises:
+            FileNotFoundError: it is not there.
+        """
+        return program(str(self.folder / name))
+
+    def refuses(self, config: Path) -> str:
+        """What it has against a configuration; empty where it takes it. Of 1.6, `bird6.cfg` is for bird6."""
+        kind = "bird6" if self.one_for_each_family and config.stem == "bird6" else "bird"
+        command = [self.program(kind), "-p", "-c", str(config)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stderr
+
+    @property
+    def one_for_each_family(self) -> bool:
+        """Does it come as two daemons?"""
+        return (self.folder / "bird6").exists()
+
+    @property
+    def path(self) -> str:
+        """A search path for programs on which it is the BIRD that is found."""
+        return f"{self.folder}:/usr/bin:/bin"
+
+
+BIRD1 = Release("1.6", Path("/usr/sbin"))
+"""Debian's `bird`."""
+
+BIRD2 = Release("2", Path(__file__).parent.parent / ".tools" / "bird2" / "usr" / "sbin")
+"""Debian's `bird2`, which cannot be installed beside `bird`: `scripts/setup` unpacks it there."""
+
+_bird3 = os.environ.get("RRWATCH_TEST_BIRD3")
+
+RELEASES = (BIRD1, BIRD2, *([Release("3", Path(_bird3).parent)] if _bird3 else []))
+"""All that are tested: BIRD 3 where RRWATCH_TEST_BIRD3 is the path of its program."""
 
 
 class Namespace:
@@ -72,14 +124,15 @@ def join(one: Namespace, one_address: str, other: Namespace, other_address: str)
 class Bird:
     """One BIRD daemon; it can be stopped and started again."""
 
-    def __init__(self, folder: Path, space: Namespace, kind: str = "bird") -> None:
+    def __init__(self, folder: Path, space: Namespace, kind: str = "bird", release: Release = BIRD1) -> None:
         """Names its files; `start()` sets it going.
 
         Args:
             folder: for its configuration and its control socket.
             kind: `bird`, or `bird6`.
+            release: which BIRD; that of the next start, where it is changed later.
         """
-        self.folder, self._space, self._kind = folder, space, kind
+        self.folder, self._space, self._kind, self.release = folder, space, kind, release
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / f"{kind}.cfg"
         self.socket = folder / f"{kind}.ctl"
@@ -89,7 +142,16 @@ class Bird:
 
     def start(self) -> "Bird":
         """Starts it, and waits until it takes commands."""
-        command = [self._kind, "-d", "-c", str(self.config), "-s", str(self.socket), "-P", str(self.folder / "pid")]
+        command = [
+            self.release.program(self._kind),
+            "-d",
+            "-c",
+            str(self.config),
+            "-s",
+            str(self.socket),
+            "-P",
+            str(self.folder / "pid"),
+        ]
         self._process = Process(command, self._log, self._space.name)
         wait_until(self._answers, f"{self._kind} on {self.socket}")
         return self
@@ -114,9 +176,12 @@ class Bird:
 
     def command(self, text: str) -> str:
         """Asks it something, as birdc does; -> the reply without its codes."""
-        client = program("birdc6" if self._kind == "bird6" else "birdc")
+        client = self.release.program("birdc6" if self._kind == "bird6" else "birdc")
         command = [client, "-s", str(self.socket), text]
-        reply = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=15, check=True)
+        # Its exit status says different things in different releases.
+        reply = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=15, check=False)
+        if not reply.stdout.startswith(b"BIRD "):
+            raise RuntimeError(f"{text!r} on {self.socket}: {reply.stderr.decode(errors='replace').strip()}")
         return reply.stdout.decode(errors="replace").split("ready.\n", 1)[-1]
 
     def protocols(self) -> dict[str, Protocol]:

@@ -2,14 +2,13 @@
 
 import contextlib
 import itertools
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.bird import MINIMAL, Bird, Namespace, namespace
+from lab.bird import BIRD1, MINIMAL, Bird, Namespace, Release, namespace
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.process import inside
@@ -44,8 +43,8 @@ class Host:
         return [" ".join(line.split()) for line in self.space.ip("route", "show").splitlines()]
 
     def bird_routes(self) -> set[str]:
-        """The routes that BIRD gave to its kernel, without their metric."""
-        return {route.removesuffix(" metric 32") for route in self.routes() if "proto bird" in route}
+        """The routes that BIRD gave to its kernel."""
+        return {route for route in self.routes() if "proto bird" in route}
 
 
 class Cluster:
@@ -70,12 +69,20 @@ class Cluster:
         assert self._etcd
         return self._etcd
 
-    def add_node(self, name: str, address: str, block: str | None = None, workloads: tuple[str, ...] = ()) -> Host:
+    def add_node(
+        self,
+        name: str,
+        address: str,
+        block: str | None = None,
+        workloads: tuple[str, ...] = (),
+        release: Release = BIRD1,
+    ) -> Host:
         """A Calico node: its records in etcd, its workloads' interfaces, BIRD, and rrwatch in the node role.
 
         Args:
             block: of addresses for its workloads.
             workloads: their addresses.
+            release: of its BIRD.
         """
         space = self._plug(address)
         if self._etcd is None:
@@ -92,22 +99,24 @@ class Cluster:
             space.ip("link", "set", f"cali{number}", "up")
             space.ip("link", "set", f"pod{number}", "up")
             space.ip("route", "add", workload, "dev", f"cali{number}", "scope", "link")
-        return self._add(name, address, space, {"RRWATCH_ROLE": "node", "NODENAME": name})
+        return self._add(name, address, space, release, {"RRWATCH_ROLE": "node", "NODENAME": name})
 
-    def add_reflector(self, name: str, address: str) -> Host:
+    def add_reflector(self, name: str, address: str, release: Release = BIRD1) -> Host:
         """A route reflector: BIRD, and rrwatch in the reflector role."""
-        return self._add(name, address, self._plug(address), {"IP": address})
+        return self._add(name, address, self._plug(address), release, {"IP": address})
 
-    def _add(self, name: str, address: str, space: Namespace, role: dict[str, str]) -> Host:
-        bird = Bird(self._folder / name, space)
+    def _add(self, name: str, address: str, space: Namespace, release: Release, role: dict[str, str]) -> Host:
+        bird = Bird(self._folder / name, space, release=release)
         bird.config.write_text(MINIMAL)
         bird.start()
         self._stack.callback(bird.stop)
         settings = {
-            "PATH": os.environ["PATH"],
+            "PATH": release.path,
             "ETCD_ENDPOINTS": self.etcd.url,
             "RRWATCH_CONFIG": str(bird.config),
+            "RRWATCH_CONFIG6": str(bird.folder / "bird6.cfg"),
             "RRWATCH_BIRD_SOCKET": str(bird.socket),
+            "RRWATCH_BIRD6_SOCKET": str(bird.folder / "bird6.ctl"),
             "RRWATCH_STATUS_LISTEN": "127.0.0.1:9817",
             **role,
         }

@@ -15,7 +15,7 @@ from rrwatch.bird.target import Target
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdAbsent, BirdRefused, MissingRecord, RrwatchError, TransportError
 from rrwatch.etcd.access import Access
-from rrwatch.inspection import would_run
+from rrwatch.inspection import grammar_of, would_run
 from rrwatch.settings import Settings
 
 _BIRD_TIMEOUT = 10.0  # seconds
@@ -47,8 +47,10 @@ def check(settings: Settings) -> list[Finding]:
 
 
 def _check(settings: Settings) -> Iterator[Finding]:
-    daemons = ", ".join(f"{target.name} with {target.config}" for target in settings.targets)
-    yield Finding("settings", True, f"{settings.view.summary()}; {daemons}")
+    grammar = grammar_of(settings)
+    targets = settings.places.targets(grammar)
+    daemons = ", ".join(f"{target.name} with {target.config}" for target in targets)
+    yield Finding("settings", True, f"{settings.view.summary()}; BIRD {grammar.value}: {daemons}")
     items: dict[str, str] | None = None
     for endpoint in settings.etcd.endpoints:
         finding, listed = _check_etcd(settings.etcd, endpoint, settings.view.all_prefixes)
@@ -70,7 +72,7 @@ def _check(settings: Settings) -> Iterator[Finding]:
     except RrwatchError as error:
         yield Finding("templates", False, str(error), "correct the template, or take it out of the folder")
     active = settings.view.families(topology)
-    for target in (target for target in settings.targets if target.family in active):
+    for target in (target for target in targets if set(target.families) & set(active)):
         yield _check_folder(target)
         yield from _check_bird(target, rendered.get(target) if items is not None else None)
 

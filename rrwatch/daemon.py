@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from pathlib import Path
 
 from tenacity import RetryCallState, Retrying, wait_exponential_jitter
 
@@ -18,8 +19,9 @@ from rrwatch.bgp.topology import Topology
 from rrwatch.bird import templates as template_folders
 from rrwatch.bird.apply import Applied, State
 from rrwatch.bird.config import Dialect
-from rrwatch.bird.dialect import Interpreter, birth
+from rrwatch.bird.dialect import Interpreter
 from rrwatch.bird.install import ConfigFile, Stamp
+from rrwatch.bird.recognize import birth
 from rrwatch.bird.render import Rendered, Templates
 from rrwatch.bird.target import Target
 from rrwatch.errors import Stopping, TemplateError
@@ -54,7 +56,7 @@ class Ask(Enum):
 
 Event = News | Touched | Ask
 
-_Look = Mapping[Target, tuple[Stamp | None, int]]
+_Look = Mapping[Path, Stamp | int | None]
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ class _Wanted:
 
     topology: Topology
     derived: Derived
-    dialect: Dialect
+    dialect: Dialect | None
     rendered: dict[Templates, dict[Target, Rendered]] = field(default_factory=dict)
 
 
@@ -82,7 +84,7 @@ class Daemon:
         self._journal = Journal()
         self._following = Following(self._follower_of)
         folders = [settings.templates] if settings.templates else []
-        paths = [path for target in settings.targets for path in (target.config, target.socket)]
+        paths = [path for target in settings.places.candidates() for path in (target.config, target.socket)]
         self._folders = FolderWatcher(paths, folders, self._events.put)
 
         self._records = RecordStore()
@@ -91,7 +93,7 @@ class Daemon:
         self._dirty = False
         self._wanted: _Wanted | None = None
         self._waits_for = ""
-        self._interpreter = Interpreter(settings.targets, self._stop)
+        self._interpreter = Interpreter(settings.places, settings.grammar, self._stop)
         self._templates: Templates | None = None
         self._trusted: Templates | None = None
         self._distrusted: Templates | None = None
@@ -109,8 +111,8 @@ class Daemon:
         """Runs until SIGTERM or SIGINT; sessions stay as they are."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        names = [target.name for target in self._settings.targets]
-        self._journal.started(version=rrwatch.__version__, daemons=names, etcd=list(self._settings.etcd.endpoints))
+        viewer, endpoints = self._settings.view.summary(), list(self._settings.etcd.endpoints)
+        self._journal.started(version=rrwatch.__version__, viewer=viewer, etcd=endpoints)
         self._notifier.status("waiting for etcd")
         self._load_templates()
         self._following.want(self._settings.view.prefixes(None))
@@ -229,8 +231,9 @@ class Daemon:
         if any(result.took for result in applied.values()):
             self._effort = time.monotonic()
         before, self._look = self._look, self._look_around()
-        for target, (_, born) in self._look.items():
-            if target in before and born and before[target][1] not in (0, born):
+        for target in applied:
+            born = self._look[target.socket]
+            if born and before.get(target.socket, born) not in (0, born):
                 self._journal.bird_restarted(target)
         self._tell_manager(applied)
 
@@ -256,6 +259,7 @@ class Daemon:
             return None
         learned = self._interpreter.learn(topology, filters=view.takes_filters)
         if self._dirty or wanted is None or wanted.dialect != learned:
+            self._journal.bird_known(learned.grammar if learned else None)
             wanted = _Wanted(topology, view.derive(topology, learned), learned)
             self._wanted = wanted
             self._journal.derived(wanted.derived)
@@ -294,7 +298,7 @@ class Daemon:
         wanted.rendered[templates] = render_all(
             self._settings.view,
             templates,
-            self._settings.targets,
+            self._settings.places,
             wanted.topology,
             wanted.derived,
             wanted.dialect,
@@ -342,7 +346,7 @@ class Daemon:
     def _tell_manager(self, applied: Mapping[Target, Applied]) -> None:
         texts = []
         for target, result in applied.items():
-            sessions = self._wanted.derived.count(target.family) if self._wanted else 0
+            sessions = self._wanted.derived.count(target.families) if self._wanted else 0
             detail = f"{sessions} sessions" if result.state is State.CONFIRMED else result.message
             texts.append(f"{target.name} {result.state.value}: {detail}")
         if texts:
@@ -354,7 +358,9 @@ class Daemon:
         return template_folders.fingerprint(self._settings.templates)
 
     def _look_around(self) -> _Look:
-        return {target: (ConfigFile(target.config).stamp(), birth(target.socket)) for target in self._settings.targets}
+        targets = self._settings.places.candidates()
+        files: _Look = {target.config: ConfigFile(target.config).stamp() for target in targets}
+        return {**files, **{target.socket: birth(target.socket) for target in targets}}
 
     def _status(self) -> Status:
         return Status(

@@ -3,6 +3,7 @@
 import difflib
 import http.client
 import json
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from rrwatch.bgp.topology import Topology
 from rrwatch.bird import templates
 from rrwatch.bird.config import Dialect
 from rrwatch.bird.install import ConfigFile
+from rrwatch.bird.recognize import Recognizer
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
+from rrwatch.bird.version import Grammar
 from rrwatch.errors import RrwatchError, UsageError
 from rrwatch.reconcile import render_all
 from rrwatch.settings import Listen, Settings
@@ -46,10 +49,17 @@ def would_run(settings: Settings, topology: Topology, derived: Derived) -> dict[
         MissingRecord: nothing can be said yet.
         TemplateError: a template fails.
     """
-    # Only BIRD itself knows whether it has tunnels, and a command that looks does not write files to ask.
-    tunnels = any(ConfigFile(target.config).mentions("krt_tunnel") for target in settings.targets)
-    loaded = templates.load(settings.templates)
-    return render_all(settings.view, loaded, settings.targets, topology, derived, Dialect(tunnels))
+    grammar = grammar_of(settings)
+    # Only BIRD itself knows whether it has tunnels, and a command that looks does not write files to ask: every BIRD 2
+    # of these years has them, and of 1.6 Calico's fork, whose file tells.
+    told = any(ConfigFile(target.config).mentions("krt_tunnel") for target in settings.places.targets(grammar))
+    dialect = Dialect(grammar, tunnels=grammar is Grammar.BIRD2 or told)
+    return render_all(settings.view, templates.load(settings.templates), settings.places, topology, derived, dialect)
+
+
+def grammar_of(settings: Settings) -> Grammar:
+    """For which BIRD to write: for the one that runs here, or would; for BIRD 2 where there is none."""
+    return Recognizer(settings.places, settings.grammar, threading.Event()).grammar() or Grammar.BIRD2
 
 
 def difference(path: Path, wanted: str) -> str:

@@ -10,6 +10,7 @@ from rrwatch.bgp.topology import Remark
 from rrwatch.bird.apply import Applied, State
 from rrwatch.bird.plan import Plan
 from rrwatch.bird.target import Target
+from rrwatch.bird.version import Grammar
 from rrwatch.etcd.follow import Alarm, Lost
 from rrwatch.etcd.mirror import Snapshot
 from rrwatch.reconcile import Outcome
@@ -30,6 +31,7 @@ class Journal:
         self._rejected: set[Remark] = set()
         self._warnings: set[Remark] = set()
         self._template_error = ""
+        self._grammar: set[Grammar | None] = set()
 
     def started(self, **fields: object) -> None:
         """The daemon runs."""
@@ -105,6 +107,16 @@ class Journal:
             self._log.info("record_no_longer_rejected", key=key)
         self._rejected, self._warnings = rejected, warnings
 
+    def bird_known(self, grammar: Grammar | None) -> None:
+        """For which BIRD the configuration is written; None: that is not known yet."""
+        if grammar in self._grammar:
+            return
+        self._grammar = {grammar}
+        if grammar:
+            self._log.info("bird_known", written_for=f"BIRD {grammar.value}")
+        else:
+            self._log.warning("bird_unknown", hint="it is asked as soon as it runs; bird_version can name it before")
+
     def bird_restarted(self, target: Target) -> None:
         """Another BIRD listens where one did before."""
         self._log.info("bird_restarted", daemon=target.name, socket=str(target.socket))
@@ -134,12 +146,13 @@ class Journal:
                     **_sessions(applied.plan),
                     **_some("cause", outcome.cause),
                     generation=applied.running,
-                    sessions=outcome.derived.count(target.family),
+                    version=str(applied.version),
+                    sessions=outcome.derived.count(target.families),
                     took_ms=_ms(outcome.took),
                     steps_ms={step: _ms(seconds) for step, seconds in applied.took.items()},
                 )
             elif before is None or before[0] is not State.CONFIRMED:
-                log.info("confirmed", generation=applied.running)
+                log.info("confirmed", generation=applied.running, version=str(applied.version))
         elif worked:
             log.info("installed", **_sessions(applied.plan), **_some("cause", outcome.cause), config=str(target.config))
         if applied.state is not State.CONFIRMED and now != before:

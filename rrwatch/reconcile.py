@@ -1,7 +1,7 @@
 """One pass: the cluster as etcd describes it -> sessions -> texts -> what came of applying them."""
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rrwatch.bgp.sessions import Derived
@@ -10,7 +10,7 @@ from rrwatch.bird.apply import Applied, apply
 from rrwatch.bird.config import Dialect
 from rrwatch.bird.install import ConfigFile
 from rrwatch.bird.render import MARKER, Rendered, Templates
-from rrwatch.bird.target import Target
+from rrwatch.bird.target import Places, Target
 from rrwatch.errors import MissingRecord
 from rrwatch.view import View
 
@@ -34,7 +34,7 @@ class Outcome:
 
 
 def render_all(
-    view: View, templates: Templates, targets: Iterable[Target], topology: Topology, derived: Derived, dialect: Dialect
+    view: View, templates: Templates, places: Places, topology: Topology, derived: Derived, dialect: Dialect | None
 ) -> dict[Target, Rendered]:
     """The configurations of those BIRDs of this host that have something to do.
 
@@ -44,13 +44,16 @@ def render_all(
     """
     if key := view.waits_for(topology):
         raise MissingRecord(f"{key} is missing in etcd, or cannot be read: nothing can be said without it")
-    active = view.families(topology)
-    return {
-        target: templates.render(view.config(topology, derived, target.family, dialect))
-        for target in targets
+    if dialect is None:
+        return dict.fromkeys(places.first(), templates.starter())
+    active, wanted = view.families(topology), {}
+    for target in places.targets(dialect.grammar):
+        families = tuple(family for family in target.families if family in active)
         # A file that is rrwatch's own stays so: sessions of a family that is no more wanted shall end.
-        if target.family in active or ConfigFile(target.config).mentions(MARKER)
-    }
+        if families or ConfigFile(target.config).mentions(MARKER):
+            config = view.config(topology, derived, families or target.families, dialect)
+            wanted[target] = templates.render(config)
+    return wanted
 
 
 def apply_all(wanted: Mapping[Target, Rendered], stop: threading.Event) -> dict[Target, Applied]:

@@ -48,10 +48,10 @@ def once(settings: Settings, timeout: float) -> set[State]:
     loaded = templates.load(settings.templates)
     topology = RecordStore.of(keys.from_etcd(settings.etcd, settings.view.all_prefixes, timeout)).topology()
     stop = threading.Event()
-    dialect = Interpreter(settings.targets, stop).learn(topology, filters=settings.view.takes_filters)
+    dialect = Interpreter(settings.places, settings.grammar, stop).learn(topology, filters=settings.view.takes_filters)
     derived = settings.view.derive(topology, dialect)
     journal.derived(derived)
-    wanted = render_all(settings.view, loaded, settings.targets, topology, derived, dialect)
+    wanted = render_all(settings.view, loaded, settings.places, topology, derived, dialect)
     applied = apply_all(wanted, stop)
     journal.passed(Outcome((), derived, wanted, applied, time.monotonic() - began), drift=False, retry_in=None)
     return {result.state for result in applied.values()}

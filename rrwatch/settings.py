@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from rrwatch.bgp import calico_v1
 from rrwatch.bgp.topology import Address, Family
-from rrwatch.bird.target import Target
+from rrwatch.bird.target import Places
+from rrwatch.bird.version import Grammar, version_in
 from rrwatch.errors import UsageError
 from rrwatch.etcd.access import Access
 from rrwatch.view import NodeView, ReflectorView, View
@@ -62,7 +63,8 @@ class Settings:
 
     Attributes:
         view: whose sessions are derived.
-        targets: the BIRDs that rrwatch configures, one for each family that is on.
+        places: where the BIRDs that rrwatch configures have their files.
+        grammar: for which BIRD to write, None: for that which runs.
         templates: the operator's folder of templates.
         status_listen: None: off.
         min_interval: seconds between two configures of BIRD.
@@ -71,7 +73,8 @@ class Settings:
     """
 
     view: View
-    targets: tuple[Target, ...]
+    places: Places
+    grammar: Grammar | None
     etcd: Access
     templates: Path | None
     status_listen: Listen | None
@@ -214,6 +217,13 @@ def _socket_path(text: str) -> Path:
     return path
 
 
+def _bird_version(text: str) -> Grammar:
+    version = version_in(f"{text}.0" if text in ("2", "3") else text)
+    if not version:
+        raise ValueError("want 1.6, 2 or 3")
+    return version.grammar
+
+
 def _seconds(least: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
@@ -270,10 +280,17 @@ SETTINGS = (
     Setting("etcd_password", ("ETCD_PASSWORD",), str, "That user's password; better in a file."),
     Setting("etcd_password_file", ("ETCD_PASSWORD_FILE",), _readable_file, "File with that password."),
     Setting("config", ("RRWATCH_CONFIG",), _bird_path, "BIRD's configuration, owned by rrwatch.", "/etc/bird/bird.cfg"),
-    Setting("config6", ("RRWATCH_CONFIG6",), _bird_path, "The same of BIRD for IPv6.", "/etc/bird/bird6.cfg"),
+    Setting("config6", ("RRWATCH_CONFIG6",), _bird_path, "The same of BIRD 1.6 for IPv6.", "/etc/bird/bird6.cfg"),
     Setting("bird_socket", ("RRWATCH_BIRD_SOCKET",), _socket_path, "BIRD's control socket.", "/run/bird/bird.ctl"),
     Setting(
-        "bird6_socket", ("RRWATCH_BIRD6_SOCKET",), _socket_path, "The same of BIRD for IPv6.", "/run/bird/bird6.ctl"
+        "bird6_socket", ("RRWATCH_BIRD6_SOCKET",), _socket_path, "The same of BIRD 1.6 for IPv6.", "/run/bird/bird6.ctl"
+    ),
+    Setting(
+        "bird_version",
+        ("RRWATCH_BIRD_VERSION",),
+        _bird_version,
+        "For which BIRD to write: 1.6, 2 or 3.",
+        shown_default="what BIRD itself says",
     ),
     Setting(
         "custom_filters",
@@ -321,17 +338,14 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     values = {setting.name: _value(setting, values) for setting in SETTINGS}
     view = _view(values)
     families = view.only or tuple(Family) if isinstance(view, NodeView) else tuple(view.addresses)
-    paths = {
-        Family.IPV4: (values["config"], values["bird_socket"]),
-        Family.IPV6: (values["config6"], values["bird6_socket"]),
-    }
-    targets = tuple(Target(family, *paths[family]) for family in families)
+    places = Places(families, values["config"], values["bird_socket"], values["config6"], values["bird6_socket"])
     for one, other in ("config", "config6"), ("bird_socket", "bird6_socket"):
         if values[one] == values[other]:
-            raise UsageError(f"{one} and {other} are both {values[one]}: want two, BIRD runs once for each family")
+            raise UsageError(f"{one} and {other} are both {values[one]}: want two, BIRD 1.6 runs once for each family")
     return Settings(
         view=view,
-        targets=targets,
+        places=places,
+        grammar=values["bird_version"],
         etcd=access_of(values),
         templates=values["templates"],
         status_listen=None if values["status_listen"] == _OFF else values["status_listen"],

@@ -114,7 +114,8 @@ class Status:
             "socket": str(target.socket),
             "wanted_generation": outcome.wanted[target].generation,
             "confirmed_generation": applied.running,
-            "sessions": outcome.derived.count(target.family),
+            "version": applied.version and str(applied.version),
+            "sessions": outcome.derived.count(target.families),
         }
 
 

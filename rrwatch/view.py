@@ -1,6 +1,6 @@
 """Whose sessions are wanted: the cluster seen from a reflector, or from a node."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
@@ -8,7 +8,7 @@ from rrwatch.bgp.calico_v1 import BLOCKS, POOLS, PREFIX
 from rrwatch.bgp.ipam import announced
 from rrwatch.bgp.sessions import Derived, node_sessions, reflector_sessions
 from rrwatch.bgp.topology import Address, AsNumber, Debug, Family, Pool, Rejected, Remark, Topology
-from rrwatch.bird.config import PLAIN, Dialect, NodeConfig, ReflectorConfig
+from rrwatch.bird.config import Dialect, NodeConfig, NodeFamily, ReflectorConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,21 @@ class ReflectorView:
         """Which BIRDs have something to do."""
         return tuple(self.addresses)
 
-    def derive(self, topology: Topology, dialect: Dialect = PLAIN) -> Derived:  # noqa: ARG002  # as above
+    def derive(self, topology: Topology, dialect: Dialect | None = None) -> Derived:  # noqa: ARG002  # as above
         """The sessions of all its families."""
         return reflector_sessions(topology, self.addresses.values())
 
-    def config(self, topology: Topology, derived: Derived, family: Family, dialect: Dialect) -> ReflectorConfig:  # noqa: ARG002
-        """What the configuration of its BIRD of that family is made of."""
-        return ReflectorConfig(self.router_id, self.addresses[family], topology.debug or Debug.OFF, derived.of(family))
+    def config(
+        self, topology: Topology, derived: Derived, families: Sequence[Family], dialect: Dialect
+    ) -> ReflectorConfig:
+        """What the configuration of its BIRD of those families is made of."""
+        return ReflectorConfig(
+            grammar=dialect.grammar,
+            router_id=self.router_id,
+            source_addresses=tuple(self.addresses[family] for family in families),
+            debug=topology.debug or Debug.OFF,
+            sessions=derived.of(families),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +121,7 @@ class NodeView:
         known = tuple(family for family in Family if family is Family.IPV4 or (host and host.address(family)))
         return self.only or known
 
-    def derive(self, topology: Topology, dialect: Dialect = PLAIN) -> Derived:
+    def derive(self, topology: Topology, dialect: Dialect | None = None) -> Derived:
         """The sessions of all its families, and what is wrong with pools and blocks.
 
         Args:
@@ -122,11 +130,11 @@ class NodeView:
         derived = node_sessions(topology, self.name, self.only or tuple(Family))
         rejected: dict[str, Rejected] = {remark.key: remark for remark in derived.rejected}
         warnings: dict[str, Remark] = {remark.key: remark for remark in derived.warnings}
-        rejected |= {remark.key: remark for remark in dialect.refused}
+        rejected |= {remark.key: remark for remark in (dialect.refused if dialect else ())}
         for family in Family:
             known, overlapping = announced(topology, self.name, family)
             rejected |= {remark.key: remark for remark in overlapping}
-            if dialect.tunnels is False and family is Family.IPV4:
+            if dialect and dialect.tunnels is False and family is Family.IPV4:
                 warnings |= {pool.key: _without_tunnel(pool) for pool in known.pools if pool.tunnel}
         return replace(
             derived,
@@ -134,26 +142,32 @@ class NodeView:
             warnings=tuple(warnings[key] for key in sorted(warnings)),
         )
 
-    def config(self, topology: Topology, derived: Derived, family: Family, dialect: Dialect) -> NodeConfig:
-        """What the configuration of its BIRD of that family is made of; only where nothing is waited for."""
+    def config(self, topology: Topology, derived: Derived, families: Sequence[Family], dialect: Dialect) -> NodeConfig:
+        """What the configuration of its BIRD of those families is made of; only where nothing is waited for."""
         host = topology.hosts[self.name]
         router_id, local_as = host.address(Family.IPV4), self._local_as(topology)
         if not isinstance(router_id, IPv4Address) or local_as is None:
             raise ValueError(self.waits_for(topology))
+        return NodeConfig(
+            grammar=dialect.grammar,
+            router_id=router_id,
+            local_as=local_as,
+            debug=host.debug or topology.debug or Debug.STATES,
+            families=tuple(self._family(topology, family, dialect) for family in families),
+            sessions=derived.of(families),
+            tunnels=bool(dialect.tunnels),
+        )
+
+    def _family(self, topology: Topology, family: Family, dialect: Dialect) -> NodeFamily:
         known, _ = announced(topology, self.name, family)
         refused = {remark.key for remark in dialect.refused}
         filters = tuple(entry for entry in known.custom_filters if entry.key not in refused)
-        return NodeConfig(
+        return NodeFamily(
             family=family,
-            router_id=router_id,
-            source_address=host.address(family),
-            local_as=local_as,
-            debug=host.debug or topology.debug or Debug.STATES,
-            sessions=derived.of(family),
+            source_address=topology.hosts[self.name].address(family),
             blocks=known.blocks,
             pools=known.pools,
             subnet=known.subnet,
-            tunnels=bool(dialect.tunnels),
             custom_filters=filters if self.takes_filters else None,
         )
 

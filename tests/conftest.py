@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from lab.bird import MINIMAL, Bird, Namespace, namespace
+from lab.bird import MINIMAL, RELEASES, Bird, Namespace, Release, namespace
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 
@@ -70,14 +70,34 @@ def space() -> Iterator[Namespace]:
         yield made
 
 
+@pytest.fixture(params=RELEASES, ids=str)
+def release(request: pytest.FixtureRequest) -> Release:
+    """Each BIRD that rrwatch is tested with."""
+    chosen: Release = request.param
+    return chosen
+
+
 @pytest.fixture
-def bird(tmp_path: Path, space: Namespace) -> Iterator[Bird]:
+def bird(tmp_path: Path, space: Namespace, release: Release) -> Iterator[Bird]:
     """A running BIRD that peers with nobody."""
-    bird = Bird(tmp_path / "bird", space)
+    bird = Bird(tmp_path / "bird", space, release=release)
     bird.config.write_text(MINIMAL)
     bird.start()
     yield bird
     bird.stop()
+
+
+@pytest.fixture
+def bird6(bird: Bird, space: Namespace) -> Iterator[Bird]:
+    """The BIRD that has the sessions of IPv6: the same one, or of 1.6 a second one beside it."""
+    if not bird.release.one_for_each_family:
+        yield bird
+        return
+    bird6 = Bird(bird.folder, space, "bird6", bird.release)
+    bird6.config.write_text(MINIMAL)
+    bird6.start()
+    yield bird6
+    bird6.stop()
 
 
 @pytest.fixture
@@ -91,8 +111,10 @@ def start_rrwatch(tmp_path: Path) -> Iterator[Callable[..., Rrwatch]]:
             "IP": "172.17.42.40",
             "ETCD_ENDPOINTS": endpoints,
             "RRWATCH_CONFIG": str(bird.config),
+            "RRWATCH_CONFIG6": str(bird.folder / "bird6.cfg"),
             "RRWATCH_BIRD_SOCKET": str(bird.socket),
-            "PATH": "/usr/bin:/bin",
+            "RRWATCH_BIRD6_SOCKET": str(bird.folder / "bird6.ctl"),
+            "PATH": bird.release.path,
         }
         rrwatch = Rrwatch(tmp_path / f"rrwatch{next(numbers)}", settings | environment, *arguments)
         started.append(rrwatch)

@@ -1,7 +1,6 @@
 """The commands, as programs."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.bird import MINIMAL, Bird
+from lab.bird import BIRD1, MINIMAL, Bird
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.process import free_port, wait_until
@@ -23,7 +22,7 @@ def run(tmp_path: Path) -> Run:
     """Runs a command with settings as keywords."""
 
     def run(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": os.environ["PATH"], "IP": REFLECTOR, "RRWATCH_CONFIG": str(tmp_path / "bird.cfg")}
+        environment = {"PATH": BIRD1.path, "IP": REFLECTOR, "RRWATCH_CONFIG": str(tmp_path / "bird.cfg")}
         return subprocess.run(
             [sys.executable, "-m", "rrwatch", *arguments],
             input=stdin,
@@ -49,6 +48,7 @@ def beside(bird: Bird, etcd: Etcd) -> dict[str, str]:
         "ETCD_ENDPOINTS": etcd.url,
         "RRWATCH_CONFIG": str(bird.config),
         "RRWATCH_BIRD_SOCKET": str(bird.socket),
+        "PATH": bird.release.path,
     }
 
 
@@ -161,7 +161,7 @@ class TestSessions:
 class TestRender:
     def test_text(self, run: Run, keys: str) -> None:
         done = run("render", "--keys", keys)
-        golden = Path(__file__).parent / "golden" / "walkthrough-reflector" / "bird.cfg"
+        golden = Path(__file__).parent / "golden" / "walkthrough-reflector" / "1.6" / "bird.cfg"
         assert done.stdout == golden.read_text()
 
     def test_both_families_are_told_apart(self, run: Run, keys: str, tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ class TestCheck:
         assert done.returncode == 0
         assert "FAIL" not in done.stdout
         assert "3 derived; records: 0 rejected" in done.stdout
-        assert "BIRD 1.6" in done.stdout
+        assert f"{bird.release}" in done.stdout
         assert not [path for path in bird.folder.iterdir() if path.name.startswith(".")]
 
     def test_each_fault_with_a_hint(self, run: Run, bird: Bird, tmp_path: Path) -> None:

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from lab.bird import Bird
+from lab.bird import MINIMAL, Bird
 from lab.process import free_port, wait_until
 from rrwatch.bgp.topology import Family
 from rrwatch.bird.apply import State
-from rrwatch.bird.target import Target
 from rrwatch.daemon import Daemon
 from rrwatch.etcd.follow import Follower
 from rrwatch.etcd.mirror import Snapshot
@@ -155,4 +154,34 @@ def test_a_fault_is_told_and_tried_again(bird: Bird, monkeypatch: pytest.MonkeyP
     assert loop.statuses[-1].unready()
     loop.turn()
     assert loop.state() is State.CONFIRMED
-    assert list(loop.daemon._look) == [Target(Family.IPV4, bird.config, bird.socket)]
+    assert {bird.config, bird.socket} <= set(loop.daemon._look)
+
+
+def test_bird_may_start_with_anything_until_its_version_is_known(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rrwatch.bird.program.version", lambda _: None)
+    bird.stop()
+    bird.config.unlink()
+    loop = Loop(bird, ip=IPv4Address("172.17.42.40"))
+    loop.hear(PREFIX, CLUSTER)
+    loop.turn()
+    assert loop.state() is State.WAITING
+    assert "waiting" in loop.statuses[-1].unready()
+    assert not bird.release.refuses(bird.config)
+
+    bird.start()
+    loop.turn()
+    assert loop.state() is State.CONFIRMED
+    assert bird.sessions() == SESSIONS
+
+
+def test_somebody_elses_file_stays_until_the_version_is_known(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rrwatch.bird.program.version", lambda _: None)
+    bird.stop()
+    loop = Loop(bird, ip=IPv4Address("172.17.42.40"))
+    loop.hear(PREFIX, CLUSTER)
+    loop.turn()
+    assert loop.state() is State.WAITING
+    assert bird.config.read_text() == MINIMAL
+    bird.start()
+    loop.turn()
+    assert bird.sessions() == SESSIONS

@@ -1,6 +1,7 @@
 """Settings: flag, variable, file, default; and one line for each wrong one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 
 from rrwatch.bgp.topology import Family
 from rrwatch.bird.target import Target
+from rrwatch.bird.version import Grammar
 from rrwatch.errors import UsageError
 from rrwatch.options import with_settings
 from rrwatch.settings import SETTINGS, Listen, LogFormat, LogLevel, Settings, settings_of
@@ -41,11 +43,17 @@ def resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Resolve:
     return resolve
 
 
+BIRD = Target("bird", (Family.IPV4,), Path("/etc/bird/bird.cfg"), Path("/run/bird/bird.ctl"))
+BIRD6 = Target("bird6", (Family.IPV6,), Path("/etc/bird/bird6.cfg"), Path("/run/bird/bird6.ctl"))
+
+
 def test_defaults(resolve: Resolve) -> None:
     settings = resolve()
     own = IPv4Address("10.0.0.1")
     assert settings.view == ReflectorView(own, {Family.IPV4: own})
-    assert settings.targets == (Target(Family.IPV4, Path("/etc/bird/bird.cfg"), Path("/run/bird/bird.ctl")),)
+    assert settings.places.targets(Grammar.BIRD1) == settings.places.targets(Grammar.BIRD2)
+    assert settings.places.targets(Grammar.BIRD2) == (BIRD,)
+    assert settings.grammar is None
     assert settings.etcd.endpoints == ("http://127.0.0.1:2379",)
     assert settings.templates is None
     assert settings.status_listen == Listen("127.0.0.1", 9817)
@@ -76,9 +84,20 @@ def test_ipv6(resolve: Resolve) -> None:
     assert settings.view == ReflectorView(
         IPv4Address("10.0.0.1"), {Family.IPV4: IPv4Address("10.0.0.1"), Family.IPV6: IPv6Address("fd00::1")}
     )
-    assert settings.targets[1] == Target(Family.IPV6, Path("/etc/bird/bird6.cfg"), Path("/run/bird/bird6.ctl"))
-    assert [target.name for target in resolve(IP6="fd00::1", RRWATCH_FAMILIES="6").targets] == ["bird6"]
-    assert [target.name for target in resolve(IP6="").targets] == ["bird"]
+    assert settings.places.targets(Grammar.BIRD1) == (BIRD, BIRD6)
+    assert settings.places.targets(Grammar.BIRD2) == (replace(BIRD, families=(Family.IPV4, Family.IPV6)),)
+    only6 = resolve(IP6="fd00::1", RRWATCH_FAMILIES="6").places
+    assert only6.targets(Grammar.BIRD1) == (BIRD6,)
+    assert only6.targets(Grammar.BIRD2) == (replace(BIRD, families=(Family.IPV6,)),)
+    assert resolve(IP6="").places.targets(Grammar.BIRD1) == (BIRD,)
+
+
+@pytest.mark.parametrize(
+    ("text", "grammar"),
+    [("1.6", Grammar.BIRD1), ("2", Grammar.BIRD2), ("3", Grammar.BIRD2), ("2.0.12", Grammar.BIRD2)],
+)
+def test_bird_version(resolve: Resolve, text: str, grammar: Grammar) -> None:
+    assert resolve(RRWATCH_BIRD_VERSION=text).grammar is grammar
 
 
 @pytest.mark.parametrize(
@@ -92,7 +111,7 @@ def test_ipv6(resolve: Resolve) -> None:
 def test_node(resolve: Resolve, variables: dict[str, str], name: str) -> None:
     settings = resolve(RRWATCH_ROLE="node", IP="", **variables)
     assert settings.view == NodeView(name)
-    assert [target.name for target in settings.targets] == ["bird", "bird6"]
+    assert settings.places.families == (Family.IPV4, Family.IPV6)
 
 
 def test_the_addresses_of_a_calico_nodes_container_are_no_fault(resolve: Resolve) -> None:
@@ -147,7 +166,7 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
         "etcd_password_file": str(pem),
         "config": "/a/b.cfg", "config6": "/a/b6.cfg", "bird_socket": "/a/b.ctl",
         "bird6_socket": "/a/b6.ctl", "custom_filters": "on", "templates": str(folder), "status_listen": "127.0.0.1:1",
-        "min_interval": "1",
+        "min_interval": "1", "bird_version": "1.6",
         "resync_interval": "2", "log_format": "json", "log_level": "debug",
     }  # fmt: skip
     assert set(values) == {setting.name for setting in SETTINGS}

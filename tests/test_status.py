@@ -14,18 +14,21 @@ from rrwatch.bgp.topology import Family, Rejected
 from rrwatch.bird.apply import Applied, State
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
+from rrwatch.bird.version import Grammar
 from rrwatch.errors import UsageError
 from rrwatch.httpd import StatusServer
 from rrwatch.reconcile import Outcome
 from rrwatch.settings import Listen
 from rrwatch.status import STALLED_AFTER, EtcdStatus, Status
 
-TARGET = Target(Family.IPV4, Path("/etc/bird/bird.cfg"), Path("/run/bird/bird.ctl"))
+TARGET = Target("bird", (Family.IPV4,), Path("/etc/bird/bird.cfg"), Path("/run/bird/bird.ctl"))
 
 
 def outcome(state: State, message: str = "") -> Outcome:
     derived = Derived((), (Rejected("/k", "why"),), ())
-    return Outcome((), derived, {TARGET: Rendered("x", 7)}, {TARGET: Applied(state, message, running=7)}, 0.1)
+    return Outcome(
+        (), derived, {TARGET: Rendered("x", 7, Grammar.BIRD1)}, {TARGET: Applied(state, message, running=7)}, 0.1
+    )
 
 
 def status(known: Outcome | None, template_error: str = "") -> Status:

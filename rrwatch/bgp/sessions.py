@@ -1,6 +1,6 @@
 """The rules: a cluster's topology, seen by one BIRD -> the BGP sessions that this BIRD must hold."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address
@@ -57,13 +57,13 @@ class Derived:
     rejected: tuple[Rejected, ...]
     warnings: tuple[Remark, ...]
 
-    def of(self, family: Family) -> tuple[Session, ...]:
-        """The sessions of one family."""
-        return tuple(session for session in self.sessions if session.family is family)
+    def of(self, families: Collection[Family]) -> tuple[Session, ...]:
+        """The sessions of those families."""
+        return tuple(session for session in self.sessions if session.family in families)
 
-    def count(self, family: Family) -> int:
-        """How many sessions there are of one family."""
-        return sum(session.family is family for session in self.sessions)
+    def count(self, families: Collection[Family]) -> int:
+        """How many sessions there are of those families."""
+        return sum(session.family in families for session in self.sessions)
 
 
 def name_of(kind: Kind, neighbor: Address) -> str:

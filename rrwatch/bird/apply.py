@@ -1,29 +1,25 @@
 """One configuration to one BIRD: checked, put in place, taken up, confirmed, or taken back."""
 
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from pathlib import Path
 
+from rrwatch.bird import program
 from rrwatch.bird.control import Conversation, connect
 from rrwatch.bird.install import ConfigFile
 from rrwatch.bird.lint import lint, require_sessions
 from rrwatch.bird.plan import NOTHING, Plan, plan
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
+from rrwatch.bird.version import Version, version_in
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdAbsent, BirdError, BirdRefused, InstallError, LintError
 
 TIMEOUT = 20.0
 """Seconds for one BIRD, all steps together. BIRD was seen busy for up to 10 s with peers that read slowly."""
-
-_PARSE_TIMEOUT = 4.0  # seconds for `bird -p`; 20,000 sessions take 0.07
-_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class State(Enum):
@@ -46,6 +42,7 @@ class Applied:
         installed: was the file written?
         configured: was BIRD told to read it, and did it accept?
         running: the generation that BIRD was last seen to run, None where that is not known.
+        version: of the BIRD that was spoken with, None where there was none.
         plan: what the text changes against the file that was there before.
         took: seconds of each step, by name, in the order in which they were begun.
     """
@@ -55,6 +52,7 @@ class Applied:
     installed: bool = False
     configured: bool = False
     running: int | None = None
+    version: Version | None = None
     plan: Plan = NOTHING
     took: dict[str, float] = field(default_factory=dict)
 
@@ -79,6 +77,7 @@ def apply(target: Target, wanted: Rendered, stop: threading.Event) -> Applied:
         installed=attempt.installed,
         configured=attempt.configured,
         running=attempt.running,
+        version=attempt.version,
         plan=attempt.plan,
         took=attempt.took,
     )
@@ -91,14 +90,19 @@ class _Attempt:
         self.plan = NOTHING
         self.installed = self.configured = False
         self.running: int | None = None
+        self.version: Version | None = None
         self.took: dict[str, float] = {}
 
     def run(self) -> Applied:
-        self.plan = plan(self.file.read(), self._wanted.text)
+        found = self.file.read()
+        if self._wanted.grammar is None and found is not None:
+            return Applied(State.WAITING, f"which BIRD will read {self.file.path} is not known: it stays as it is")
+        self.plan = plan(found, self._wanted.text)
         if not self.plan.is_empty:
             lint(self._wanted.text)
         try:
             with connect(self._target.socket, self._deadline) as bird:
+                self.version = version_in(bird.greeting)
                 return self._with(bird)
         except BirdAbsent as absent:
             return self._without(absent)
@@ -141,7 +145,8 @@ class _Attempt:
             with self._timed("stage"):
                 staged = self.file.stage(self._wanted.text)
             with self._timed("check"):
-                _parse(self._target.name, staged)
+                if self._wanted.grammar:
+                    program.check(self._target.name, staged, self._wanted.grammar)
                 require_sessions(self._wanted.text, self._wanted.sessions)
             self._commit()
             self.file.settle()
@@ -159,23 +164,3 @@ class _Attempt:
             yield
         finally:
             self.took[step] = time.perf_counter() - began
-
-
-def _parse(program: str, staged: Path) -> None:
-    """Lets the program read the file, where there is one on this host; a sidecar has none.
-
-    Raises:
-        BirdRefused: it would not start with this file.
-    """
-    path = shutil.which(program) or shutil.which(program, path=_SBIN)
-    if not path:
-        return
-    command = [path, "-p", "-c", str(staged)]
-    try:
-        parsed = subprocess.run(  # noqa: S603  # a fixed program, and a path that settings have checked
-            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_PARSE_TIMEOUT
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return
-    if parsed.returncode:
-        raise BirdRefused(parsed.stderr.decode(errors="backslashreplace").strip() or f"{program} -p refuses the file")

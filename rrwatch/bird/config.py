@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from rrwatch.bgp.sessions import Session
 from rrwatch.bgp.topology import Address, AsNumber, Block, CustomFilter, Debug, Family, Pool, Rejected
+from rrwatch.bird.version import Grammar
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,15 +13,13 @@ class Dialect:
     """What the BIRDs of this host understand, of that which not every BIRD does.
 
     Attributes:
-        tunnels: IP in IP by `krt_tunnel`, as in Calico's own BIRD; None where that is not known, or does not matter.
+        tunnels: routes through a tunnel's device; None where that is not known, or does not matter.
         refused: operators' filters that BIRD does not take.
     """
 
+    grammar: Grammar
     tunnels: bool | None = None
     refused: tuple[Rejected, ...] = ()
-
-
-PLAIN = Dialect()
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +27,33 @@ class ReflectorConfig:
     """A route reflector's.
 
     Attributes:
-        source_address: of the family of all the sessions.
+        source_addresses: one for each family that this BIRD has sessions of.
     """
 
+    grammar: Grammar
     router_id: IPv4Address
-    source_address: Address
+    source_addresses: tuple[Address, ...]
     debug: Debug
     sessions: tuple[Session, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFamily:
+    """What a node's configuration has of one address family.
+
+    Attributes:
+        family: 4 or 6.
+        source_address: None where the node has no address of this family: routes go to the kernel, and to nobody else.
+        blocks, pools, subnet: see `rrwatch.bgp.ipam.Announced`.
+        custom_filters: None where a setting leaves them out.
+    """
+
+    family: Family
+    source_address: Address | None
+    blocks: tuple[Block, ...]
+    pools: tuple[Pool, ...]
+    subnet: IPv4Network | None
+    custom_filters: tuple[CustomFilter, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +61,18 @@ class NodeConfig:
     """A Calico node's.
 
     Attributes:
-        source_address: None where the node has no address of this family: routes go to the kernel, and to nobody else.
         local_as: of all the sessions.
-        blocks, pools, subnet: see `rrwatch.bgp.ipam.Announced`.
-        tunnels: this BIRD sets `krt_tunnel`, as Calico's own does.
-        custom_filters: None where a setting leaves them out.
+        families: those of this BIRD.
+        tunnels: this BIRD can send a route through a tunnel's device.
     """
 
-    family: Family
+    grammar: Grammar
     router_id: IPv4Address
-    source_address: Address | None
     local_as: AsNumber
     debug: Debug
+    families: tuple[NodeFamily, ...]
     sessions: tuple[Session, ...]
-    blocks: tuple[Block, ...]
-    pools: tuple[Pool, ...]
-    subnet: IPv4Network | None
     tunnels: bool
-    custom_filters: tuple[CustomFilter, ...] | None
 
 
 Config = ReflectorConfig | NodeConfig

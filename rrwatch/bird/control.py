@@ -68,6 +68,19 @@ def connect(path: Path, deadline: Deadline) -> Iterator["Conversation"]:
         yield Conversation(line, path, deadline)
 
 
+def listens(path: Path) -> bool:
+    """Does anybody take connections there, be it a BIRD that hangs?"""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.setblocking(False)
+        try:
+            line.connect(str(path))
+        except BlockingIOError:
+            pass  # its queue is full
+        except OSError:
+            return False
+        return True
+
+
 class Conversation:
     """Commands to one BIRD, one at a time. Every method raises what `connect` raises, and what it says itself."""
 

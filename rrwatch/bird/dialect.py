@@ -1,15 +1,15 @@
 """What the BIRDs of this host understand: found out by asking them."""
 
 import threading
-from collections.abc import Iterable
-from pathlib import Path
 
 from rrwatch.bgp.topology import CustomFilter, Family, Rejected, Topology
 from rrwatch.bird.config import Dialect
 from rrwatch.bird.control import connect
 from rrwatch.bird.install import ConfigFile
 from rrwatch.bird.lint import lint
-from rrwatch.bird.target import Target
+from rrwatch.bird.recognize import Recognizer, birth
+from rrwatch.bird.target import Places, Target
+from rrwatch.bird.version import Grammar
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdError, BirdRefused, InstallError, LintError
 
@@ -17,20 +17,30 @@ _TIMEOUT = 10.0  # seconds
 
 # The smallest configurations that show it; what is asked stands behind these lines.
 _HEAD = "router id 192.0.2.1;\nprotocol device { }\n"
-_TUNNEL = _HEAD + 'filter tunnels { krt_tunnel = "tunl0"; accept; }\n'
+_TUNNEL = {
+    # Calico's own fork has it, BIRD 1.6 has not.
+    Grammar.BIRD1: _HEAD + 'filter tunnels { krt_tunnel = "tunl0"; accept; }\n',
+    # Since BIRD 2.0.12; 3.1 has it not.
+    Grammar.BIRD2: _HEAD + 'filter tunnels { ifname = "tunl0"; onlink = true; gw = bgp_next_hop; accept; }\n',
+}
 _FILTER = _HEAD + "function custom_filters ()\n{\n%s\n}\n"
 
 
 class Interpreter:
     """Asks each question once in a BIRD's life; while BIRD is away its last answer counts."""
 
-    def __init__(self, targets: Iterable[Target], stop: threading.Event) -> None:
-        self._targets = {target.family: target for target in targets}
-        self._stop = stop
-        self._answers: dict[tuple[Family, str], tuple[int, str]] = {}
+    def __init__(self, places: Places, pinned: Grammar | None, stop: threading.Event) -> None:
+        """Asks nothing yet.
 
-    def learn(self, topology: Topology, *, filters: bool) -> Dialect:
-        """Finds out all that matters for this topology.
+        Args:
+            pinned: for which BIRD to write, whatever runs; None: find out.
+        """
+        self._places, self._stop = places, stop
+        self._recognizer = Recognizer(places, pinned, stop)
+        self._answers: dict[tuple[Target, str], tuple[int, str]] = {}
+
+    def learn(self, topology: Topology, *, filters: bool) -> Dialect | None:
+        """Finds out all that matters for this topology; None where nothing tells which BIRD there will be.
 
         Args:
             filters: operators' filters count, where BIRD takes them.
@@ -38,36 +48,31 @@ class Interpreter:
         Raises:
             Stopping: rrwatch was asked to stop.
         """
+        grammar = self._recognizer.grammar()
+        if grammar is None:
+            return None
         tunnels = None
         if any(pool.tunnel for pool in topology.pools):
-            refusal = self._refusal(Family.IPV4, _TUNNEL)
+            refusal = self._refusal(grammar, Family.IPV4, _TUNNEL[grammar])
             tunnels = None if refusal is None else not refusal
-        refused = (self._refused(entry) for entry in topology.custom_filters) if filters else ()
-        return Dialect(tunnels, tuple(filter(None, refused)))
+        refused = (self._refused(grammar, entry) for entry in topology.custom_filters) if filters else ()
+        return Dialect(grammar, tunnels, tuple(filter(None, refused)))
 
-    def _refused(self, entry: CustomFilter) -> Rejected | None:
-        refusal = self._refusal(entry.family, _FILTER.replace("%s", entry.text))
+    def _refused(self, grammar: Grammar, entry: CustomFilter) -> Rejected | None:
+        refusal = self._refusal(grammar, entry.family, _FILTER.replace("%s", entry.text))
         return Rejected(entry.key, f"BIRD does not take it: {refusal}") if refusal else None
 
-    def _refusal(self, family: Family, text: str) -> str | None:
+    def _refusal(self, grammar: Grammar, family: Family, text: str) -> str | None:
         """BIRD's words against a configuration, empty where it takes it; None where it could not be asked yet."""
-        target = self._targets.get(family)
+        target = next((target for target in self._places.targets(grammar) if family in target.families), None)
         if target is None:
             return None
         now = birth(target.socket)
-        asked, known = self._answers.get((family, text), (None, None))
+        asked, known = self._answers.get((target, text), (None, None))
         if asked != now and (answer := _ask(target, text, self._stop)) is not None:
-            self._answers[family, text] = now, answer
+            self._answers[target, text] = now, answer
             return answer
         return known
-
-
-def birth(path: Path) -> int:
-    """A number that is another one for each BIRD that was started on that socket; 0 where there is none."""
-    try:
-        return path.stat().st_ctime_ns
-    except OSError:
-        return 0
 
 
 def _ask(target: Target, text: str, stop: threading.Event) -> str | None:

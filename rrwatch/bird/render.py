@@ -13,7 +13,8 @@ from jinja2 import TemplateError as JinjaError
 
 from rrwatch.bgp.sessions import Session
 from rrwatch.bgp.topology import Block, CustomFilter, Pool
-from rrwatch.bird.config import Config, NodeConfig, ReflectorConfig
+from rrwatch.bird.config import Config, NodeConfig, NodeFamily, ReflectorConfig
+from rrwatch.bird.version import Grammar, first_line
 from rrwatch.errors import TemplateError
 
 _FILES: dict[type, str] = {ReflectorConfig: "reflector.cfg.j2", NodeConfig: "node.cfg.j2"}
@@ -21,11 +22,8 @@ _FILES: dict[type, str] = {ReflectorConfig: "reflector.cfg.j2", NodeConfig: "nod
 MARKER = "rrwatch_generation"
 """The constant in the config by which a running BIRD tells which text it runs: `eval rrwatch_generation`."""
 
-_HEAD = """\
-# Written by rrwatch from etcd; changes made by hand are undone.
-define {marker} = {generation};
-
-"""
+_GRAMMARS = {Grammar.BIRD1: "bird1.cfg.j2", Grammar.BIRD2: "bird2.cfg.j2"}
+_STARTER = "starter.cfg.j2"
 
 _Text = TypeVar("_Text", str, str | None)
 
@@ -44,11 +42,13 @@ class Rendered:
 
     Attributes:
         generation: follows from the text alone, 1..2^31-1: the value of the marker in it.
+        grammar: for which BIRD it is written. None: for any, to start with; it never takes another file's place.
         sessions: the names of all that it must hold.
     """
 
     text: str
     generation: int
+    grammar: Grammar | None
     sessions: frozenset[str] = frozenset()
 
 
@@ -88,8 +88,20 @@ class Templates:
             TemplateError: a template asks for what is not there, or fails in another way.
         """
         values = {name: _printable(getattr(config, name)) for name in config.__slots__}
-        text, generation = self._render(_FILES[type(config)], values)
-        return Rendered(text, generation, frozenset(session.name for session in config.sessions))
+        body = self._render(_FILES[type(config)], values | {"grammar": _GRAMMARS[config.grammar]})
+        generation = _generation(body)
+        head = f"{first_line(config.grammar)}\ndefine {MARKER} = {generation};\n\n"
+        names = frozenset(session.name for session in config.sessions)
+        return Rendered(head + body, generation, config.grammar, names)
+
+    def starter(self) -> Rendered:
+        """A configuration with which every BIRD starts, for as long as its version is not known.
+
+        Raises:
+            TemplateError: as `render`.
+        """
+        body = self._render(_STARTER, {})
+        return Rendered(f"define {MARKER} = {_generation(body)};\n\n{body}", _generation(body), None)
 
     def _compiled(self, name: str) -> Template:
         try:
@@ -100,15 +112,13 @@ class Templates:
         except TemplateNotFound as error:
             raise TemplateError(Path(name), None, "there is no such template") from error
 
-    def _render(self, name: str, values: Mapping[str, object]) -> tuple[str, int]:
+    def _render(self, name: str, values: Mapping[str, object]) -> str:
         template = self._compiled(name)
         try:
-            body = template.render(values)
+            return template.render(values)
         # An operator's template can fail in any way that Python code can.
         except Exception as error:
             raise self._located(name, error) from error
-        generation = int.from_bytes(sha256(body.encode()).digest()[:4]) >> 1 or 1
-        return _HEAD.format(marker=MARKER, generation=generation) + body, generation
 
     def _located(self, name: str, error: Exception) -> TemplateError:
         reason = f"{type(error).__name__}: {error}"
@@ -126,6 +136,10 @@ class Templates:
         return TemplateError(self._sources[name].path, None, reason)
 
 
+def _generation(body: str) -> int:
+    return int.from_bytes(sha256(body.encode()).digest()[:4]) >> 1 or 1
+
+
 def _printable(value: Any) -> Any:
     """The same value, its texts from etcd made fit for a comment. All else that a template can print is typed."""
     match value:
@@ -137,6 +151,9 @@ def _printable(value: Any) -> Any:
             return replace(value, host=_comment(value.host), key=_comment(value.key))
         case Pool():
             return replace(value, key=_comment(value.key))
+        case NodeFamily():
+            blocks, pools, filters = map(_printable, (value.blocks, value.pools, value.custom_filters))
+            return replace(value, blocks=blocks, pools=pools, custom_filters=filters)
         case CustomFilter():
             return replace(value, name=_comment(value.name), key=_comment(value.key))
         case _:

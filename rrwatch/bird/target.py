@@ -1,26 +1,59 @@
-"""Which BIRD: its name, its address family, its file and its socket."""
+"""Which BIRD: its name, its address families, its file and its socket."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from rrwatch.bgp.topology import Family
+from rrwatch.bird.version import Grammar
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One BIRD daemon that rrwatch configures. BIRD 1.6 runs one for each family.
+    """One BIRD daemon that rrwatch configures.
 
     Attributes:
-        name: what logs and commands call it, and the name of the program.
+        name: what logs and commands call it, and the name of the program: `bird`, or `bird6`.
+        families: those that it has sessions of.
         config: absolute path of the file that it is started with.
         socket: absolute path of its control socket.
     """
 
-    family: Family
+    name: str
+    families: tuple[Family, ...]
     config: Path
     socket: Path
 
-    @property
-    def name(self) -> str:
-        """`bird`, or `bird6` for the daemon of IPv6."""
-        return "bird" if self.family is Family.IPV4 else "bird6"
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the BIRDs of this host have their files; how many there are depends on their version.
+
+    Attributes:
+        families: those that are on.
+        config, socket: of the one BIRD, or of that for IPv4.
+        config6, socket6: of BIRD 1.6 for IPv6.
+    """
+
+    families: tuple[Family, ...]
+    config: Path
+    socket: Path
+    config6: Path
+    socket6: Path
+
+    def targets(self, grammar: Grammar) -> tuple[Target, ...]:
+        """The daemons that there are to configure."""
+        if grammar is Grammar.BIRD2:
+            return (Target("bird", self.families, self.config, self.socket),)
+        both = (
+            Target("bird", (Family.IPV4,), self.config, self.socket),
+            Target("bird6", (Family.IPV6,), self.config6, self.socket6),
+        )
+        return tuple(target for target in both if target.families[0] in self.families)
+
+    def candidates(self) -> tuple[Target, ...]:
+        """The daemons that there may be, the likeliest first."""
+        return (*self.targets(Grammar.BIRD1), *self.targets(Grammar.BIRD2))
+
+    def first(self) -> tuple[Target, ...]:
+        """Those of them that will tell the version, whichever it is."""
+        return self.candidates()[:1] if Family.IPV4 in self.families else self.candidates()

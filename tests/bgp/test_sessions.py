@@ -161,7 +161,7 @@ class TestReflector:
     def test_both_families(self) -> None:
         items = CLUSTER | global_peer("fd00::28") | {f"{PREFIX}/host/kube-node1/ip_addr_v6": "fd00::31"}
         derived = reflector_sees(items, REFLECTOR, "fd00::28")
-        assert derived.count(Family.IPV4) == 3
+        assert derived.count([Family.IPV4]) == 3
         assert names(derived)[3:] == ["Global_fd00__31"]
         assert not derived.rejected
 

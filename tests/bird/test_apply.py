@@ -5,23 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from lab.bird import MINIMAL, Bird
+from lab.bird import BIRD1, MINIMAL, Bird
 from rrwatch.bgp.topology import Family
+from rrwatch.bird import templates
 from rrwatch.bird.apply import State, apply
 from rrwatch.bird.install import ConfigFile
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
+from rrwatch.bird.version import Grammar
 from tests.bird.conftest import Play
 
 
 def config(generation: int, *sessions: str) -> Rendered:
     blocks = "".join(f"protocol bgp {name} {{\n  local as 1;\n  neighbor 10.0.0.{number} as 1;\n}}\n"
                      for number, name in enumerate(sessions, start=1))  # fmt: skip
-    return Rendered(f"define rrwatch_generation = {generation};\n{MINIMAL}{blocks}", generation)
+    text = f"define rrwatch_generation = {generation};\n{MINIMAL}{blocks}"
+    return Rendered(text, generation, Grammar.BIRD1)
 
 
 def target(bird: Bird) -> Target:
-    return Target(Family.IPV4, bird.config, bird.socket)
+    return Target("bird", (Family.IPV4,), bird.config, bird.socket)
 
 
 def go(bird: Bird, wanted: Rendered) -> tuple[State, str]:
@@ -52,7 +55,7 @@ def test_nothing_is_asked_of_a_busy_bird(play: Play, tmp_path: Path) -> None:
     replies = [b"9001 x\n", busy, idle, b"0020 OK\n", b"0004 Reconfiguring\n", busy, idle, b"0023 7\n"]
     path = play(b"0001 BIRD 1.6.8 ready.\n", *replies, heard=heard)
 
-    applied = apply(Target(Family.IPV4, tmp_path / "bird.cfg", path), config(7), threading.Event())
+    applied = apply(Target("bird", (Family.IPV4,), tmp_path / "bird.cfg", path), config(7), threading.Event())
 
     assert applied.state is State.CONFIRMED
     ask = "eval rrwatch_generation"
@@ -84,7 +87,7 @@ def test_right_on_disk_but_never_taken_up(bird: Bird) -> None:
 
 def test_refused_by_the_check(bird: Bird) -> None:
     go(bird, config(7, "A"))
-    wrong = Rendered(config(8, "A").text + "nonsense\n", 8)
+    wrong = Rendered(config(8, "A").text + "nonsense\n", 8, Grammar.BIRD1)
     done = bird.config.stat().st_ctime_ns
 
     state, message = go(bird, wrong)
@@ -98,7 +101,7 @@ def test_refused_by_the_check(bird: Bird) -> None:
 
 
 def test_refused_by_lint_before_bird_sees_it(bird: Bird) -> None:
-    state, message = go(bird, Rendered(config(8).text + f'# fine\nlog "{"x" * 5000}" all;\n', 8))
+    state, message = go(bird, Rendered(config(8).text + f'# fine\nlog "{"x" * 5000}" all;\n', 8, Grammar.BIRD1))
     assert state is State.REFUSED
     assert "a string of 5000 bytes" in message
     assert bird.config.read_text() == MINIMAL
@@ -109,7 +112,7 @@ def test_a_text_that_leaves_a_session_out(bird: Bird, away: bool) -> None:
     go(bird, config(7, "A", "B"))
     if away:
         bird.stop()
-    half = Rendered(config(8, "A").text, 8, frozenset({"A", "B"}))
+    half = Rendered(config(8, "A").text, 8, Grammar.BIRD1, frozenset({"A", "B"}))
 
     state, message = go(bird, half)
 
@@ -124,7 +127,7 @@ def test_refused_at_the_last_moment_is_rolled_back(bird: Bird, monkeypatch: pyte
     # The check is passed over: what it would refuse is refused by the configure after it.
     monkeypatch.setattr("rrwatch.bird.control.Conversation.check", lambda *_: None)
 
-    state, _ = go(bird, Rendered(config(8).text + "nonsense\n", 8))
+    state, _ = go(bird, Rendered(config(8).text + "nonsense\n", 8, Grammar.BIRD1))
 
     assert state is State.REFUSED
     assert bird.config.read_text() == config(7, "A").text
@@ -135,7 +138,7 @@ def test_refused_at_the_last_moment_is_rolled_back(bird: Bird, monkeypatch: pyte
 def test_interrupted_after_the_rename_and_refused_later(bird: Bird) -> None:
     go(bird, config(7, "A"))
     file = ConfigFile(bird.config)
-    wrong = Rendered(config(8).text + "nonsense\n", 8)
+    wrong = Rendered(config(8).text + "nonsense\n", 8, Grammar.BIRD1)
     file.stage(wrong.text)
     file.commit()
 
@@ -159,7 +162,7 @@ def test_interrupted_after_the_rename_and_confirmed_later(bird: Bird) -> None:
 
 def test_bird_reads_another_file(bird: Bird, tmp_path: Path) -> None:
     elsewhere = tmp_path / "bird" / "other.cfg"
-    applied = apply(Target(Family.IPV4, elsewhere, bird.socket), config(7), threading.Event())
+    applied = apply(Target("bird", (Family.IPV4,), elsewhere, bird.socket), config(7), threading.Event())
     assert applied.state is State.FAILED
     assert f"another file than {elsewhere}" in applied.message
 
@@ -177,18 +180,42 @@ def test_bird_away(bird: Bird) -> None:
     assert go(bird, config(7, "A")) == (State.CONFIRMED, "")
 
 
-def test_bird_away_and_a_file_that_it_would_not_take(bird: Bird) -> None:
+def test_bird_away_and_a_file_that_it_would_not_take(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", bird.release.path)
     bird.stop()
-    state, message = go(bird, Rendered(config(8).text + "nonsense\n", 8))
+    grammar = Grammar.BIRD1 if bird.release is BIRD1 else Grammar.BIRD2
+    state, message = go(bird, Rendered(config(8).text + "nonsense\n", 8, grammar))
     assert state is State.REFUSED
     assert "syntax error" in message
     assert bird.config.read_text() == MINIMAL
     assert litter(bird) == []
 
 
+def test_the_program_of_another_bird_is_not_asked(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", bird.release.path)
+    bird.stop()
+    other = Grammar.BIRD2 if bird.release is BIRD1 else Grammar.BIRD1
+    assert go(bird, Rendered(config(8).text + "words of another grammar\n", 8, other))[0] is State.WAITING
+
+
+def test_a_starter_takes_no_files_place(bird: Bird) -> None:
+    starter = templates.load(None).starter()
+    state, message = go(bird, starter)
+    assert state is State.WAITING
+    assert "not known" in message
+    assert bird.config.read_text() == MINIMAL
+
+    bird.config.unlink()
+    bird.stop()
+    assert go(bird, starter)[0] is State.WAITING
+    assert bird.config.read_text() == starter.text
+    bird.start()
+    assert bird.generation() == starter.generation
+
+
 def test_no_folder(bird: Bird) -> None:
     nowhere = bird.folder / "no" / "bird.cfg"
-    applied = apply(Target(Family.IPV4, nowhere, bird.socket), config(7), threading.Event())
+    applied = apply(Target("bird", (Family.IPV4,), nowhere, bird.socket), config(7), threading.Event())
     assert applied.state is State.FAILED
     assert f"there is no folder {nowhere.parent}" in applied.message
 

@@ -25,7 +25,7 @@ GREETING = b"0001 BIRD 1.6.8 ready.\n"
 class TestRealBird:
     def test_what_it_runs(self, bird: Bird) -> None:
         with connect(bird.socket, soon()) as conversation:
-            assert conversation.greeting.startswith("BIRD 1.6")
+            assert conversation.greeting.startswith(f"BIRD {bird.release.name}")
             assert conversation.generation() is None
             bird.config.write_text(bird.config.read_text() + "define rrwatch_generation = 2147483647;\n")
             conversation.check(bird.config)

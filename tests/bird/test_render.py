@@ -14,8 +14,9 @@ from rrwatch.bgp.sessions import Session, reflector_sessions
 from rrwatch.bgp.store import RecordStore
 from rrwatch.bgp.topology import AsNumber, Block, CustomFilter, Debug, Family, Pool, TunnelUse
 from rrwatch.bird import templates
-from rrwatch.bird.config import NodeConfig, ReflectorConfig
+from rrwatch.bird.config import NodeConfig, NodeFamily, ReflectorConfig
 from rrwatch.bird.render import Source, Templates
+from rrwatch.bird.version import Grammar
 from rrwatch.errors import TemplateError
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS, host
 
@@ -26,7 +27,8 @@ OWN = IPv4Address(REFLECTOR)
 
 def config(items: dict[str, str] = CLUSTER) -> ReflectorConfig:
     topology = RecordStore.of(items).topology()
-    return ReflectorConfig(OWN, OWN, topology.debug or Debug.OFF, reflector_sessions(topology, [OWN]).sessions)
+    sessions = reflector_sessions(topology, [OWN]).sessions
+    return ReflectorConfig(Grammar.BIRD1, OWN, (OWN,), topology.debug or Debug.OFF, sessions)
 
 
 @pytest.fixture
@@ -124,22 +126,26 @@ def test_fingerprint_tells_changes(write: Write, tmp_path: Path) -> None:
 @given(st.text(min_size=1))
 def test_no_text_of_a_node_becomes_syntax(text: str) -> None:
     network = IPv4Network("10.0.0.0/8")
-    node = NodeConfig(
+    part = NodeFamily(
         family=Family.IPV4,
-        router_id=OWN,
         source_address=OWN,
-        local_as=AsNumber(65100),
-        debug=Debug.OFF,
-        sessions=(),
         blocks=(Block(text, text, network),),
         pools=(Pool(text, network, None, TunnelUse.ALWAYS),),
         subnet=None,
-        tunnels=False,
         custom_filters=(CustomFilter(text, Family.IPV4, text, "accept;"),),
     )
+    node = NodeConfig(
+        grammar=Grammar.BIRD1,
+        router_id=OWN,
+        local_as=AsNumber(65100),
+        debug=Debug.OFF,
+        families=(part,),
+        sessions=(),
+        tunnels=False,
+    )
     template = (
-        "{% for item in blocks + pools + custom_filters %}\n{{ item.key }}|{{ item.host | default }}\n{% endfor %}\n"
-        "{{ custom_filters[0].name }}\n"
+        "{% set part = families[0] %}{% for item in part.blocks + part.pools + part.custom_filters %}\n"
+        "{{ item.key }}|{{ item.host | default }}\n{% endfor %}\n{{ part.custom_filters[0].name }}\n"
     )
     printed = Templates({"node.cfg.j2": Source(Path("x"), template)}).render(node).text.splitlines()[3:]
     assert len(printed) == 4

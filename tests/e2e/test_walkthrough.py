@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.bird import RELEASES, Release
 from lab.cluster import PREFIX, Cluster, Host, cluster
 from lab.process import wait_until
 
@@ -23,13 +24,16 @@ ALONE = {"kube-master": set[str](), "kube-node1": {OF_NODE1}, "kube-node2": {OF_
 SECONDS = 60.0  # BIRD waits some seconds before it connects, and retries seldom
 
 
+PAIRS = [(nodes, reflectors) for nodes in RELEASES for reflectors in RELEASES]
+
+
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Cluster]:
+def lab(tmp_path: Path, nodes: Release, reflectors: Release) -> Iterator[Cluster]:
     with cluster(tmp_path) as made:
-        made.add_node("kube-master", MASTER)
-        made.add_node("kube-node1", NODE1, "192.168.0.0/26", ("192.168.0.2",))
-        made.add_node("kube-node2", NODE2, "192.168.0.64/26", ("192.168.0.64", "192.168.0.65"))
-        made.add_reflector("node1", RR1)
+        made.add_node("kube-master", MASTER, release=nodes)
+        made.add_node("kube-node1", NODE1, "192.168.0.0/26", ("192.168.0.2",), nodes)
+        made.add_node("kube-node2", NODE2, "192.168.0.64/26", ("192.168.0.64", "192.168.0.65"), nodes)
+        made.add_reflector("node1", RR1, reflectors)
         yield made
 
 
@@ -60,7 +64,8 @@ def names(kind: str, *addresses: str) -> list[str]:
     return [f"{kind}_{address.replace('.', '_')}" for address in addresses]
 
 
-def test_walkthrough(lab: Cluster) -> None:
+@pytest.mark.parametrize(("nodes", "reflectors"), PAIRS, ids=lambda release: release.name)
+def test_walkthrough(lab: Cluster, reflectors: Release) -> None:
     master, node1, node2, rr1 = (lab.hosts[name] for name in ("kube-master", "kube-node1", "kube-node2", "node1"))
 
     # 1: the mesh is on
@@ -99,7 +104,7 @@ def test_walkthrough(lab: Cluster) -> None:
     assert rr1.bird_routes() == set()
 
     # 5: a second reflector
-    rr2 = lab.add_reflector("node2", RR2)
+    rr2 = lab.add_reflector("node2", RR2, reflectors)
     rr2.run("rr", "add", RR2, "--cluster-id", "1.0.0.1")
     rr2.run("peer", "add", RR2, "as", "65100")
     wait_for_sessions(rr1, *names("Mesh", RR2), *names("Global", MASTER, NODE1, NODE2))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.bird import Bird, Namespace, join, namespace
+from lab.bird import BIRD1, BIRD2, MINIMAL, RELEASES, Bird, Namespace, Release, join, namespace
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.process import free_port, wait_until
@@ -90,25 +90,12 @@ class TestFollowing:
         wait_for_sessions(bird, SESSIONS)
         assert "cluster id" not in bird.config.read_text()
 
-    def test_both_families(
-        self, etcd: Etcd, bird: Bird, space: Namespace, tmp_path: Path, start_rrwatch: Start
-    ) -> None:
-        bird6 = Bird(tmp_path / "bird6", space, "bird6")
-        bird6.config.write_text(bird.config.read_text())
-        bird6.start()
+    def test_both_families(self, etcd: Etcd, bird: Bird, bird6: Bird, start_rrwatch: Start) -> None:
         etcd.put_all(CLUSTER | global_peer("fd00::28") | {f"{PREFIX}/host/kube-node1/ip_addr_v6": "FD00:0::31"})
-        try:
-            start_rrwatch(
-                etcd.url,
-                bird,
-                IP6="fd00::28",
-                RRWATCH_CONFIG6=str(bird6.config),
-                RRWATCH_BIRD6_SOCKET=str(bird6.socket),
-            )
-            wait_for_sessions(bird, SESSIONS)
-            wait_for_sessions(bird6, {"Global_fd00__31"})
-        finally:
-            bird6.stop()
+        start_rrwatch(etcd.url, bird, IP6="fd00::28")
+        both = [SESSIONS, {"Global_fd00__31"}]
+        wait_for_sessions(bird, both[0] if bird6 is not bird else both[0] | both[1])
+        wait_for_sessions(bird6, both[1] if bird6 is not bird else both[0] | both[1])
 
     def test_fifty_writes_end_exact_with_few_configures(self, etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
         etcd.put_all(CLUSTER)
@@ -154,12 +141,13 @@ class TestLiveSessions:
     ) -> None:
         with namespace() as far:
             join(space, f"{REFLECTOR}/24", far, "172.17.42.31/24")
-            client = Bird(tmp_path / "client", far)
+            client = Bird(tmp_path / "client", far, release=bird.release)
+            first, channel = ("", "export all;") if bird.release is BIRD1 else ("ipv4;", "ipv4 { export all; };")
             client.config.write_text(
                 "router id 172.17.42.31;\nprotocol device { scan time 2; }\n"
-                "protocol static { route 192.168.0.0/26 blackhole; }\n"
+                f"protocol static {{ {first} route 192.168.0.0/26 blackhole; }}\n"
                 f"protocol bgp upstream {{ local as 65100; neighbor {REFLECTOR} as 65100; source address 172.17.42.31;"
-                " export all; connect retry time 1; connect delay time 1; }\n"
+                f" {channel} connect retry time 1; connect delay time 1; }}\n"
             )
             client.start()
             try:
@@ -347,9 +335,11 @@ class TestBirdFaults:
         assert bird.sessions() == SESSIONS
         assert bird.reconfigurations() == 1
 
-    def test_bird_started_late(self, etcd: Etcd, tmp_path: Path, space: Namespace, start_rrwatch: Start) -> None:
+    def test_bird_started_late(
+        self, etcd: Etcd, tmp_path: Path, space: Namespace, release: Release, start_rrwatch: Start
+    ) -> None:
         etcd.put_all(CLUSTER)
-        late = Bird(tmp_path / "late", space)
+        late = Bird(tmp_path / "late", space, release=release)
         rrwatch = start_rrwatch(etcd.url, late)
         rrwatch.wait_for("installed")
         rrwatch.wait_for("waiting_for_bird")
@@ -362,6 +352,56 @@ class TestBirdFaults:
             assert late.reconfigurations() == 0
         finally:
             late.stop()
+
+    def test_a_host_upgraded_from_one_bird_to_another(
+        self, etcd: Etcd, bird: Bird, tmp_path: Path, start_rrwatch: Start
+    ) -> None:
+        installed = tmp_path / "sbin"
+        installed.symlink_to(bird.release.folder)
+        etcd.put_all(CLUSTER)
+        rrwatch = start_rrwatch(etcd.url, bird, PATH=f"{installed}:/usr/bin:/bin")
+        wait_for_sessions(bird, SESSIONS)
+
+        for release in (*RELEASES, bird.release):
+            bird.stop()
+            new = tmp_path / "new"
+            new.symlink_to(release.folder)
+            new.replace(installed)
+            bird.release = release
+            wait_until(lambda release=release: release.refuses(bird.config) == "", f"a config for {release}")  # type: ignore[misc]
+            bird.start()
+            assert bird.sessions() == SESSIONS
+            etcd.put_all(host("new", f"172.17.42.5{release.name[0]}"))
+            wait_for_sessions(bird, SESSIONS | names(f"172.17.42.5{release.name[0]}"))
+            etcd.delete(f"{PREFIX}/host/new", recursive=True)
+            wait_for_sessions(bird, SESSIONS)
+        assert not rrwatch.all("refused")
+        assert not rrwatch.all("drift_found")
+
+    def test_another_bird_comes_up_at_once(self, etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
+        etcd.put_all(CLUSTER)
+        start_rrwatch(etcd.url, bird, PATH="/usr/bin:/bin")
+        wait_for_sessions(bird, SESSIONS)
+        ours = bird.config.read_text()
+        bird.stop()
+        bird.release = BIRD2 if bird.release is BIRD1 else BIRD1
+        bird.config.write_text(MINIMAL)
+        bird.start()
+        wait_for_sessions(bird, SESSIONS)
+        assert bird.config.read_text().splitlines()[0] != ours.splitlines()[0]
+
+    def test_two_hundred_changes_in_a_storm(self, etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
+        etcd.put_all(CLUSTER)
+        start_rrwatch(etcd.url, bird, RRWATCH_MIN_INTERVAL="0")
+        wait_for_sessions(bird, SESSIONS)
+        for number in range(1, 201):
+            etcd.put(f"{PREFIX}/host/storm{number % 50}/ip_addr_v4", f"172.17.44.{number}")
+            if number % 10 == 0:
+                etcd.put_all(reflector(REFLECTOR, f"1.0.0.{number}"))
+        wait_for_sessions(bird, SESSIONS | names(*(f"172.17.44.{number}" for number in range(151, 201))))
+        wait_until(lambda: "rr cluster id 1.0.0.200;" in bird.config.read_text(), "the last cluster id")
+        assert bird.process.is_running()
+        assert bird.reconfigurations() >= 10
 
     @pytest.mark.parametrize("damage", ["edited", "truncated", "deleted"])
     def test_a_damaged_file_is_put_right(self, etcd: Etcd, bird: Bird, start_rrwatch: Start, damage: str) -> None:
@@ -428,12 +468,11 @@ class TestEnding:
     def test_in_the_middle_of_a_hanging_bird(self, etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
         etcd.put_all(CLUSTER)
         rrwatch = start_rrwatch(etcd.url, bird)
-        wait_for_sessions(bird, SESSIONS)
+        rrwatch.wait_for("configured")
         right = bird.config.read_text()
 
         with bird.process.frozen():
             etcd.put_all(host("new", "172.17.42.50"))
-            wait_until(lambda: rrwatch.all("configured"), "the first configure")
             rrwatch.process.signal(signal.SIGTERM)
             assert rrwatch.process.wait(5) == 0
 
