@@ -117,6 +117,7 @@ class Cluster:
             "RRWATCH_CONFIG6": str(bird.folder / "bird6.cfg"),
             "RRWATCH_BIRD_SOCKET": str(bird.socket),
             "RRWATCH_BIRD6_SOCKET": str(bird.folder / "bird6.ctl"),
+            "RRWATCH_STATE_DIR": str(self._folder / f"{name}-state"),
             "RRWATCH_STATUS_LISTEN": "127.0.0.1:9817",
             **role,
         }

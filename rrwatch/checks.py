@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rrwatch.bgp.sessions import Derived
@@ -17,6 +18,7 @@ from rrwatch.errors import BirdAbsent, BirdRefused, MissingRecord, RrwatchError,
 from rrwatch.etcd.access import Access
 from rrwatch.inspection import grammar_of, would_run
 from rrwatch.settings import Settings
+from rrwatch.state import StateFolder
 
 _BIRD_TIMEOUT = 10.0  # seconds
 
@@ -51,6 +53,7 @@ def _check(settings: Settings) -> Iterator[Finding]:
     targets = settings.places.targets(grammar)
     daemons = ", ".join(f"{target.name} with {target.config}" for target in targets)
     yield Finding("settings", True, f"{settings.view.summary()}; BIRD {grammar.value}: {daemons}")
+    yield _check_state(settings.state_dir)
     items: dict[str, str] | None = None
     for endpoint in settings.etcd.endpoints:
         finding, listed = _check_etcd(settings.etcd, endpoint, settings.view.all_prefixes)
@@ -100,6 +103,16 @@ def _check_sessions(settings: Settings, derived: Derived) -> Iterator[Finding]:
     if derived.rejected or derived.warnings:
         hint = "`rrwatch sessions` tells which and why"
     yield Finding("sessions", True, text, hint)
+
+
+def _check_state(folder: Path) -> Finding:
+    subject = f"state {folder}"
+    try:
+        StateFolder(folder).require_writable()
+    except RrwatchError as error:
+        hint = "without it a restart forgets which nodes there were, and what is held"
+        return Finding(subject, False, str(error), hint)
+    return Finding(subject, True, "can be written")
 
 
 def _check_folder(target: Target) -> Finding:

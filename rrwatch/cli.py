@@ -15,7 +15,7 @@ from rrwatch.options import etcd_timeout, json_output, with_settings
 from rrwatch.record_commands import node_mesh, peer, rr
 from rrwatch.settings import Settings, settings_of
 
-DONE, FAILED, USAGE, REFUSED = 0, 1, 2, 3
+DONE, FAILED, USAGE, REFUSED, HELD = 0, 1, 2, 3, 4
 """Exit statuses; 2 is also what wrong settings give."""
 
 _keys = click.option(
@@ -91,14 +91,26 @@ def run(settings: Settings) -> int:
 def once(settings: Settings, timeout: float) -> int:
     """Bring BIRD to what etcd asks for, once; for an init container, or before BIRD starts.
 
-    Exits with 0 when BIRD runs it, or will find it when it starts; 3 when BIRD refuses it; 1 when it failed otherwise.
+    Exits with 0 when BIRD runs it, or will find it when it starts; 3 when BIRD refuses it; 4 when it is held, because
+    too many nodes vanished at once (see `release`); 1 when it failed otherwise.
     """
     from rrwatch import log, service  # noqa: PLC0415
     from rrwatch.bird.apply import State  # noqa: PLC0415
 
     log.configure(settings.log_format, settings.log_level, sys.stderr)
     states = service.once(settings, timeout)
+    if states is None:
+        return HELD
     return FAILED if State.FAILED in states else REFUSED if State.REFUSED in states else DONE
+
+
+@_command
+def release(settings: Settings) -> int:
+    """Let go ahead what is held because too many nodes vanished at once; `rrwatch status` tells what that is."""
+    from rrwatch import service  # noqa: PLC0415
+
+    click.echo(service.release(settings))
+    return DONE
 
 
 @_command

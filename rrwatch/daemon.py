@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from rrwatch.bird.apply import Applied, State
 from rrwatch.bird.config import Dialect
 from rrwatch.bird.dialect import Interpreter
 from rrwatch.bird.install import ConfigFile, Stamp
+from rrwatch.bird.ownership import Ownership
 from rrwatch.bird.recognize import birth
 from rrwatch.bird.render import Rendered, Templates
 from rrwatch.bird.target import Target
@@ -31,9 +32,12 @@ from rrwatch.etcd.v2 import EtcdV2
 from rrwatch.files import FolderWatcher, Touched
 from rrwatch.following import Following
 from rrwatch.journal import Journal
+from rrwatch.keeper import Keeper
+from rrwatch.ledger import RECENT, Ledger
 from rrwatch.notify import Notifier
-from rrwatch.reconcile import Outcome, apply_all, render_all
+from rrwatch.reconcile import Outcome, adopt_all, apply_all, installed_sessions, render_all
 from rrwatch.settings import Settings
+from rrwatch.state import StateFolder
 from rrwatch.status import EtcdStatus, Status
 
 TEMPLATE_REST = 0.3
@@ -61,12 +65,17 @@ _Look = Mapping[Path, Stamp | int | None]
 
 @dataclass(slots=True)
 class _Wanted:
-    """What BIRD shall run, by the keys as they are; rendered once by each set of templates that is tried."""
+    """What BIRD shall run, by the keys as they are; rendered once by each set of templates that is tried.
+
+    Attributes:
+        adopted: the configurations themselves, where no keys tell what they came from.
+    """
 
     topology: Topology
     derived: Derived
     dialect: Dialect | None
     rendered: dict[Templates, dict[Target, Rendered]] = field(default_factory=dict)
+    adopted: Mapping[Target, Rendered] | None = None
 
 
 class Daemon:
@@ -85,6 +94,7 @@ class Daemon:
         self._following = Following(self._follower_of)
         folders = [settings.templates] if settings.templates else []
         paths = [path for target in settings.places.candidates() for path in (target.config, target.socket)]
+        paths.append(StateFolder(settings.state_dir).release_file)
         self._folders = FolderWatcher(paths, folders, self._events.put)
 
         self._records = RecordStore()
@@ -93,6 +103,10 @@ class Daemon:
         self._dirty = False
         self._wanted: _Wanted | None = None
         self._waits_for = ""
+        state = StateFolder(settings.state_dir)
+        self._keeper = Keeper(state, settings.guard, settings.view.summary(), self._journal.state_lost)
+        self._ledger = Ledger(state.history(RECENT))
+        self._ownership = Ownership(target.config for target in settings.places.candidates())
         self._interpreter = Interpreter(settings.places, settings.grammar, self._stop)
         self._templates: Templates | None = None
         self._trusted: Templates | None = None
@@ -108,7 +122,12 @@ class Daemon:
         self._failures = 0
 
     def run(self) -> None:
-        """Runs until SIGTERM or SIGINT; sessions stay as they are."""
+        """Runs until SIGTERM or SIGINT; sessions stay as they are.
+
+        Raises:
+            OwnedElsewhere: another rrwatch looks after the same files.
+        """
+        self._ownership.claim()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         viewer, endpoints = self._settings.view.summary(), list(self._settings.etcd.endpoints)
@@ -126,6 +145,8 @@ class Daemon:
             self._notifier.stopping()
             self._folders.stop()
             self._following.stop()
+            self._keeper.close()
+            self._ownership.release()
             self._journal.stopped("asked to")
 
     def _follower_of(self, prefix: str) -> Follower:
@@ -162,7 +183,11 @@ class Daemon:
     def _take(self, event: Event) -> None:
         match event:
             case Touched():
-                if self._look != self._look_around() or self._template_files != self._fingerprint():
+                if (
+                    self._keeper.held
+                    or self._look != self._look_around()
+                    or self._template_files != self._fingerprint()
+                ):
                     self._want_soon()
             case Ask.RELOAD:
                 self._journal.reloading()
@@ -179,12 +204,16 @@ class Daemon:
             case Snapshot():
                 # Even an empty folder completes what is known.
                 first = self._wanted is None or not self._following.is_complete()
+                before = self._following.size_of(news.prefix)
                 changed = self._following.take(news)
-                self._etcd = self._etcd.heard(news.endpoint, news.index, self._following.size)
+                self._keeper.hear(news, before)
+                self._etcd = self._etcd.listed(news.endpoint, news.index, self._following.size)
                 self._journal.synced(news, len(changed))
                 self._changed(changed, first=first)
             case Change():
+                before = self._following.size_of(news.prefix)
                 changed = self._following.take(news)
+                self._keeper.hear(news, before)
                 self._etcd = self._etcd.heard(self._etcd.endpoint, news.index, self._following.size, event=True)
                 self._changed(changed)
             case Heard():
@@ -195,6 +224,7 @@ class Daemon:
                 if self._wanted is None:
                     self._notifier.status(f"waiting for etcd: {news.reason}")
             case Alarm():
+                self._keeper.hear(news, 0)
                 self._journal.alarm(news)
 
     def _changed(self, keys: set[str], first: bool = False) -> None:
@@ -212,11 +242,13 @@ class Daemon:
         """Reconciles all that is wanted, whatever the reason was."""
         began = time.monotonic()
         self._due = began + VERIFY_INTERVAL
+        self._ownership.claim()
         self._folders.refresh()
         new_templates = self._load_templates()
         known = self._wanted
         wanted = self._now_wanted()
         if wanted is None:
+            self._tell_manager({})
             return
         news = wanted is not known or new_templates
         applied, rendered = self._apply(wanted, news)
@@ -224,10 +256,12 @@ class Daemon:
         if applied:
             took = time.monotonic() - began
             self._outcome = Outcome(tuple(sorted(self._cause)), wanted.derived, rendered, applied, took)
-            self._dirty = False
             if not self._failures:
                 self._cause = set()
             self._journal.passed(self._outcome, drift=not news, retry_in=retry_in)
+            for entry in self._ledger.passed(self._outcome, drift=not news):
+                self._keeper.remember(entry)
+        self._keeper.keep()
         if any(result.took for result in applied.values()):
             self._effort = time.monotonic()
         before, self._look = self._look, self._look_around()
@@ -238,32 +272,60 @@ class Daemon:
         self._tell_manager(applied)
 
     def _now_wanted(self) -> _Wanted | None:
-        """What BIRD shall run by all that is known; None where too little is, and all has to stay as it is."""
+        """What BIRD shall run by all that is known; what it was, where too little is; None where nothing ever was."""
         view, wanted = self._settings.view, self._wanted
-        if self._dirty or wanted is None:
-            if not self._following.is_complete():
-                return None  # etcd has not spoken yet, or not of all that matters
-            topology = self._records.topology()
-            self._following.want(view.prefixes(topology))
-            if not self._following.is_complete():
-                return None  # more matters than before: what is known would take sessions away
-            if gone := self._following.narrow():
-                self._records.update(gone, self._following.items)
-                topology = self._records.topology()
-        else:
-            topology = wanted.topology
+        fresh = wanted is None or self._dirty or self._keeper.held is not None
+        topology = self._complete_topology() if wanted is None or fresh else wanted.topology
+        if topology is None:
+            return wanted  # etcd has not spoken yet, or not of all that matters
         self._waits_for = view.waits_for(topology)
         if self._waits_for:
             self._journal.waiting_for_key(self._waits_for)
-            self._notifier.status(f"waiting for {self._waits_for} in etcd")
-            return None
+            return wanted
         learned = self._interpreter.learn(topology, filters=view.takes_filters)
-        if self._dirty or wanted is None or wanted.dialect != learned:
-            self._journal.bird_known(learned.grammar if learned else None)
-            wanted = _Wanted(topology, view.derive(topology, learned), learned)
-            self._wanted = wanted
-            self._journal.derived(wanted.derived)
+        self._journal.bird_known(learned.grammar if learned else None)
+        if fresh:
+            wanted = self._weighed(_Wanted(topology, view.derive(topology, learned), learned))
+        if wanted and wanted.adopted is None and wanted.dialect != learned:
+            wanted = _Wanted(wanted.topology, view.derive(wanted.topology, learned), learned)
+        self._wanted = wanted
         return wanted
+
+    def _complete_topology(self) -> Topology | None:
+        """The cluster as etcd describes it; None where that is not known whole."""
+        if not self._following.is_complete():
+            return None
+        topology = self._records.topology()
+        self._following.want(self._settings.view.prefixes(topology))
+        if not self._following.is_complete():
+            return None  # more matters than before: what is known would take sessions away
+        if gone := self._following.narrow():
+            self._records.update(gone, self._following.items)
+            topology = self._records.topology()
+        return topology
+
+    def _weighed(self, fresh: _Wanted) -> _Wanted:
+        """What may go ahead: what is new, or what was wanted before, while the new is held."""
+        before = self._wanted
+
+        def ending() -> set[str]:
+            if before and before.adopted is None:
+                there = {session.name for session in before.derived.sessions}
+            else:
+                there = installed_sessions(self._settings.places)
+            return there - {session.name for session in fresh.derived.sessions}
+
+        held = self._keeper.weigh(self._settings.view.nodes(fresh.topology), ending)
+        self._journal.held(held)
+        if held is None:
+            self._dirty = False
+            self._journal.derived(fresh.derived)
+            return fresh
+        if before:
+            return before
+        # Just started: what is installed is all that is known of what was wanted.
+        derived = replace(fresh.derived, sessions=())
+        return replace(fresh, derived=derived, adopted=adopt_all(self._settings.places, fresh.dialect))
 
     def _apply(self, wanted: _Wanted, news: bool) -> tuple[dict[Target, Applied], dict[Target, Rendered]]:
         """Applies what is wanted; templates that fail, or that BIRD refuses, give way to those that worked before.
@@ -271,6 +333,8 @@ class Daemon:
         Args:
             news: there is something to try the newest templates on again, if they failed before.
         """
+        if wanted.adopted is not None:
+            return apply_all(wanted.adopted, self._stop), dict(wanted.adopted)
         if news:
             self._distrusted = None
         for templates in dict.fromkeys((self._templates, self._trusted)):
@@ -345,8 +409,12 @@ class Daemon:
 
     def _tell_manager(self, applied: Mapping[Target, Applied]) -> None:
         texts = []
+        if self._waits_for:
+            texts.append(f"waiting for {self._waits_for} in etcd")
+        if self._keeper.held:
+            texts.append(f"held: {self._keeper.held.reason}")
         for target, result in applied.items():
-            sessions = self._wanted.derived.count(target.families) if self._wanted else 0
+            sessions = len(self._outcome.wanted[target].sessions) if self._outcome else 0
             detail = f"{sessions} sessions" if result.state is State.CONFIRMED else result.message
             texts.append(f"{target.name} {result.state.value}: {detail}")
         if texts:
@@ -370,6 +438,9 @@ class Daemon:
             outcome=self._outcome,
             template_error=self._template_error,
             waits_for=self._waits_for,
+            baseline=self._keeper.baseline,
+            tallies=self._ledger.tallies,
+            recent=self._ledger.recent,
         )
 
 

@@ -5,6 +5,8 @@ RrwatchError
 ├── DatastoreError
 │   ├── TransportError    no usable answer; another endpoint may have one
 │   └── Resync            the answer breaks continuity: list again
+├── StateError            what must outlive a restart cannot be kept
+├── OwnedElsewhere        another rrwatch looks after the same files
 ├── MissingRecord         a record that everything else needs is not in etcd
 ├── TemplateError         a template cannot be loaded or rendered: file, line, reason
 ├── LintError             a rendered text that BIRD must not see
@@ -42,6 +44,14 @@ class Resync(DatastoreError):
 
 class MissingRecord(RrwatchError):
     """A record that everything else needs is not in etcd, or cannot be read."""
+
+
+class StateError(RrwatchError):
+    """What must outlive a restart cannot be kept."""
+
+
+class OwnedElsewhere(RrwatchError):
+    """Another rrwatch looks after the same files."""
 
 
 class TemplateError(RrwatchError):

@@ -34,6 +34,11 @@ class Following:
         """How many keys all mirrors hold."""
         return sum(len(mirror.items) for mirror in self._mirrors.values())
 
+    def size_of(self, prefix: str) -> int:
+        """How many keys are known below one prefix."""
+        mirror = self._mirrors.get(prefix)
+        return len(mirror.items) if mirror else 0
+
     def is_complete(self) -> bool:
         """Has every folder that is wanted been listed?"""
         return self._wanted <= self._mirrors.keys()

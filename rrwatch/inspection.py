@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rrwatch.bgp.sessions import Derived, Session
+from rrwatch.bgp.sessions import Derived, session_document
 from rrwatch.bgp.store import RecordStore
 from rrwatch.bgp.topology import Topology
 from rrwatch.bird import templates
@@ -78,7 +78,7 @@ def difference(path: Path, wanted: str) -> str:
 def document(result: Derived) -> dict[str, Any]:
     """Derived sessions as JSON has them."""
     return {
-        "sessions": [_session(session) for session in result.sessions],
+        "sessions": [session_document(session) for session in result.sessions],
         "rejected": [{"key": remark.key, "reason": remark.reason} for remark in result.rejected],
         "warnings": [{"key": remark.key, "reason": remark.reason} for remark in result.warnings],
     }
@@ -126,18 +126,3 @@ def _ask(listen: Listen | None, page: str) -> str:
     if response.status != http.client.OK:
         raise RrwatchError(f"rrwatch on {where} says: {body.strip()}")
     return body
-
-
-def _session(session: Session) -> dict[str, Any]:
-    return {
-        "name": session.name,
-        "kind": session.kind.value,
-        "family": int(session.family),
-        "neighbor": str(session.neighbor),
-        "local_as": session.local_as,
-        "remote_as": session.remote_as,
-        "rr_client": session.rr_client,
-        "cluster_id": session.cluster_id and str(session.cluster_id),
-        "node": session.node,
-        "key": session.key,
-    }

@@ -13,6 +13,7 @@ from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
 from rrwatch.etcd.follow import Alarm, Lost
 from rrwatch.etcd.mirror import Snapshot
+from rrwatch.guard import Held
 from rrwatch.reconcile import Outcome
 
 _MOST = 20  # items of a list in one event; beyond that a count tells more
@@ -27,6 +28,7 @@ class Journal:
         self._endpoints: dict[str, str] = {}
         self._waits_for = ""
         self._lost_told = -_REPEAT
+        self._held_told = -_REPEAT
         self._states: dict[Target, tuple[State, str]] = {}
         self._rejected: set[Remark] = set()
         self._warnings: set[Remark] = set()
@@ -86,6 +88,27 @@ class Journal:
         if reason != self._template_error:
             self._template_error = reason
             self._log.error("template_error", reason=reason, kept=kept)
+
+    def held(self, held: Held | None) -> None:
+        """What does not go ahead by itself; None: nothing. Told at once and then every minute."""
+        now = time.monotonic()
+        if held is None:
+            if self._held_told >= 0:
+                self._held_told = -_REPEAT
+                self._log.info("hold_ended")
+        elif now - self._held_told >= _REPEAT:
+            self._held_told = now
+            self._log.error(
+                "held",
+                reason=held.reason,
+                **_some("nodes_gone", held.nodes),
+                **_some("sessions_kept", held.sessions),
+                hint="nothing goes ahead until the nodes are back, or `rrwatch release`",
+            )
+
+    def state_lost(self, error: Exception) -> None:
+        """What must outlive a restart cannot be kept."""
+        self._log.error("state_lost", reason=str(error), kept="in memory, until rrwatch ends")
 
     def waiting_for_key(self, key: str) -> None:
         """A record is missing without which nothing can be said."""
@@ -147,7 +170,7 @@ class Journal:
                     **_some("cause", outcome.cause),
                     generation=applied.running,
                     version=str(applied.version),
-                    sessions=outcome.derived.count(target.families),
+                    sessions=len(outcome.wanted[target].sessions),
                     took_ms=_ms(outcome.took),
                     steps_ms={step: _ms(seconds) for step, seconds in applied.took.items()},
                 )

@@ -9,6 +9,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from rrwatch.errors import TransportError, UsageError
 from rrwatch.etcd.access import Access
+from rrwatch.etcd.mirror import Snapshot
 
 
 def from_file(path: Path) -> dict[str, str]:
@@ -36,6 +37,11 @@ def from_file(path: Path) -> dict[str, str]:
 
 
 def from_etcd(access: Access, prefixes: Iterable[str], timeout: float) -> dict[str, str]:
+    """All keys and values below those folders; see `snapshots`."""
+    return {key: value for snapshot in snapshots(access, prefixes, timeout) for key, value in snapshot.items.items()}
+
+
+def snapshots(access: Access, prefixes: Iterable[str], timeout: float) -> list[Snapshot]:
     """Lists those folders, trying every endpoint until one answers.
 
     Args:
@@ -59,7 +65,4 @@ def from_etcd(access: Access, prefixes: Iterable[str], timeout: float) -> dict[s
         before_sleep=go_on,
         reraise=True,
     )
-    items: dict[str, str] = {}
-    for prefix in prefixes:
-        items |= retrying(etcd.list, prefix).items
-    return items
+    return [retrying(etcd.list, prefix) for prefix in prefixes]

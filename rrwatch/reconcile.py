@@ -1,5 +1,6 @@
 """One pass: the cluster as etcd describes it -> sessions -> texts -> what came of applying them."""
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ from rrwatch.bgp.topology import Topology
 from rrwatch.bird.apply import Applied, apply
 from rrwatch.bird.config import Dialect
 from rrwatch.bird.install import ConfigFile
-from rrwatch.bird.render import MARKER, Rendered, Templates
+from rrwatch.bird.plan import session_names
+from rrwatch.bird.render import MARKER, Rendered, Templates, installed
 from rrwatch.bird.target import Places, Target
-from rrwatch.errors import MissingRecord
+from rrwatch.errors import InstallError, MissingRecord
 from rrwatch.view import View
 
 
@@ -54,6 +56,25 @@ def render_all(
             config = view.config(topology, derived, families or target.families, dialect)
             wanted[target] = templates.render(config)
     return wanted
+
+
+def adopt_all(places: Places, dialect: Dialect | None) -> dict[Target, Rendered]:
+    """The configurations that are installed, as far as they are rrwatch's own and whole."""
+    found = {}
+    for target in places.targets(dialect.grammar) if dialect else places.first():
+        with contextlib.suppress(InstallError):
+            if rendered := installed(ConfigFile(target.config).read() or ""):
+                found[target] = rendered
+    return found
+
+
+def installed_sessions(places: Places) -> set[str]:
+    """The names of all sessions in the configurations that are installed, whoever wrote them."""
+    names: set[str] = set()
+    for target in places.candidates():
+        with contextlib.suppress(InstallError):
+            names.update(session_names(ConfigFile(target.config).read() or ""))
+    return names
 
 
 def apply_all(wanted: Mapping[Target, Rendered], stop: threading.Event) -> dict[Target, Applied]:

@@ -11,12 +11,17 @@ from rrwatch.bgp.store import RecordStore
 from rrwatch.bird import templates
 from rrwatch.bird.apply import State
 from rrwatch.bird.dialect import Interpreter
+from rrwatch.bird.ownership import Ownership
 from rrwatch.daemon import Daemon
 from rrwatch.httpd import StatusServer
 from rrwatch.journal import Journal
+from rrwatch.keeper import Keeper
 from rrwatch.notify import Notifier
-from rrwatch.reconcile import Outcome, apply_all, render_all
+from rrwatch.reconcile import Outcome, apply_all, installed_sessions, render_all
 from rrwatch.settings import Settings
+from rrwatch.state import StateFolder
+
+_RELEASE_PATIENCE = 10.0  # seconds; a running daemon looks every 5
 
 
 def run(settings: Settings) -> None:
@@ -34,8 +39,8 @@ def run(settings: Settings) -> None:
         Daemon(settings, Notifier.from_environment(), server.publish if server else lambda _: None).run()
 
 
-def once(settings: Settings, timeout: float) -> set[State]:
-    """One pass; -> how the BIRDs stand after it.
+def once(settings: Settings, timeout: float) -> set[State] | None:
+    """One pass; -> how the BIRDs stand after it, None where it is held.
 
     Args:
         timeout: seconds to try to reach etcd.
@@ -43,15 +48,56 @@ def once(settings: Settings, timeout: float) -> set[State]:
     Raises:
         RrwatchError: it did not come to the point of telling BIRD.
     """
+    owner = Ownership(target.config for target in settings.places.candidates())
+    owner.claim()
+    try:
+        return _once(settings, timeout)
+    finally:
+        owner.release()
+
+
+def release(settings: Settings) -> str:
+    """Lets what is held go ahead; -> what came of it, for people.
+
+    Raises:
+        StateError: word cannot be left.
+    """
+    folder = StateFolder(settings.state_dir)
+    kept = folder.load()
+    if not kept or not kept.held:
+        return "nothing is held"
+    folder.ask_release(kept.held_id)
+    what = f"{len(kept.held.sessions)} sessions to end: {kept.held.reason}"
+    end = time.monotonic() + _RELEASE_PATIENCE
+    while time.monotonic() < end:
+        now = folder.load()
+        if now and now.held_id != kept.held_id:
+            return f"released; {what}"
+        time.sleep(0.05)
+    return f"rrwatch does not run here, and will let it go ahead when it starts; {what}"
+
+
+def _once(settings: Settings, timeout: float) -> set[State] | None:
     began = time.monotonic()
     journal = Journal()
     loaded = templates.load(settings.templates)
-    topology = RecordStore.of(keys.from_etcd(settings.etcd, settings.view.all_prefixes, timeout)).topology()
+    keeper = Keeper(StateFolder(settings.state_dir), settings.guard, settings.view.summary(), journal.state_lost)
+    items: dict[str, str] = {}
+    for snapshot in keys.snapshots(settings.etcd, settings.view.all_prefixes, timeout):
+        keeper.hear(snapshot, 0)
+        items |= snapshot.items
+    topology = RecordStore.of(items).topology()
     stop = threading.Event()
     dialect = Interpreter(settings.places, settings.grammar, stop).learn(topology, filters=settings.view.takes_filters)
     derived = settings.view.derive(topology, dialect)
     journal.derived(derived)
     wanted = render_all(settings.view, loaded, settings.places, topology, derived, dialect)
+    names = {session.name for session in derived.sessions}
+    held = keeper.weigh(settings.view.nodes(topology), lambda: installed_sessions(settings.places) - names)
+    journal.held(held)
+    if held:
+        return None
     applied = apply_all(wanted, stop)
     journal.passed(Outcome((), derived, wanted, applied, time.monotonic() - began), drift=False, retry_in=None)
+    keeper.close()
     return {result.state for result in applied.values()}

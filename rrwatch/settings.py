@@ -15,6 +15,7 @@ from rrwatch.bird.target import Places
 from rrwatch.bird.version import Grammar, version_in
 from rrwatch.errors import UsageError
 from rrwatch.etcd.access import Access
+from rrwatch.guard import Limits
 from rrwatch.view import NodeView, ReflectorView, View
 
 SETTINGS_FILE = Path("/etc/rrwatch/rrwatch.toml")
@@ -66,6 +67,8 @@ class Settings:
         places: where the BIRDs that rrwatch configures have their files.
         grammar: for which BIRD to write, None: for that which runs.
         templates: the operator's folder of templates.
+        state_dir: where it keeps what must outlive a restart.
+        guard: what may vanish at once.
         status_listen: None: off.
         min_interval: seconds between two configures of BIRD.
         resync_interval: seconds between two full lists of etcd.
@@ -77,6 +80,8 @@ class Settings:
     grammar: Grammar | None
     etcd: Access
     templates: Path | None
+    state_dir: Path
+    guard: Limits
     status_listen: Listen | None
     min_interval: float
     resync_interval: float
@@ -237,6 +242,21 @@ def _seconds(least: float) -> Callable[[str], float]:
     return parse
 
 
+def _whole(most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or int(text) > most:
+            raise ValueError(f"want a whole number from 0 to {most}")
+        return int(text)
+
+    return parse
+
+
+def _absolute(text: str) -> Path:
+    if not text.startswith("/") or "\0" in text:
+        raise ValueError("want an absolute path")
+    return Path(text)
+
+
 def _listen(text: str) -> Listen:
     if not text:
         return _OFF
@@ -301,6 +321,27 @@ SETTINGS = (
     ),
     Setting("templates", ("RRWATCH_TEMPLATES",), _folder, "Folder of templates that win over the shipped ones."),
     Setting(
+        "state_dir",
+        ("RRWATCH_STATE_DIR",),
+        _absolute,
+        "Folder for what must outlive a restart: the guard's baseline, the history.",
+        "/var/lib/rrwatch",
+    ),
+    Setting(
+        "guard_percent",
+        ("RRWATCH_GUARD_PERCENT",),
+        _whole(100),
+        "Hold a change in which more than this share of the known nodes vanish at once; 0 turns the guard off.",
+        "50",
+    ),
+    Setting(
+        "guard_min",
+        ("RRWATCH_GUARD_MIN",),
+        _whole(1_000_000),
+        "With fewer known nodes than this no share is held.",
+        "5",
+    ),
+    Setting(
         "status_listen",
         ("RRWATCH_STATUS_LISTEN",),
         _listen,
@@ -348,6 +389,8 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         grammar=values["bird_version"],
         etcd=access_of(values),
         templates=values["templates"],
+        state_dir=values["state_dir"],
+        guard=Limits(values["guard_percent"], values["guard_min"]),
         status_listen=None if values["status_listen"] == _OFF else values["status_listen"],
         min_interval=values["min_interval"],
         resync_interval=values["resync_interval"],

@@ -2,13 +2,17 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
+from rrwatch.bgp.sessions import session_document
 from rrwatch.bgp.topology import Remark
 from rrwatch.bird.apply import Applied, State
 from rrwatch.bird.target import Target
+from rrwatch.ledger import Tally
 from rrwatch.reconcile import Outcome
+from rrwatch.state import Baseline
 
 STALLED_AFTER = 60.0
 """Seconds without a turn of the loop after which it counts as dead; its longest wait is for two BIRDs that hang."""
@@ -25,6 +29,8 @@ class EtcdStatus:
         keys: number of keys that are mirrored.
         trouble: why the last request failed, empty where it did not.
         events: number of single changes that were received.
+        lists: number of whole folders that were received.
+        failures: number of requests that failed.
     """
 
     endpoint: str = ""
@@ -33,14 +39,26 @@ class EtcdStatus:
     keys: int = 0
     trouble: str = ""
     events: int = 0
+    lists: int = 0
+    failures: int = 0
 
     def heard(self, endpoint: str, index: int, keys: int, *, event: bool = False) -> "EtcdStatus":
         """After a good answer."""
-        return EtcdStatus(endpoint, index, time.monotonic(), keys, "", self.events + event)
+        now = time.monotonic()
+        return replace(
+            self, endpoint=endpoint, index=index, heard_at=now, keys=keys, trouble="", events=self.events + event
+        )
+
+    def listed(self, endpoint: str, index: int, keys: int) -> "EtcdStatus":
+        """After a whole folder."""
+        return replace(self.heard(endpoint, index, keys), lists=self.lists + 1)
 
     def lost(self, endpoint: str, reason: str) -> "EtcdStatus":
         """After a failure."""
-        return replace(self, endpoint=endpoint, trouble=reason)
+        return replace(self, endpoint=endpoint, trouble=reason, failures=self.failures + 1)
+
+
+NOTHING_KEPT = Baseline("")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +71,8 @@ class Status:
         outcome: of the last pass, None where there was none yet.
         template_error: why the operator's templates are not in use, empty where they are.
         waits_for: the key without which nothing can be said, empty where all are there.
+        baseline: what was accepted last, and what is held.
+        tallies, recent: what was done, see `rrwatch.ledger`.
     """
 
     viewer: str
@@ -61,6 +81,9 @@ class Status:
     outcome: Outcome | None
     template_error: str
     waits_for: str = ""
+    baseline: Baseline = NOTHING_KEPT
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    recent: tuple[dict[str, Any], ...] = ()
 
     def stalled(self) -> str:
         """Why the loop counts as dead; empty where it is alive."""
@@ -71,6 +94,8 @@ class Status:
         """Why BIRD does not, or may not, run what etcd asks for; empty where it does."""
         if self.waits_for:
             return f"waiting for {self.waits_for} in etcd"
+        if self.baseline.held:
+            return f"held: {self.baseline.held.reason}; `rrwatch release` lets it go ahead"
         if self.outcome is None and self.template_error:
             return f"templates: {self.template_error}"
         if self.outcome is None:
@@ -100,9 +125,24 @@ class Status:
                 "trouble": etcd.trouble or None,
             },
             "daemons": {target.name: self._daemon(target, outcome) for target in outcome.applied} if outcome else {},
+            "held": self._held(),
+            "recent": list(self.recent),
+            "sessions": [session_document(session) for session in outcome.derived.sessions] if outcome else [],
             "rejected": _remarks(outcome.derived.rejected) if outcome else [],
             "warnings": _remarks(outcome.derived.warnings) if outcome else [],
             "template_error": self.template_error or None,
+        }
+
+    def _held(self) -> dict[str, Any] | None:
+        held = self.baseline.held
+        if held is None:
+            return None
+        since = datetime.fromtimestamp(self.baseline.held_since, UTC).isoformat(timespec="seconds")
+        return {
+            "reason": held.reason,
+            "since": since.replace("+00:00", "Z"),
+            "nodes": list(held.nodes),
+            "sessions": list(held.sessions),
         }
 
     def _daemon(self, target: Target, outcome: Outcome) -> Mapping[str, Any]:
@@ -113,9 +153,10 @@ class Status:
             "config": str(target.config),
             "socket": str(target.socket),
             "wanted_generation": outcome.wanted[target].generation,
+            "installed_generation": applied.on_disk,
             "confirmed_generation": applied.running,
             "version": applied.version and str(applied.version),
-            "sessions": outcome.derived.count(target.families),
+            "sessions": len(outcome.wanted[target].sessions),
         }
 
 

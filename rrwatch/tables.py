@@ -57,12 +57,20 @@ def print_status(document: Mapping[str, Any], stream: TextIO) -> None:
     heard = "never answered" if age is None else f"answered {age:.0f} s ago, index {etcd['index']}, {etcd['keys']} keys"
     trouble = f"; {_visible(etcd['trouble'])}" if etcd["trouble"] else ""
     console.print(Text(f"etcd {etcd['endpoint']}: {heard}{trouble}"), soft_wrap=True)
+    if held := document["held"]:
+        console.print(Text(f"held since {held['since']}: {_visible(held['reason'])}", "bold red"), soft_wrap=True)
+        kept = f"{len(held['sessions'])} sessions are kept; `rrwatch release` lets them end"
+        console.print(Text(f"     -> {kept}"), soft_wrap=True)
     rows = [
-        (name, daemon["state"], daemon["sessions"], daemon["wanted_generation"], daemon["confirmed_generation"] or "",
-         daemon["config"])
+        (name, daemon["version"] or "", daemon["state"], daemon["sessions"], daemon["wanted_generation"],
+         daemon["installed_generation"] or "", daemon["confirmed_generation"] or "", daemon["config"])
         for name, daemon in document["daemons"].items()
     ]  # fmt: skip
-    console.print(_table(("daemon", "state", "sessions", "wanted", "confirmed", "config"), rows))
+    columns = ("daemon", "version", "state", "sessions", "wanted", "installed", "confirmed", "config")
+    console.print(_table(columns, rows))
+    if recent := document["recent"]:
+        console.print()
+        console.print(_table(("last changes", "daemon", "state", "sessions", "ms", "cause"), map(_change, recent)))
     for title in ("rejected", "warnings"):
         remarks = [Remark(remark["key"], remark["reason"]) for remark in document[title]]
         _print_remarks(console, title.removesuffix("s"), remarks)
@@ -80,6 +88,15 @@ def print_records(rows: Sequence[Mapping[str, Any]], stream: TextIO, *, as_json:
         columns = [titles.get(name, name) for name in rows[0]]
         cells = [[value if value is not None else absent.get(name, "") for name, value in row.items()] for row in rows]
         _console(stream).print(_table(columns, cells))
+
+
+def _change(entry: Mapping[str, Any]) -> tuple[object, ...]:
+    counts = (("+", "added"), ("-", "removed"), ("~", "changed"))
+    sessions = " ".join(f"{sign}{entry[name]}" for sign, name in counts if entry[name])
+    cause = entry["cause"][0] if entry["cause"] else ""
+    if entry["causes"] > 1:
+        cause += f" and {entry['causes'] - 1} more"
+    return entry["time"], entry["daemon"], entry["state"], sessions, entry["took_ms"], cause
 
 
 def _print_remarks(console: Console, title: str, remarks: Sequence[Remark]) -> None:

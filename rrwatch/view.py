@@ -9,6 +9,7 @@ from rrwatch.bgp.ipam import announced
 from rrwatch.bgp.sessions import Derived, node_sessions, reflector_sessions
 from rrwatch.bgp.topology import Address, AsNumber, Debug, Family, Pool, Rejected, Remark, Topology
 from rrwatch.bird.config import Dialect, NodeConfig, NodeFamily, ReflectorConfig
+from rrwatch.guard import Nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,10 @@ class ReflectorView:
     def families(self, topology: Topology) -> tuple[Family, ...]:  # noqa: ARG002  # as above
         """Which BIRDs have something to do."""
         return tuple(self.addresses)
+
+    def nodes(self, topology: Topology) -> Nodes | None:
+        """The nodes whose vanishing counts; None where that says nothing."""
+        return _nodes(topology)
 
     def derive(self, topology: Topology, dialect: Dialect | None = None) -> Derived:  # noqa: ARG002  # as above
         """The sessions of all its families."""
@@ -121,6 +126,10 @@ class NodeView:
         known = tuple(family for family in Family if family is Family.IPV4 or (host and host.address(family)))
         return self.only or known
 
+    def nodes(self, topology: Topology) -> Nodes | None:
+        """The nodes whose vanishing counts; None where that says nothing: with the mesh off it knows itself alone."""
+        return None if topology.node_mesh is False else _nodes(topology)
+
     def derive(self, topology: Topology, dialect: Dialect | None = None) -> Derived:
         """The sessions of all its families, and what is wrong with pools and blocks.
 
@@ -174,6 +183,14 @@ class NodeView:
     def _local_as(self, topology: Topology) -> AsNumber | None:
         host = topology.hosts.get(self.name)
         return (host and host.as_number) or topology.global_as
+
+
+def _nodes(topology: Topology) -> Nodes:
+    known = {}
+    for name, host in topology.hosts.items():
+        if addresses := frozenset(record.address for record in host.addresses.values() if record.address):
+            known[name] = addresses
+    return known
 
 
 def _without_tunnel(pool: Pool) -> Remark:

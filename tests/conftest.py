@@ -114,6 +114,7 @@ def start_rrwatch(tmp_path: Path) -> Iterator[Callable[..., Rrwatch]]:
             "RRWATCH_CONFIG6": str(bird.folder / "bird6.cfg"),
             "RRWATCH_BIRD_SOCKET": str(bird.socket),
             "RRWATCH_BIRD6_SOCKET": str(bird.folder / "bird6.ctl"),
+            "RRWATCH_STATE_DIR": str(tmp_path / "state"),
             "PATH": bird.release.path,
         }
         rrwatch = Rrwatch(tmp_path / f"rrwatch{next(numbers)}", settings | environment, *arguments)

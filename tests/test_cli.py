@@ -22,7 +22,8 @@ def run(tmp_path: Path) -> Run:
     """Runs a command with settings as keywords."""
 
     def run(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": BIRD1.path, "IP": REFLECTOR, "RRWATCH_CONFIG": str(tmp_path / "bird.cfg")}
+        environment = {"PATH": BIRD1.path, "IP": REFLECTOR, "RRWATCH_CONFIG": str(tmp_path / "bird.cfg"),
+                       "RRWATCH_STATE_DIR": str(tmp_path / "state")}  # fmt: skip
         return subprocess.run(
             [sys.executable, "-m", "rrwatch", *arguments],
             input=stdin,

@@ -29,7 +29,15 @@ class Loop:
     def __init__(self, bird: Bird, **values: object) -> None:
         endpoint = f"http://127.0.0.1:{free_port()}"
         paths = {"config": bird.config, "bird_socket": bird.socket}
-        settings = settings_of({"etcd_endpoints": (endpoint,), "min_interval": 0.0, **paths, **values})
+        settings = settings_of(
+            {
+                "etcd_endpoints": (endpoint,),
+                "min_interval": 0.0,
+                "state_dir": bird.folder.parent / "state",
+                **paths,
+                **values,
+            }
+        )
         self.statuses: list[Status] = []
         self.daemon = Daemon(settings, Notifier(None), self.statuses.append)
         self.following = self.daemon._following

@@ -259,6 +259,12 @@ def plain_name(text: str) -> str:
     return text
 
 
+def host_of(key: str) -> str | None:
+    """The node that a key, or a folder, is about; None where it is about none or all of them."""
+    folder = f"{PREFIX}/host/"
+    return key[len(folder) :].split("/", 1)[0] or None if key.startswith(folder) else None
+
+
 def _object(value: str) -> dict[str, object]:
     if len(value) > _MAX_VALUE:
         raise ValueError(f"a value of {len(value)} characters, more than {_MAX_VALUE}")

@@ -66,6 +66,22 @@ class Derived:
         return sum(session.family in families for session in self.sessions)
 
 
+def session_document(session: Session) -> dict[str, object]:
+    """A session as JSON has it."""
+    return {
+        "name": session.name,
+        "kind": session.kind.value,
+        "family": int(session.family),
+        "neighbor": str(session.neighbor),
+        "local_as": session.local_as,
+        "remote_as": session.remote_as,
+        "rr_client": session.rr_client,
+        "cluster_id": session.cluster_id and str(session.cluster_id),
+        "node": session.node,
+        "key": session.key,
+    }
+
+
 def name_of(kind: Kind, neighbor: Address) -> str:
     """BIRD's name for a session; the names that Calico's own templates gave."""
     return f"{kind.name.capitalize()}_{neighbor}".replace(".", "_").replace(":", "_")

@@ -12,7 +12,7 @@ from rrwatch.bird.control import Conversation, connect
 from rrwatch.bird.install import ConfigFile
 from rrwatch.bird.lint import lint, require_sessions
 from rrwatch.bird.plan import NOTHING, Plan, plan
-from rrwatch.bird.render import Rendered
+from rrwatch.bird.render import Rendered, generation_in
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Version, version_in
 from rrwatch.deadline import Deadline
@@ -42,6 +42,7 @@ class Applied:
         installed: was the file written?
         configured: was BIRD told to read it, and did it accept?
         running: the generation that BIRD was last seen to run, None where that is not known.
+        on_disk: the generation of the file as it is now, None where it is missing, or not rrwatch's.
         version: of the BIRD that was spoken with, None where there was none.
         plan: what the text changes against the file that was there before.
         took: seconds of each step, by name, in the order in which they were begun.
@@ -52,6 +53,7 @@ class Applied:
     installed: bool = False
     configured: bool = False
     running: int | None = None
+    on_disk: int | None = None
     version: Version | None = None
     plan: Plan = NOTHING
     took: dict[str, float] = field(default_factory=dict)
@@ -77,6 +79,7 @@ def apply(target: Target, wanted: Rendered, stop: threading.Event) -> Applied:
         installed=attempt.installed,
         configured=attempt.configured,
         running=attempt.running,
+        on_disk=attempt.on_disk,
         version=attempt.version,
         plan=attempt.plan,
         took=attempt.took,
@@ -90,11 +93,13 @@ class _Attempt:
         self.plan = NOTHING
         self.installed = self.configured = False
         self.running: int | None = None
+        self.on_disk: int | None = None
         self.version: Version | None = None
         self.took: dict[str, float] = {}
 
     def run(self) -> Applied:
         found = self.file.read()
+        self.on_disk = generation_in(found or "")
         if self._wanted.grammar is None and found is not None:
             return Applied(State.WAITING, f"which BIRD will read {self.file.path} is not known: it stays as it is")
         self.plan = plan(found, self._wanted.text)
@@ -127,7 +132,7 @@ class _Attempt:
                 bird.configure()
             except BirdRefused:
                 if self.file.roll_back():
-                    self.installed = False
+                    self.installed, self.on_disk = False, generation_in(self.file.read() or "")
                 raise
         self.configured = True
         with self._timed("confirm"):
@@ -155,7 +160,7 @@ class _Attempt:
     def _commit(self) -> None:
         with self._timed("replace"):
             self.file.commit()
-        self.installed = True
+        self.installed, self.on_disk = True, self._wanted.generation
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:

@@ -28,6 +28,11 @@ class Plan:
 NOTHING = Plan((), (), (), False)
 
 
+def session_names(text: str) -> list[str]:
+    """The sessions that a configuration has, by the names of their protocols."""
+    return [name for name, _ in _SESSION.findall(text)]
+
+
 def plan(installed: str | None, wanted: str) -> Plan:
     """Compares two configurations.
 

@@ -14,7 +14,8 @@ from jinja2 import TemplateError as JinjaError
 from rrwatch.bgp.sessions import Session
 from rrwatch.bgp.topology import Block, CustomFilter, Pool
 from rrwatch.bird.config import Config, NodeConfig, NodeFamily, ReflectorConfig
-from rrwatch.bird.version import Grammar, first_line
+from rrwatch.bird.plan import session_names
+from rrwatch.bird.version import Grammar, first_line, written_for
 from rrwatch.errors import TemplateError
 
 _FILES: dict[type, str] = {ReflectorConfig: "reflector.cfg.j2", NodeConfig: "node.cfg.j2"}
@@ -24,6 +25,8 @@ MARKER = "rrwatch_generation"
 
 _GRAMMARS = {Grammar.BIRD1: "bird1.cfg.j2", Grammar.BIRD2: "bird2.cfg.j2"}
 _STARTER = "starter.cfg.j2"
+
+_OURS = re.compile(rf"(?:#[^\n]*\n)?define {MARKER} = ([0-9]+);\n\n")
 
 _Text = TypeVar("_Text", str, str | None)
 
@@ -50,6 +53,20 @@ class Rendered:
     generation: int
     grammar: Grammar | None
     sessions: frozenset[str] = frozenset()
+
+
+def generation_in(text: str) -> int | None:
+    """The generation that a configuration carries; None where it is not rrwatch's."""
+    found = _OURS.match(text)
+    return int(found[1]) if found else None
+
+
+def installed(text: str) -> Rendered | None:
+    """A configuration that rrwatch wrote, as it is found on disk; None where another hand had part in it."""
+    found = _OURS.match(text)
+    if not found or _generation(text[found.end() :]) != int(found[1]):
+        return None
+    return Rendered(text, int(found[1]), written_for(text), frozenset(session_names(text)))
 
 
 class Templates:
