@@ -1,18 +1,14 @@
 """A real BIRD, of one release or another, in a network namespace of its own."""
 
-import contextlib
-import itertools
 import os
 import re
 import socket
 import subprocess
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.network import Namespace
 from lab.process import Process, program, wait_until
-
-_numbers = itertools.count(1)
 
 MINIMAL = "router id 192.0.2.1;\nprotocol device { scan time 2; }\n"
 """A configuration of somebody else's: BIRD runs, and peers with nobody."""
@@ -79,46 +75,6 @@ _bird3 = os.environ.get("RRWATCH_TEST_BIRD3")
 
 RELEASES = (BIRD1, BIRD2, *([Release("3", Path(_bird3).parent)] if _bird3 else []))
 """All that are tested: BIRD 3 where RRWATCH_TEST_BIRD3 is the path of its program."""
-
-
-class Namespace:
-    """A network namespace, with nothing but its loopback interface up."""
-
-    def __init__(self) -> None:
-        self.name = f"rrw-{os.getpid()}-{next(_numbers)}"
-        _ip("netns", "add", self.name)
-        self.ip("link", "set", "lo", "up")
-
-    def ip(self, *arguments: str) -> str:
-        """Runs `ip` in it; -> what it printed."""
-        return _ip("-n", self.name, *arguments)
-
-    def remove(self) -> None:
-        """Takes it away, and every interface in it."""
-        _ip("netns", "delete", self.name)
-
-
-@contextlib.contextmanager
-def namespace() -> Iterator[Namespace]:
-    """A namespace that is taken away at the end."""
-    made = Namespace()
-    try:
-        yield made
-    finally:
-        made.remove()
-
-
-def join(one: Namespace, one_address: str, other: Namespace, other_address: str) -> None:
-    """Puts a cable between two namespaces.
-
-    Args:
-        one_address, other_address: with the length of the prefix.
-    """
-    near, far = f"v{next(_numbers)}", f"v{next(_numbers)}"
-    _ip("-n", one.name, "link", "add", near, "type", "veth", "peer", "name", far, "netns", other.name)
-    for space, interface, address in (one, near, one_address), (other, far, other_address):
-        space.ip("address", "add", address, "dev", interface)
-        space.ip("link", "set", interface, "up")
 
 
 class Bird:
@@ -218,10 +174,3 @@ class Bird:
                     log = self._log.read_text(errors="replace")
                     raise RuntimeError(f"{self._kind} did not start: {log}") from None
                 return False
-
-
-def _ip(*arguments: str) -> str:
-    done = subprocess.run([program("ip"), *arguments], capture_output=True, text=True, timeout=10, check=False)
-    if done.returncode:
-        raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
-    return done.stdout

@@ -1,22 +1,20 @@
 """The walkthrough's hosts on one layer-2 network: each a namespace with a BIRD and an rrwatch beside it."""
 
 import contextlib
-import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.bird import BIRD1, MINIMAL, Bird, Namespace, Release, namespace
+from lab.bird import BIRD1, MINIMAL, Bird, Release
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
+from lab.network import Namespace, Switch
 from lab.process import inside
 
 PREFIX = "/calico/bgp/v1"
 AS_NUMBER = "65100"
-
-_cables = itertools.count(1)
 
 
 @dataclass(slots=True)
@@ -57,9 +55,7 @@ class Cluster:
             stack: takes everything away again at its end.
         """
         self._folder, self._stack = folder, stack
-        self._switch = stack.enter_context(namespace())
-        self._switch.ip("link", "add", "switch", "type", "bridge")
-        self._switch.ip("link", "set", "switch", "up")
+        self._switch = Switch(stack)
         self.hosts: dict[str, Host] = {}
         self._etcd: Etcd | None = None
 
@@ -84,7 +80,7 @@ class Cluster:
             workloads: their addresses.
             release: of its BIRD.
         """
-        space = self._plug(address)
+        space = self._switch.plug(f"{address}/16")
         if self._etcd is None:
             self._etcd = Etcd(self._folder / "etcd", namespace=space.name, address=address).start()
             self._stack.callback(self._etcd.stop)
@@ -103,7 +99,7 @@ class Cluster:
 
     def add_reflector(self, name: str, address: str, release: Release = BIRD1) -> Host:
         """A route reflector: BIRD, and rrwatch in the reflector role."""
-        return self._add(name, address, self._plug(address), release, {"IP": address})
+        return self._add(name, address, self._switch.plug(f"{address}/16"), release, {"IP": address})
 
     def _add(self, name: str, address: str, space: Namespace, release: Release, role: dict[str, str]) -> Host:
         bird = Bird(self._folder / name, space, release=release)
@@ -125,16 +121,6 @@ class Cluster:
         self._stack.callback(rrwatch.stop)
         self.hosts[name] = Host(name, address, space, bird, rrwatch, settings)
         return self.hosts[name]
-
-    def _plug(self, address: str) -> Namespace:
-        space = self._stack.enter_context(namespace())
-        cable = f"p{next(_cables)}"
-        command = ["link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", space.name]
-        self._switch.ip(*command)
-        self._switch.ip("link", "set", cable, "master", "switch", "up")
-        space.ip("address", "add", f"{address}/16", "dev", "eth0")
-        space.ip("link", "set", "eth0", "up")
-        return space
 
 
 @contextlib.contextmanager

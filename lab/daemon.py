@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,24 @@ class Rrwatch:
     """A running `rrwatch run`."""
 
     def __init__(
-        self, folder: Path, environment: Mapping[str, str], *arguments: str, namespace: str | None = None
+        self,
+        folder: Path,
+        environment: Mapping[str, str],
+        *arguments: str,
+        namespace: str | None = None,
+        through: Sequence[str] = (),
     ) -> None:
         """Starts it; its status page gets a port of its own.
 
         Args:
             namespace: network namespace to run in.
+            through: a command that runs it.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.events: list[Event] = []
         self._lines: list[str] = []
         self.process = Process(
-            [sys.executable, "-m", "rrwatch", "run", *arguments],
+            [*through, sys.executable, "-m", "rrwatch", "run", *arguments],
             folder / "rrwatch.log",
             environment={"RRWATCH_STATUS_LISTEN": "127.0.0.1:0", "RRWATCH_LOG_FORMAT": "json", **environment},
             namespace=namespace,

@@ -1,4 +1,4 @@
-"""A real etcd with the v2 API, on loopback."""
+"""A real etcd with the v2 API: a member that is alone, or one of several."""
 
 import json
 import shutil
@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ class Etcd:
         token: str = "rrwatch-lab",
         namespace: str | None = None,
         address: str | None = None,
+        members: Mapping[str, str] | None = None,
+        name: str = "lab",
+        asked_from: str | None = None,
+        flags: Sequence[str] = (),
     ) -> None:
         """Draws ports, where it gets no address; `start()` sets it going.
 
@@ -32,7 +37,10 @@ class Etcd:
             tls: serve TLS, and take only clients with a certificate: a folder with `ca.pem`, and `server` and `client`
                 as `.pem` and `.key`.
             token: goes into the cluster's id.
-            namespace: network namespace to run in, and to ask it from; with an address there.
+            namespace: network namespace to run in; with an address there.
+            members: of its cluster, name -> URL for peers, itself among them; alone where not given.
+            flags: more of its command line.
+            asked_from: network namespace to ask it from, where that is another one.
         """
         self._folder, self._tls, self.token = folder, tls, token
         self._context = None
@@ -40,28 +48,34 @@ class Etcd:
             self._context = ssl.create_default_context(cafile=str(tls / "ca.pem"))
             self._context.load_cert_chain(tls / "client.pem", tls / "client.key")
         scheme = "https" if tls else "http"
-        self._namespace = namespace
+        self._namespace, self._asked_from = namespace, asked_from or namespace
+        self.name, self._flags = name, flags
         self.url = f"{scheme}://{address}:2379" if address else f"{scheme}://127.0.0.1:{free_port()}"
-        self._peer_url = f"http://127.0.0.1:{free_port()}"
+        self._members = members or {name: f"http://127.0.0.1:{free_port()}"}
         self._process: Process | None = None
 
     def start(self) -> "Etcd":
         """Starts it, and waits until it answers."""
+        self.launch()
+        wait_until(self.answers, f"etcd on {self.url}", 30)
+        return self
+
+    def launch(self) -> None:
+        """Starts it; a member of a cluster answers when most of the others are there too."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        tls = self._tls
+        tls, peer_url = self._tls, self._members[self.name]
         command = [
-            "etcd", "--enable-v2=true", "--name", "lab", "--data-dir", str(self._folder / "data"),
+            "etcd", "--enable-v2=true", "--name", self.name, "--data-dir", str(self._folder / "data"),
             "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
-            "--listen-peer-urls", self._peer_url, "--initial-advertise-peer-urls", self._peer_url,
-            "--initial-cluster", f"lab={self._peer_url}", "--initial-cluster-token", self.token,
-            "--logger", "zap", "--log-outputs", "stderr",
+            "--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url,
+            "--initial-cluster", ",".join(f"{name}={url}" for name, url in self._members.items()),
+            "--initial-cluster-token", self.token,
+            "--logger", "zap", "--log-outputs", "stderr", *self._flags,
         ]  # fmt: skip
         if tls:
             command += ["--cert-file", str(tls / "server.pem"), "--key-file", str(tls / "server.key")]
             command += ["--client-cert-auth", "--trusted-ca-file", str(tls / "ca.pem")]
         self._process = Process(command, self._folder / "etcd.log", self._namespace)
-        wait_until(self._answers, f"etcd on {self.url}", 30)
-        return self
 
     def stop(self) -> None:
         """Ends it; the data stays."""
@@ -130,7 +144,7 @@ class Etcd:
 
     def _ask(self, method: str, key: str, query: str = "", data: bytes | None = None) -> dict[str, Any]:
         url = f"{self.url}/v2/keys{urllib.parse.quote(key)}{query}"
-        if self._namespace:
+        if self._asked_from:
             return self._ask_inside(method, url, data)
         request = urllib.request.Request(url, data=data, method=method)
         with urllib.request.urlopen(request, timeout=10, context=self._context) as response:
@@ -143,14 +157,15 @@ class Etcd:
             "import sys, urllib.request as u; m, url = sys.argv[1:]; "
             "print(u.urlopen(u.Request(url, sys.stdin.buffer.read() or None, method=m), timeout=10).read().decode())"
         )
-        command = [*inside(self._namespace), sys.executable, "-c", asking, method, url]
+        command = [*inside(self._asked_from), sys.executable, "-c", asking, method, url]
         done = subprocess.run(command, input=data or b"", capture_output=True, timeout=15, check=False)
         if done.returncode:
             raise OSError(done.stderr.decode(errors="replace").strip().splitlines()[-1])
         answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Does it answer, with most of its cluster?"""
         try:
             self._ask("GET", "/", "?quorum=true")
         except (OSError, ValueError):

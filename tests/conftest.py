@@ -1,15 +1,16 @@
 """Real etcd, real BIRD and real rrwatch for every test that asks for them."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 import trustme
 
-from lab.bird import MINIMAL, RELEASES, Bird, Namespace, Release, namespace
+from lab.bird import MINIMAL, RELEASES, Bird, Release
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
+from lab.network import Namespace, namespace
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +107,14 @@ def start_rrwatch(tmp_path: Path) -> Iterator[Callable[..., Rrwatch]]:
     started: list[Rrwatch] = []
     numbers = itertools.count(1)
 
-    def start(endpoints: str, bird: Bird, *arguments: str, **environment: str) -> Rrwatch:
+    def start(
+        endpoints: str,
+        bird: Bird,
+        *arguments: str,
+        namespace: str | None = None,
+        through: Sequence[str] = (),
+        **environment: str,
+    ) -> Rrwatch:
         settings = {
             "IP": "172.17.42.40",
             "ETCD_ENDPOINTS": endpoints,
@@ -117,7 +125,8 @@ def start_rrwatch(tmp_path: Path) -> Iterator[Callable[..., Rrwatch]]:
             "RRWATCH_STATE_DIR": str(tmp_path / "state"),
             "PATH": bird.release.path,
         }
-        rrwatch = Rrwatch(tmp_path / f"rrwatch{next(numbers)}", settings | environment, *arguments)
+        folder = tmp_path / f"rrwatch{next(numbers)}"
+        rrwatch = Rrwatch(folder, settings | environment, *arguments, namespace=namespace, through=through)
         started.append(rrwatch)
         return rrwatch
 

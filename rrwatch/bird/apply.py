@@ -154,7 +154,8 @@ class _Attempt:
                     program.check(self._target.name, staged, self._wanted.grammar)
                 require_sessions(self._wanted.text, self._wanted.sessions)
             self._commit()
-            self.file.settle()
+        # Also what an earlier attempt left that came to its end here.
+        self.file.settle()
         return Applied(State.WAITING, str(absent))
 
     def _commit(self) -> None:

@@ -53,7 +53,7 @@ def connect(path: Path, deadline: Deadline) -> Iterator["Conversation"]:
         BirdTimeout: BIRD did not greet in time.
         Stopping: rrwatch was asked to stop.
     """
-    with socket.socket(socket.AF_UNIX) as line:
+    with _socket(path) as line:
         try:
             line.settimeout(deadline.slice() or None)
             line.connect(str(path))
@@ -69,8 +69,12 @@ def connect(path: Path, deadline: Deadline) -> Iterator["Conversation"]:
 
 
 def listens(path: Path) -> bool:
-    """Does anybody take connections there, be it a BIRD that hangs?"""
-    with socket.socket(socket.AF_UNIX) as line:
+    """Does anybody take connections there, be it a BIRD that hangs?
+
+    Raises:
+        BirdBroken: that cannot be found out now.
+    """
+    with _socket(path) as line:
         line.setblocking(False)
         try:
             line.connect(str(path))
@@ -79,6 +83,13 @@ def listens(path: Path) -> bool:
         except OSError:
             return False
         return True
+
+
+def _socket(path: Path) -> socket.socket:
+    try:
+        return socket.socket(socket.AF_UNIX)
+    except OSError as error:
+        raise BirdBroken(f"no socket for {path}: {error.strerror}") from error
 
 
 class Conversation:

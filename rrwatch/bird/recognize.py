@@ -49,17 +49,17 @@ class Recognizer:
 
     def _running(self, target: Target) -> Version | None:
         """The release of the BIRD that runs there; one that hangs is what it was when it was asked."""
-        if not listens(target.socket):
-            return None
-        born = birth(target.socket)
         asked, known = self._greeted.get(target.socket, (0, None))
-        if known and asked == born:
-            return known
         try:
+            if not listens(target.socket):
+                return None
+            born = birth(target.socket)
+            if known and asked == born:
+                return known
             with connect(target.socket, Deadline(_TIMEOUT, self._stop)) as bird:
                 version = version_in(bird.greeting)
         except BirdError:
-            return None
+            return known
         if version:
             self._greeted[target.socket] = born, version
             # Just started, it is what is installed; else what is installed will not be started the next time either.

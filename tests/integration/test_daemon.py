@@ -7,25 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from lab.bird import BIRD1, BIRD2, MINIMAL, RELEASES, Bird, Namespace, Release, join, namespace
+from lab.bird import BIRD1, BIRD2, MINIMAL, RELEASES, Bird, Release
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
+from lab.network import Namespace, join, namespace
 from lab.process import free_port, wait_until
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS, global_peer, host, node_peer, reflector
+from tests.waits import names, wait_for_sessions
 
 Start = Callable[..., Rrwatch]
-
-
-def wait_for_sessions(bird: Bird, wanted: set[str]) -> None:
-    try:
-        wait_until(lambda: bird.sessions() == wanted, "sessions")
-    except TimeoutError:
-        assert bird.sessions() == wanted
-        raise
-
-
-def names(*addresses: str) -> set[str]:
-    return {f"Global_{address.replace('.', '_')}" for address in addresses}
 
 
 class TestFollowing:

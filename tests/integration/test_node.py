@@ -12,8 +12,8 @@ from lab.bird import BIRD2, MINIMAL, Bird
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.process import wait_until
-from tests.integration.test_daemon import wait_for_sessions
 from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, block, host, node_peer, pool
+from tests.waits import wait_for_sessions
 
 StartNode = Callable[..., Rrwatch]
 

@@ -1,0 +1,42 @@
+"""Runs `rrwatch once`, and kills it before the n-th thing that it does to the disk or says to BIRD.
+
+    python -m tests.faults.killpoint N [command...]
+
+Ends with SIGKILL, or as the command ends where that does less than N such things.
+"""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from rrwatch import cli
+
+_left = int(sys.argv[1])
+
+
+def _counted(act: Callable[..., Any]) -> Callable[..., Any]:
+    def counted(*arguments: Any, **keywords: Any) -> Any:
+        global _left  # noqa: PLW0603  # one count for all of the process
+        _left -= 1
+        if not _left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return act(*arguments, **keywords)
+
+    return counted
+
+
+class _Line(socket.socket):
+    def sendall(self, *arguments: Any) -> None:
+        if self.family == socket.AF_UNIX:
+            _counted(lambda: None)()
+        super().sendall(*arguments)
+
+
+for _name in ("fchmod", "fchown", "fsync", "link", "open", "rename", "replace", "unlink"):
+    setattr(os, _name, _counted(getattr(os, _name)))
+socket.socket = _Line  # type: ignore[misc]
+
+cli.main(sys.argv[2:])
