@@ -3,7 +3,7 @@
 ready := .venv/.ready
 bin := .venv/bin
 
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo soak test check format clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ $(ready): uv.lock pyproject.toml scripts/setup
 
 demo: setup ## from the full mesh to route reflectors, before your eyes (FAST=1: without pauses)
 	$(bin)/python -m lab.demo $(if $(FAST),--fast)
+
+soak: setup ## MINUTES of chaos, 20 by default, and what it does to memory and descriptors
+	$(bin)/python -m lab.soak $(if $(MINUTES),--minutes $(MINUTES))
 
 test: setup ## all tests, on a real etcd and a real BIRD
 	$(bin)/pytest -n 4

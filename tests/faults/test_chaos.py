@@ -1,0 +1,30 @@
+"""A minute in which nothing is spared; at its end BIRD equals etcd, without another write."""
+
+import contextlib
+import os
+import time
+from pathlib import Path
+
+from lab.chaos import Chaos
+from lab.process import wait_until
+
+SEED = int(os.environ.get("RRWATCH_TEST_SEED", "20261123"))
+
+
+def test_a_minute_of_chaos(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        chaos = Chaos(tmp_path, stack, SEED)
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            chaos.act()
+
+        wanted = chaos.end()
+        try:
+            wait_until(lambda: chaos.bird.sessions() == wanted, "BIRD equal to etcd", 60)
+        except TimeoutError as error:
+            raise AssertionError(
+                f"RRWATCH_TEST_SEED={SEED}, {error}: {chaos.bird.sessions() ^ wanted}\n{chaos.rrwatch.output()}"
+            ) from None
+        wait_until(lambda: not [path for path in chaos.bird.folder.iterdir() if path.name.startswith(".")], "no litter")
+        assert not chaos.rrwatch.all("fault")
+        assert len(chaos.done) >= 8
