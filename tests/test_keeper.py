@@ -1,0 +1,164 @@
+"""How things were said, and what is remembered of it."""
+
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from rrwatch.bgp.calico_v1 import PREFIX
+from rrwatch.errors import StateError
+from rrwatch.etcd.follow import Alarm
+from rrwatch.etcd.mirror import Change, Snapshot
+from rrwatch.guard import Limits, Nodes
+from rrwatch.keeper import Keeper
+from rrwatch.state import StateFolder
+
+KEY = f"{PREFIX}/host/n1/ip_addr_v4"
+
+
+def nodes(count: int) -> Nodes:
+    return {f"n{number}": frozenset([IPv4Address(f"10.0.0.{number}")]) for number in range(1, count + 1)}
+
+
+def keeper(folder: Path, viewer: str = "me", laments: list[StateError] | None = None) -> Keeper:
+    tell = laments.append if laments is not None else lambda _: None
+    return Keeper(StateFolder(folder), Limits(50, 5), viewer, tell)
+
+
+def snapshot(index: int, cluster: str = "c", prefix: str = PREFIX, items: int = 1) -> Snapshot:
+    return Snapshot(prefix, {f"{prefix}/k{number}": "" for number in range(items)}, index, cluster, "http://e")
+
+
+def gone(key: str, index: int = 11) -> Change:
+    return Change(PREFIX, key, None, True, index)
+
+
+def holds(subject: Keeper, now: Nodes) -> bool:
+    return subject.weigh(now, lambda: ["S"]) is not None
+
+
+@pytest.fixture
+def ten(tmp_path: Path) -> Keeper:
+    """It knows ten nodes."""
+    subject = keeper(tmp_path)
+    subject.hear(snapshot(10), 0)
+    assert not holds(subject, nodes(10))
+    return subject
+
+
+def test_one_by_one_is_not_all_at_once(ten: Keeper) -> None:
+    for number in range(4, 11):
+        ten.hear(gone(f"{PREFIX}/host/n{number}"), 20)
+    assert not holds(ten, nodes(3))
+
+
+def test_a_node_that_came_back_is_not_one_that_was_deleted(ten: Keeper) -> None:
+    for number in range(4, 11):
+        ten.hear(gone(f"{PREFIX}/host/n{number}"), 20)
+        ten.hear(Change(PREFIX, f"{PREFIX}/host/n{number}/ip_addr_v4", "10.0.0.1", False, 12), 20)
+    assert holds(ten, nodes(3))
+
+
+@pytest.mark.parametrize("key", [f"{PREFIX}/host", f"{PREFIX}", "/calico", "/calico/bgp"])
+def test_a_tree_is(ten: Keeper, key: str) -> None:
+    ten.hear(gone(key), 20)
+    assert holds(ten, {})
+
+
+def test_the_whole_prefix_counts_as_an_alarm(ten: Keeper) -> None:
+    ten.hear(gone("/calico"), 20)
+    assert holds(ten, nodes(10))
+    assert ten.held
+    assert "/calico was deleted as a whole" in ten.held.reason
+
+
+@pytest.mark.parametrize("key", [f"{PREFIX}/global/peer_v4", f"{PREFIX}/global", "/calicoo", f"{PREFIX}2"])
+def test_other_folders_do_not(ten: Keeper, key: str) -> None:
+    ten.hear(gone(key), 20)
+    assert not holds(ten, nodes(10))
+
+
+def test_an_alarm_waits_for_its_list(ten: Keeper) -> None:
+    ten.hear(Alarm(PREFIX, "http://e", "went back"), 0)
+    assert not ten.weigh(nodes(10), list)
+    ten.hear(snapshot(3), 20)
+    assert holds(ten, nodes(10))
+
+
+def test_an_empty_list_is_an_alarm(ten: Keeper) -> None:
+    ten.hear(snapshot(12, items=0), 20)
+    assert holds(ten, nodes(10))
+
+
+@pytest.mark.parametrize(("later", "held"), [(snapshot(9), True), (snapshot(11, "other"), True), (snapshot(10), False)])
+def test_after_a_restart_etcd_is_compared_with_what_it_was(
+    tmp_path: Path, ten: Keeper, later: Snapshot, held: bool
+) -> None:
+    ten.close()
+    again = keeper(tmp_path)
+    assert again.baseline.nodes == nodes(10)
+    again.hear(later, 0)
+    assert holds(again, nodes(10)) is held
+
+
+def test_what_is_held_outlives_a_restart(tmp_path: Path, ten: Keeper) -> None:
+    ten.hear(snapshot(11), 20)
+    assert holds(ten, nodes(3))
+    before = ten.baseline
+    again = keeper(tmp_path)
+    assert again.baseline == before
+    again.hear(snapshot(12), 0)
+    assert holds(again, nodes(9))
+    assert not holds(again, nodes(10))
+    assert keeper(tmp_path).held is None
+
+
+def test_a_release_is_for_what_was_held_then(tmp_path: Path, ten: Keeper) -> None:
+    folder = StateFolder(tmp_path)
+    folder.ask_release("something of last week")
+    assert not holds(ten, nodes(10))
+    assert holds(ten, {})
+    assert not folder.release_file.exists()
+    assert holds(ten, {})
+    folder.ask_release(ten.baseline.held_id)
+    assert not holds(ten, {})
+    assert ten.baseline.nodes == {}
+    assert not folder.release_file.exists()
+
+
+def test_another_viewer_has_another_baseline(tmp_path: Path, ten: Keeper) -> None:
+    ten.close()
+    assert keeper(tmp_path, "somebody else").baseline.nodes == {}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"format": 2}', '{"format": 1, "nodes": {"n": ["x"]}}', "\udcff"]
+)
+def test_a_damaged_file_is_no_baseline(tmp_path: Path, text: str) -> None:
+    (tmp_path / "baseline.json").write_text(text, errors="surrogateescape")
+    assert keeper(tmp_path).baseline.nodes == {}
+
+
+def test_nowhere_to_keep_it_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    laments: list[StateError] = []
+    subject = keeper(tmp_path / "file" / "state", laments=laments)
+    subject.hear(snapshot(10), 0)
+    for _ in range(3):
+        subject.remember({"a": 1})
+        assert not holds(subject, nodes(10))
+    assert holds(subject, {})
+    assert len(laments) == 1
+    assert "want a folder that rrwatch may write in" in str(laments[0])
+
+
+def test_the_history_ends_somewhere_and_survives_a_torn_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rrwatch.state._HISTORY_MAX", 2000)
+    folder = StateFolder(tmp_path)
+    for number in range(300):
+        folder.remember({"number": number})
+    with (tmp_path / "history.jsonl").open("a") as file:
+        file.write('{"number": 3')
+    assert [entry["number"] for entry in folder.history(3)] == [298, 299]
+    assert (tmp_path / "history.jsonl").stat().st_size < 2200
+    assert [path.name for path in tmp_path.iterdir()] == ["history.jsonl"]
