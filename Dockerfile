@@ -28,6 +28,8 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt
 COPY --from=build /bird/usr/sbin/birdc /bird/usr/sbin/birdc6 /usr/sbin/
 COPY --from=build /opt/rrwatch /opt/rrwatch
+# The guard's baseline: a volume here outlives the container.
+RUN install -d -m 775 -o 10179 -g 10179 /var/lib/rrwatch
 ENV PATH=/opt/rrwatch/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 USER 10179:10179
 # The loop is alive: an etcd or a BIRD that is away is no reason to restart this container.

@@ -1,0 +1,97 @@
+"""A single etcd that fails, under rrwatch and BIRD; three members stand in `test_etcd_cluster.py`."""
+
+import contextlib
+import http.client
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from lab.bird import BIRD2, MINIMAL, Bird
+from lab.daemon import Rrwatch
+from lab.etcd import Etcd
+from lab.network import Switch
+from tests.keys import CLUSTER, PREFIX, SESSIONS, host
+from tests.waits import names, wait_for_sessions
+
+Start = Callable[..., Rrwatch]
+
+
+def storm(etcd: Etcd, keys: list[str], seconds: float) -> None:
+    """Writes as fast as one connection goes."""
+    where = urlsplit(etcd.url)
+    line = http.client.HTTPConnection(where.hostname or "", where.port, timeout=10)
+    end = time.monotonic() + seconds
+    with contextlib.closing(line):
+        number = 0
+        while time.monotonic() < end:
+            key = keys[number % len(keys)]
+            number += 1
+            body = f"value=172.17.70.{number % 250 + 1}"
+            line.request("PUT", f"/v2/keys{key}", body, {"Content-Type": "application/x-www-form-urlencoded"})
+            line.getresponse().read()
+
+
+def test_writes_without_a_pause(own_etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
+    own_etcd.put_all(CLUSTER)
+    rrwatch = start_rrwatch(own_etcd.url, bird)
+    wait_for_sessions(bird, SESSIONS)
+    foreign = [f"/elsewhere/{number}" for number in range(50)]
+    own = [f"{PREFIX}/host/flapping/ip_addr_v4"]
+    writers = [threading.Thread(target=storm, args=(own_etcd, keys, 6)) for keys in (foreign, foreign, foreign, own)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    own_etcd.put_all(host("flapping", "172.17.42.50"))
+    wait_for_sessions(bird, SESSIONS | names("172.17.42.50"))
+    # 0.25 s lie between two configures.
+    assert len(rrwatch.all("configured")) < 40
+
+
+def test_sigterm_and_back(own_etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
+    own_etcd.put_all(CLUSTER)
+    rrwatch = start_rrwatch(own_etcd.url, bird)
+    wait_for_sessions(bird, SESSIONS)
+    own_etcd.stop()
+    rrwatch.wait_for("etcd_lost", seconds=30)
+    own_etcd.start()
+    own_etcd.put_all(host("new", "172.17.42.50"))
+    wait_for_sessions(bird, SESSIONS | names("172.17.42.50"))
+    assert not rrwatch.all("etcd_alarm")
+
+
+def test_it_hangs_before_it_is_asked(own_etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
+    own_etcd.put_all(CLUSTER)
+    with own_etcd.process.frozen():
+        rrwatch = start_rrwatch(own_etcd.url, bird)
+        rrwatch.wait_for("etcd_lost", seconds=30)
+        assert bird.sessions() == set()
+    wait_for_sessions(bird, SESSIONS, 30)
+
+
+def test_a_connection_of_which_only_one_end_is_left(tmp_path: Path, start_rrwatch: Start) -> None:
+    with contextlib.ExitStack() as stack:
+        switch = Switch(stack)
+        there, here = switch.plug("10.99.1.1/24"), switch.plug("10.99.1.2/24")
+        etcd = Etcd(tmp_path / "etcd", namespace=there.name, address="10.99.1.1").start()
+        stack.callback(etcd.stop)
+        bird = Bird(tmp_path / "bird", here, release=BIRD2)
+        bird.config.write_text(MINIMAL)
+        bird.start()
+        stack.callback(bird.stop)
+        etcd.put_all(CLUSTER)
+        rrwatch = start_rrwatch(etcd.url, bird, namespace=here.name)
+        stack.callback(rrwatch.kill)
+        wait_for_sessions(bird, SESSIONS)
+
+        here.ip("link", "set", "eth0", "down")
+        etcd.put_all(host("new", "172.17.42.50"))
+        # Its own end of the connection goes, and no word of that gets through.
+        there.ip("link", "set", "eth0", "down")
+        etcd.process.kill()
+        there.ip("link", "set", "eth0", "up")
+        etcd.start()
+        here.ip("link", "set", "eth0", "up")
+        wait_for_sessions(bird, SESSIONS | names("172.17.42.50"), 60)
