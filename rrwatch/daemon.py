@@ -13,11 +13,12 @@ from pathlib import Path
 from tenacity import RetryCallState, Retrying, wait_exponential_jitter
 
 import rrwatch
+from rrwatch.bgp.increment import Deriver
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.store import RecordStore
 from rrwatch.bgp.topology import Topology
 from rrwatch.bird import templates as template_folders
-from rrwatch.bird.apply import Applied, State
+from rrwatch.bird.apply import Applied, Applier, State
 from rrwatch.bird.config import Dialect
 from rrwatch.bird.dialect import Interpreter
 from rrwatch.bird.install import ConfigFile, Stamp
@@ -104,10 +105,12 @@ class Daemon:
         self._wanted: _Wanted | None = None
         self._waits_for = ""
         state = StateFolder(settings.state_dir)
+        self._deriver = Deriver(settings.view.sessions, settings.view.own_hosts)
         self._keeper = Keeper(state, settings.guard, settings.view.summary(), self._journal.state_lost)
         self._ledger = Ledger(state.history(RECENT))
         self._ownership = Ownership(target.config for target in settings.places.candidates())
         self._interpreter = Interpreter(settings.places, settings.grammar, self._stop)
+        self._applier = Applier(self._stop)
         self._templates: Templates | None = None
         self._trusted: Templates | None = None
         self._distrusted: Templates | None = None
@@ -274,7 +277,7 @@ class Daemon:
     def _now_wanted(self) -> _Wanted | None:
         """What BIRD shall run by all that is known; what it was, where too little is; None where nothing ever was."""
         view, wanted = self._settings.view, self._wanted
-        fresh = wanted is None or self._dirty or self._keeper.held is not None
+        fresh = wanted is None or self._dirty  # what is held stays so
         topology = self._complete_topology() if wanted is None or fresh else wanted.topology
         if topology is None:
             return wanted  # etcd has not spoken yet, or not of all that matters
@@ -285,7 +288,8 @@ class Daemon:
         learned = self._interpreter.learn(topology, filters=view.takes_filters)
         self._journal.bird_known(learned.grammar if learned else None)
         if fresh:
-            wanted = self._weighed(_Wanted(topology, view.derive(topology, learned), learned))
+            derived = view.derive(topology, learned, self._deriver.derive(topology))
+            wanted = self._weighed(_Wanted(topology, derived, learned))
         if wanted and wanted.adopted is None and wanted.dialect != learned:
             wanted = _Wanted(wanted.topology, view.derive(wanted.topology, learned), learned)
         self._wanted = wanted
@@ -334,7 +338,7 @@ class Daemon:
             news: there is something to try the newest templates on again, if they failed before.
         """
         if wanted.adopted is not None:
-            return apply_all(wanted.adopted, self._stop), dict(wanted.adopted)
+            return apply_all(wanted.adopted, self._applier), dict(wanted.adopted)
         if news:
             self._distrusted = None
         for templates in dict.fromkeys((self._templates, self._trusted)):
@@ -345,7 +349,7 @@ class Daemon:
             except TemplateError as error:
                 self._distrust(templates, str(error))
                 continue
-            applied = apply_all(rendered, self._stop)
+            applied = apply_all(rendered, self._applier)
             refused = next((result for result in applied.values() if result.state is State.REFUSED), None)
             if refused and templates is not self._trusted and self._trusted:
                 self._distrust(templates, f"refused: {refused.message}")
@@ -414,7 +418,7 @@ class Daemon:
         if self._keeper.held:
             texts.append(f"held: {self._keeper.held.reason}")
         for target, result in applied.items():
-            sessions = len(self._outcome.wanted[target].sessions) if self._outcome else 0
+            sessions = len(self._outcome.wanted[target].blocks) if self._outcome else 0
             detail = f"{sessions} sessions" if result.state is State.CONFIRMED else result.message
             texts.append(f"{target.name} {result.state.value}: {detail}")
         if texts:

@@ -170,7 +170,7 @@ class Journal:
                     **_some("cause", outcome.cause),
                     generation=applied.running,
                     version=str(applied.version),
-                    sessions=len(outcome.wanted[target].sessions),
+                    sessions=len(outcome.wanted[target].blocks),
                     took_ms=_ms(outcome.took),
                     steps_ms={step: _ms(seconds) for step, seconds in applied.took.items()},
                 )

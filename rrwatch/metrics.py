@@ -90,7 +90,7 @@ def _of_birds(status: Status) -> Iterator[Metric]:
     )
     for target, applied in status.outcome.applied.items() if status.outcome else ():
         wanted = status.outcome.wanted[target] if status.outcome else None
-        sessions.add_metric([target.name], len(wanted.sessions) if wanted else 0)
+        sessions.add_metric([target.name], len(wanted.blocks) if wanted else 0)
         confirmed.add_metric([target.name], applied.state is State.CONFIRMED)
         numbers = {"wanted": wanted and wanted.generation, "installed": applied.on_disk, "confirmed": applied.running}
         for of, number in numbers.items():

@@ -1,13 +1,12 @@
 """One pass: the cluster as etcd describes it -> sessions -> texts -> what came of applying them."""
 
 import contextlib
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Topology
-from rrwatch.bird.apply import Applied, apply
+from rrwatch.bird.apply import Applied, Applier
 from rrwatch.bird.config import Dialect
 from rrwatch.bird.install import ConfigFile
 from rrwatch.bird.plan import session_names
@@ -77,10 +76,10 @@ def installed_sessions(places: Places) -> set[str]:
     return names
 
 
-def apply_all(wanted: Mapping[Target, Rendered], stop: threading.Event) -> dict[Target, Applied]:
+def apply_all(wanted: Mapping[Target, Rendered], applier: Applier) -> dict[Target, Applied]:
     """Brings every BIRD of this host to its configuration, one after the other; none waits for another to succeed.
 
     Raises:
         Stopping: rrwatch was asked to stop.
     """
-    return {target: apply(target, rendered, stop) for target, rendered in wanted.items()}
+    return {target: applier.apply(target, rendered) for target, rendered in wanted.items()}

@@ -9,7 +9,7 @@ import structlog
 from rrwatch import keys
 from rrwatch.bgp.store import RecordStore
 from rrwatch.bird import templates
-from rrwatch.bird.apply import State
+from rrwatch.bird.apply import Applier, State
 from rrwatch.bird.dialect import Interpreter
 from rrwatch.bird.ownership import Ownership
 from rrwatch.daemon import Daemon
@@ -97,7 +97,7 @@ def _once(settings: Settings, timeout: float) -> set[State] | None:
     journal.held(held)
     if held:
         return None
-    applied = apply_all(wanted, stop)
+    applied = apply_all(wanted, Applier(stop))
     journal.passed(Outcome((), derived, wanted, applied, time.monotonic() - began), drift=False, retry_in=None)
     keeper.close()
     return {result.state for result in applied.values()}

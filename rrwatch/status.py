@@ -156,7 +156,7 @@ class Status:
             "installed_generation": applied.on_disk,
             "confirmed_generation": applied.running,
             "version": applied.version and str(applied.version),
-            "sessions": len(outcome.wanted[target].sessions),
+            "sessions": len(outcome.wanted[target].blocks),
         }
 
 

@@ -59,9 +59,22 @@ class ReflectorView:
         """The nodes whose vanishing counts; None where that says nothing."""
         return _nodes(topology)
 
-    def derive(self, topology: Topology, dialect: Dialect | None = None) -> Derived:  # noqa: ARG002  # as above
-        """The sessions of all its families."""
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """The hosts that its sessions depend on, whichever neighbors are asked about."""
+        return ()
+
+    def sessions(self, topology: Topology) -> Derived:
+        """The sessions of all its families, by the rules alone."""
         return reflector_sessions(topology, self.addresses.values())
+
+    def derive(self, topology: Topology, dialect: Dialect | None = None, ruled: Derived | None = None) -> Derived:  # noqa: ARG002  # as above
+        """All that follows.
+
+        Args:
+            ruled: what `sessions` gives, where that is known already.
+        """
+        return ruled or self.sessions(topology)
 
     def config(
         self, topology: Topology, derived: Derived, families: Sequence[Family], dialect: Dialect
@@ -130,13 +143,23 @@ class NodeView:
         """The nodes whose vanishing counts; None where that says nothing: with the mesh off it knows itself alone."""
         return None if topology.node_mesh is False else _nodes(topology)
 
-    def derive(self, topology: Topology, dialect: Dialect | None = None) -> Derived:
-        """The sessions of all its families, and what is wrong with pools and blocks.
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """The hosts that its sessions depend on, whichever neighbors are asked about."""
+        return (self.name,)
+
+    def sessions(self, topology: Topology) -> Derived:
+        """The sessions of all its families, by the rules alone."""
+        return node_sessions(topology, self.name, self.only or tuple(Family))
+
+    def derive(self, topology: Topology, dialect: Dialect | None = None, ruled: Derived | None = None) -> Derived:
+        """All that follows: the sessions of all its families, and what is wrong with pools and blocks.
 
         Args:
             dialect: what this host's BIRDs do not understand is told.
+            ruled: what `sessions` gives, where that is known already.
         """
-        derived = node_sessions(topology, self.name, self.only or tuple(Family))
+        derived = ruled or self.sessions(topology)
         rejected: dict[str, Rejected] = {remark.key: remark for remark in derived.rejected}
         warnings: dict[str, Remark] = {remark.key: remark for remark in derived.warnings}
         rejected |= {remark.key: remark for remark in (dialect.refused if dialect else ())}
@@ -186,11 +209,7 @@ class NodeView:
 
 
 def _nodes(topology: Topology) -> Nodes:
-    known = {}
-    for name, host in topology.hosts.items():
-        if addresses := frozenset(record.address for record in host.addresses.values() if record.address):
-            known[name] = addresses
-    return known
+    return {name: host.known for name, host in topology.hosts.items() if host.known}
 
 
 def _without_tunnel(pool: Pool) -> Remark:

@@ -47,15 +47,16 @@ class Derived:
     """What follows from a topology.
 
     Attributes:
-        sessions: kinds in the order mesh, global, node, and within a kind in the order of the keys; at most one for
-            each neighbor, which also makes the names unique.
+        sessions: in order of their `place`; at most one for each neighbor, which also makes the names unique.
         rejected: what was left out, sorted by key: unreadable records first of all, then those that give no session.
         warnings: sessions that are there and will not come up as things stand, sorted by key.
+        contested: two records ask for a session with one neighbor.
     """
 
     sessions: tuple[Session, ...]
     rejected: tuple[Rejected, ...]
     warnings: tuple[Remark, ...]
+    contested: bool = False
 
     def of(self, families: Collection[Family]) -> tuple[Session, ...]:
         """The sessions of those families."""
@@ -64,6 +65,14 @@ class Derived:
     def count(self, families: Collection[Family]) -> int:
         """How many sessions there are of those families."""
         return sum(session.family in families for session in self.sessions)
+
+
+_ORDER = {kind: number for number, kind in enumerate(Kind)}
+
+
+def place(session: Session) -> tuple[int, int, str, str]:
+    """Where it stands among the sessions of one BIRD: by family; mesh, global, node; then by node and key."""
+    return session.family, _ORDER[session.kind], session.node or "", session.key
 
 
 def session_document(session: Session) -> dict[str, object]:
@@ -212,6 +221,7 @@ class _Collector:
         self._sessions: dict[Address, Session] = {}
         self._rejected: dict[str, Rejected] = dict(topology.rejected)
         self._warnings: dict[str, Remark] = {}
+        self._contested = False
 
     def add(
         self,
@@ -232,6 +242,7 @@ class _Collector:
         first = self._sessions.setdefault(neighbor, session)
         if first is session:
             return True
+        self._contested = True
         if node and first.node and node != first.node:
             address_key = self.topology.hosts[node].addresses[family].key
             self.reject(
@@ -251,11 +262,9 @@ class _Collector:
         self._warnings.setdefault(key, Remark(key, reason))
 
     def derived(self) -> Derived:
-        # Stable: within a kind the order of insertion, which is the order of the keys, stays.
-        order = {kind: place for place, kind in enumerate(Kind)}
-        sessions = sorted(self._sessions.values(), key=lambda session: (session.family, order[session.kind]))
         return Derived(
-            tuple(sessions),
+            tuple(sorted(self._sessions.values(), key=place)),
             tuple(self._rejected[key] for key in sorted(self._rejected)),
             tuple(self._warnings[key] for key in sorted(self._warnings)),
+            self._contested,
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import NewType
+from typing import Any, NewType
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -176,6 +176,9 @@ class HostLeaf:
     host: str
 
 
+HostRecord = HostAddress | HostAs | HostNetwork | HostLeaf | Peer | LogLevel
+"""What one key below `host/<name>` says."""
+
 Record = (
     GlobalAs
     | NodeMesh
@@ -193,16 +196,41 @@ Record = (
 """What one key says."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Host:
-    """All that the keys below `host/<name>` say; built by `Topology.of`, not changed after."""
+    """All that the keys below `host/<name>` say."""
 
     name: str
-    addresses: dict[Family, HostAddress] = field(default_factory=dict)
+    addresses: Mapping[Family, HostAddress] = field(default_factory=dict)
     as_number: AsNumber | None = None
     debug: Debug | None = None
     network: IPv4Network | None = None
-    peers: list[Peer] = field(default_factory=list)
+    peers: tuple[Peer, ...] = ()
+    known: frozenset[Address] = field(init=False)
+
+    def __post_init__(self) -> None:
+        known = frozenset(record.address for record in self.addresses.values() if record.address)
+        object.__setattr__(self, "known", known)
+
+    @classmethod
+    def of(cls, name: str, records: Iterable["HostRecord"]) -> "Host":
+        """Puts the records of one host together, in whatever order they come."""
+        addresses: dict[Family, HostAddress] = {}
+        peers: list[Peer] = []
+        single: dict[str, Any] = {}
+        for record in sorted(records, key=_key):
+            match record:
+                case HostAddress(family=family):
+                    addresses[family] = record
+                case HostAs(as_number=as_number):
+                    single["as_number"] = as_number
+                case HostNetwork(network=network):
+                    single["network"] = network
+                case LogLevel(debug=debug):
+                    single["debug"] = debug
+                case Peer():
+                    peers.append(record)
+        return cls(name, addresses, peers=tuple(peers), **single)
 
     def address(self, family: Family) -> Address | None:
         """The host's address of that family, or None."""
@@ -233,65 +261,45 @@ class Topology:
     rejected: Mapping[str, Rejected]
 
     @classmethod
-    def of(cls, records: Iterable[Record | Rejected]) -> "Topology":  # noqa: C901, PLR0912  # one case for each kind of record
-        """Puts the records of one etcd together, in whatever order they come."""
-        global_as: AsNumber | None = None
-        node_mesh: bool | None = None
-        debug: Debug | None = None
-        reflectors: list[Reflector] = []
-        peers: list[Peer] = []
-        hosts: dict[str, Host] = {}
-        pools: list[Pool] = []
-        blocks: list[Block] = []
-        custom_filters: list[CustomFilter] = []
-        rejected: dict[str, Rejected] = {}
+    def of(cls, hosts: Mapping[str, Host], others: Iterable[Record | Rejected]) -> "Topology":
+        """Puts one etcd together.
 
-        def host(name: str) -> Host:
-            return hosts.get(name) or hosts.setdefault(name, Host(name))
-
-        # Text sorts by code point, which is the byte order of UTF-8.
-        for record in sorted(records, key=lambda record: record.key):
+        Args:
+            hosts: in order of their names.
+            others: all records that are not of one host, in whatever order.
+        """
+        single: dict[str, Any] = {"global_as": None, "node_mesh": None, "debug": None}
+        several: dict[type, list[Any]] = {kind: [] for kind in (Reflector, Peer, Pool, Block, CustomFilter, Rejected)}
+        for record in sorted(others, key=_key):
             match record:
                 case GlobalAs(as_number=as_number):
-                    global_as = as_number
+                    single["global_as"] = as_number
                 case NodeMesh(enabled=enabled):
-                    node_mesh = enabled
-                case LogLevel(host=None, debug=level):
-                    debug = level
-                case LogLevel(host=str(name), debug=level):
-                    host(name).debug = level
-                case Reflector():
-                    reflectors.append(record)
-                case Peer(host=None):
-                    peers.append(record)
-                case Peer(host=str(name)):
-                    host(name).peers.append(record)
-                case HostAddress(host=name, family=family):
-                    host(name).addresses[family] = record
-                case HostAs(host=name, as_number=host_as):
-                    host(name).as_number = host_as
-                case HostNetwork(host=name, network=network):
-                    host(name).network = network
-                case HostLeaf(host=name):
-                    host(name)
-                case Pool():
-                    pools.append(record)
-                case Block():
-                    blocks.append(record)
-                case CustomFilter():
-                    custom_filters.append(record)
-                case Rejected():
-                    rejected[record.key] = record
-        ordered = {name: hosts[name] for name in sorted(hosts)}
+                    single["node_mesh"] = enabled
+                case LogLevel(debug=debug):
+                    single["debug"] = debug
+                case _:
+                    several[type(record)].append(record)
         return cls(
-            global_as,
-            node_mesh,
-            debug,
-            tuple(reflectors),
-            tuple(peers),
-            ordered,
-            tuple(pools),
-            tuple(blocks),
-            tuple(custom_filters),
-            rejected,
+            **single,
+            hosts=hosts,
+            reflectors=tuple(several[Reflector]),
+            peers=tuple(several[Peer]),
+            pools=tuple(several[Pool]),
+            blocks=tuple(several[Block]),
+            custom_filters=tuple(several[CustomFilter]),
+            rejected={record.key: record for record in several[Rejected]},
         )
+
+
+def host_named_in(record: Record | Rejected) -> str | None:
+    """The host that a record is of, in the sense of `Host`; None for all that is not."""
+    match record:
+        case HostAddress() | HostAs() | HostNetwork() | HostLeaf() | Peer() | LogLevel():
+            return record.host
+    return None
+
+
+def _key(record: Record | Rejected) -> str:
+    # Text sorts by code point, which is the byte order of UTF-8.
+    return record.key

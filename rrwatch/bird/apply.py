@@ -1,17 +1,20 @@
 """One configuration to one BIRD: checked, put in place, taken up, confirmed, or taken back."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from pathlib import Path
 
 from rrwatch.bird import program
 from rrwatch.bird.control import Conversation, connect
 from rrwatch.bird.install import ConfigFile
 from rrwatch.bird.lint import lint, require_sessions
-from rrwatch.bird.plan import NOTHING, Plan, plan
+from rrwatch.bird.plan import NOTHING, Plan, compared, plan
+from rrwatch.bird.recognize import birth
 from rrwatch.bird.render import Rendered, generation_in
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Version, version_in
@@ -59,39 +62,69 @@ class Applied:
     took: dict[str, float] = field(default_factory=dict)
 
 
-def apply(target: Target, wanted: Rendered, stop: threading.Event) -> Applied:
-    """Makes one BIRD run one configuration, if it does not do so already. Every wait in it is bounded.
+class Applier:
+    """Makes BIRDs run configurations. It remembers what it saw of them, so that a change costs no more than it must."""
 
-    Raises:
-        Stopping: rrwatch was asked to stop; what is in place is whole, and the next attempt goes on from there.
-    """
-    attempt = _Attempt(target, wanted, Deadline(TIMEOUT, stop))
-    try:
-        applied = attempt.run()
-    except (BirdRefused, LintError) as error:
-        applied = Applied(State.REFUSED, str(error))
-    except (BirdError, InstallError) as error:
-        applied = Applied(State.FAILED, str(error))
-    finally:
-        attempt.file.discard()
-    return replace(
-        applied,
-        installed=attempt.installed,
-        configured=attempt.configured,
-        running=attempt.running,
-        on_disk=attempt.on_disk,
-        version=attempt.version,
-        plan=attempt.plan,
-        took=attempt.took,
-    )
+    def __init__(self, stop: threading.Event) -> None:
+        """Remembers nothing yet.
+
+        Args:
+            stop: set where rrwatch is asked to end.
+        """
+        self._stop = stop
+        self._seen: dict[Path, Rendered] = {}
+        self._reads_it: dict[Path, int] = {}
+
+    def apply(self, target: Target, wanted: Rendered) -> Applied:
+        """Makes one BIRD run one configuration, if it does not do so already. Every wait in it is bounded.
+
+        Raises:
+            Stopping: rrwatch was asked to stop; what is in place is whole, and the next attempt goes on from there.
+        """
+        born = birth(target.socket)
+        trusted = born != 0 and self._reads_it.get(target.socket) == born
+        attempt = _Attempt(target, wanted, Deadline(TIMEOUT, self._stop), self._seen.get(target.config), trusted)
+        try:
+            applied = attempt.run()
+        except (BirdRefused, LintError) as error:
+            applied = Applied(State.REFUSED, str(error))
+        except (BirdError, InstallError) as error:
+            applied = Applied(State.FAILED, str(error))
+        finally:
+            attempt.file.discard()
+        if applied.state is State.CONFIRMED:
+            self._seen[target.config] = wanted
+            if attempt.read_it and birth(target.socket) == born:
+                self._reads_it[target.socket] = born
+        return replace(
+            applied,
+            installed=attempt.installed,
+            configured=attempt.configured,
+            running=attempt.running,
+            on_disk=attempt.on_disk,
+            version=attempt.version,
+            plan=attempt.plan,
+            took=attempt.took,
+        )
 
 
 class _Attempt:
-    def __init__(self, target: Target, wanted: Rendered, deadline: Deadline) -> None:
+    """One attempt.
+
+    Once a BIRD has shown that the file is the one that it reads, a change takes it one look: it is told to run the
+    staged text, which it refuses as a whole or takes, and what it has taken is put in place. Before that, it is asked
+    to check, and then to read its own file, which costs it a second look.
+    """
+
+    def __init__(
+        self, target: Target, wanted: Rendered, deadline: Deadline, seen: Rendered | None, trusted: bool
+    ) -> None:
         self._target, self._wanted, self._deadline = target, wanted, deadline
+        self._seen, self._trusted = seen, trusted
         self.file = ConfigFile(target.config)
         self.plan = NOTHING
-        self.installed = self.configured = False
+        self.incomplete: LintError | None = None
+        self.installed = self.configured = self.read_it = False
         self.running: int | None = None
         self.on_disk: int | None = None
         self.version: Version | None = None
@@ -102,15 +135,46 @@ class _Attempt:
         self.on_disk = generation_in(found or "")
         if self._wanted.grammar is None and found is not None:
             return Applied(State.WAITING, f"which BIRD will read {self.file.path} is not known: it stays as it is")
-        self.plan = plan(found, self._wanted.text)
+        self.plan = self._compare(found)
         if not self.plan.is_empty:
-            lint(self._wanted.text)
+            self._lint(found)
         try:
             with connect(self._target.socket, self._deadline) as bird:
                 self.version = version_in(bird.greeting)
                 return self._with(bird)
         except BirdAbsent as absent:
             return self._without(absent)
+
+    def _compare(self, found: str | None) -> Plan:
+        seen, wanted = self._seen, self._wanted
+        if found == wanted.text:
+            return NOTHING
+        if seen and found == seen.text and seen.frame and wanted.frame:
+            rest = seen.frame != wanted.frame
+            return compared(seen.blocks, wanted.blocks, rest=rest or list(seen.blocks) != list(wanted.blocks))
+        return plan(found, wanted.text)
+
+    def _lint(self, found: str | None) -> None:
+        """Looks at all that BIRD has not run yet.
+
+        Raises:
+            LintError: BIRD must not even see it.
+        """
+        seen, wanted = self._seen, self._wanted
+        if seen and found == seen.text and wanted.frame:
+            new = {name: wanted.blocks[name] for name in (*self.plan.added, *self.plan.changed)}
+            with contextlib.suppress(LintError):
+                lint(wanted.frame)
+                for name, block in new.items():
+                    lint(block)
+                    require_sessions(block, [name])
+                return
+        # The whole text tells the line.
+        lint(wanted.text)
+        try:
+            require_sessions(wanted.text, wanted.blocks)
+        except LintError as incomplete:
+            self.incomplete = incomplete  # BIRD may have a better word for it
 
     def _with(self, bird: Conversation) -> Applied:
         right = self.plan.is_empty
@@ -120,21 +184,22 @@ class _Attempt:
             return Applied(State.CONFIRMED)
         with self._timed("wait"):
             bird.wait_until_idle()
-        if not right:
+        if right:
+            self._configure(bird)
+        else:
             with self._timed("stage"):
                 staged = self.file.stage(self._wanted.text)
-            with self._timed("check"):
-                bird.check(staged)
-                require_sessions(self._wanted.text, self._wanted.sessions)
-            self._commit()
-        with self._timed("configure"):
-            try:
-                bird.configure()
-            except BirdRefused:
-                if self.file.roll_back():
-                    self.installed, self.on_disk = False, generation_in(self.file.read() or "")
-                raise
-        self.configured = True
+            if self._trusted and not self.incomplete:
+                with self._timed("configure"):
+                    bird.configure(staged)
+                self.configured = True
+                self._commit()
+            else:
+                with self._timed("check"):
+                    bird.check(staged)
+                self._require_all()
+                self._commit()
+                self._configure(bird)
         with self._timed("confirm"):
             bird.wait_until_idle()
             self.running = bird.generation()
@@ -144,6 +209,17 @@ class _Attempt:
         self.file.settle()
         return Applied(State.CONFIRMED)
 
+    def _configure(self, bird: Conversation) -> None:
+        """Makes BIRD read its own file."""
+        with self._timed("configure"):
+            try:
+                bird.configure()
+            except BirdRefused:
+                if self.file.roll_back():
+                    self.installed, self.on_disk = False, generation_in(self.file.read() or "")
+                raise
+        self.configured = self.read_it = True
+
     def _without(self, absent: BirdAbsent) -> Applied:
         """BIRD is not there: it shall find the right file when it comes."""
         if not self.plan.is_empty and not self.installed:
@@ -152,11 +228,15 @@ class _Attempt:
             with self._timed("check"):
                 if self._wanted.grammar:
                     program.check(self._target.name, staged, self._wanted.grammar)
-                require_sessions(self._wanted.text, self._wanted.sessions)
+            self._require_all()
             self._commit()
         # Also what an earlier attempt left that came to its end here.
         self.file.settle()
         return Applied(State.WAITING, str(absent))
+
+    def _require_all(self) -> None:
+        if self.incomplete:
+            raise self.incomplete
 
     def _commit(self) -> None:
         with self._timed("replace"):

@@ -141,14 +141,17 @@ class Conversation:
         if reply.code != _CHECKED:
             raise self._refusal(reply)
 
-    def configure(self) -> None:
-        """Makes BIRD run what its configuration file says now. Only when it is idle: BIRD 3 dies of a second one.
+    def configure(self, path: Path | None = None) -> None:
+        """Makes BIRD run what a file says now. Only when it is idle: BIRD 3 dies of a second one.
+
+        Args:
+            path: of the file, this once; None: BIRD's own, which it also reads at its next start.
 
         Raises:
             BirdRefused: BIRD runs on as it was.
             BirdAbsent: BIRD is going down.
         """
-        reply = self.ask("configure")
+        reply = self.ask(f'configure "{path}"' if path else "configure")
         if reply.code in _SHUTTING_DOWN:
             raise BirdAbsent(f"BIRD is shutting down on {self._path}")
         if reply.code not in _RECONFIGURED:

@@ -1,7 +1,7 @@
 """What a text must not have before any BIRD sees it, not even to check it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rrwatch.errors import LintError
 
@@ -25,13 +25,13 @@ def lint(text: str) -> None:
         raise LintError(f"line {text.count(chr(10), 0, position) + 1}: {reason}")
 
 
-def require_sessions(text: str, names: frozenset[str]) -> None:
+def require_sessions(text: str, names: Iterable[str]) -> None:
     """Makes sure that no session is left out: BIRD would take what is left of a template for a wish, and end the rest.
 
     Raises:
         LintError: with the first that is missing.
     """
-    if missing := sorted(names.difference(_SESSION.findall(text))):
+    if missing := sorted(set(names).difference(_SESSION.findall(text))):
         reason = f"{missing[0]}, one of {len(missing)} such sessions"
         raise LintError(f"the templates give no `protocol bgp` for {reason}: they must give one for each")
 

@@ -1,6 +1,7 @@
 """What a new configuration would do to BIRD's sessions: installed text against wanted text."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 _SESSION = re.compile(r"^protocol bgp (\w+)(.*?)^\}", re.MULTILINE | re.DOTALL)
@@ -42,9 +43,18 @@ def plan(installed: str | None, wanted: str) -> Plan:
     if installed == wanted:
         return NOTHING
     old, new = (dict(_SESSION.findall(text)) for text in (installed or "", wanted))
+    return compared(old, new, rest=_SESSION.sub("", installed or "") != _SESSION.sub("", wanted))
+
+
+def compared(old: Mapping[str, str], new: Mapping[str, str], *, rest: bool) -> Plan:
+    """Compares two configurations of which the block of each session is known.
+
+    Args:
+        rest: does anything outside of them change?
+    """
     return Plan(
         added=tuple(name for name in new if name not in old),
         removed=tuple(name for name in old if name not in new),
-        changed=tuple(name for name in new if name in old and new[name] != old[name]),
-        rest=_SESSION.sub("", installed or "") != _SESSION.sub("", wanted),
+        changed=tuple(name for name, block in new.items() if old.get(name, block) != block),
+        rest=rest,
     )

@@ -2,8 +2,8 @@
 
 import re
 import traceback
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +24,11 @@ MARKER = "rrwatch_generation"
 """The constant in the config by which a running BIRD tells which text it runs: `eval rrwatch_generation`."""
 
 _GRAMMARS = {Grammar.BIRD1: "bird1.cfg.j2", Grammar.BIRD2: "bird2.cfg.j2"}
+_SESSION = "session.cfg.j2"
 _STARTER = "starter.cfg.j2"
+
+_PLACE = "\0session blocks\0"  # no template and no value has a NUL
+_FRAMES_KNOWN = 2  # of so many configurations the blocks are kept: BIRD 1.6 has two
 
 _OURS = re.compile(rf"(?:#[^\n]*\n)?define {MARKER} = ([0-9]+);\n\n")
 
@@ -46,13 +50,15 @@ class Rendered:
     Attributes:
         generation: follows from the text alone, 1..2^31-1: the value of the marker in it.
         grammar: for which BIRD it is written. None: for any, to start with; it never takes another file's place.
-        sessions: the names of all that it must hold.
+        blocks: the block of each session that it must hold, by the session's name.
+        frame: the text without the blocks; None where the blocks are not found as they are in the text.
     """
 
     text: str
     generation: int
     grammar: Grammar | None
-    sessions: frozenset[str] = frozenset()
+    blocks: Mapping[str, str] = field(default_factory=dict)
+    frame: str | None = None
 
 
 def generation_in(text: str) -> int | None:
@@ -66,7 +72,7 @@ def installed(text: str) -> Rendered | None:
     found = _OURS.match(text)
     if not found or _generation(text[found.end() :]) != int(found[1]):
         return None
-    return Rendered(text, int(found[1]), written_for(text), frozenset(session_names(text)))
+    return Rendered(text, int(found[1]), written_for(text), dict.fromkeys(session_names(text), ""))
 
 
 class Templates:
@@ -82,6 +88,7 @@ class Templates:
             TemplateError: one of them is no valid template.
         """
         self._sources = sources
+        self._known: dict[Config, dict[str, tuple[Session, str]]] = {}
 
         def load(name: str) -> tuple[str, str, None] | None:
             source = sources.get(name)
@@ -104,12 +111,34 @@ class Templates:
         Raises:
             TemplateError: a template asks for what is not there, or fails in another way.
         """
-        values = {name: _printable(getattr(config, name)) for name in config.__slots__}
-        body = self._render(_FILES[type(config)], values | {"grammar": _GRAMMARS[config.grammar]})
+        values = {name: _printable(getattr(config, name)) for name in config.__slots__ if name != "sessions"}
+        values["grammar"] = _GRAMMARS[config.grammar]
+        blocks = self._render_blocks(replace(config, sessions=()), config.sessions, values)
+        values |= {"sessions": _Printable(config.sessions), "session_blocks": _PLACE}
+        # Thousands of blocks do not go through Jinja once more.
+        frame = self._render(_FILES[type(config)], values)
+        body = frame.replace(_PLACE, "".join(blocks.values()))
         generation = _generation(body)
         head = f"{first_line(config.grammar)}\ndefine {MARKER} = {generation};\n\n"
-        names = frozenset(session.name for session in config.sessions)
-        return Rendered(head + body, generation, config.grammar, names)
+        whole = frame.count(_PLACE) == 1
+        return Rendered(head + body, generation, config.grammar, blocks, frame.replace(_PLACE, "") if whole else None)
+
+    def _render_blocks(
+        self, frame: Config, sessions: Sequence[Session], values: Mapping[str, object]
+    ) -> dict[str, str]:
+        """The block of each session, after an empty line; those of sessions that are known are not rendered again."""
+        known, now, blocks = self._known.pop(frame, {}), {}, {}
+        for session in sessions:
+            before = known.get(session.name)
+            if before and before[0] is session:
+                now[session.name] = before
+            else:
+                now[session.name] = session, "\n" + self._render(_SESSION, {**values, "session": _printable(session)})
+            blocks[session.name] = now[session.name][1]
+        self._known[frame] = now
+        for old in list(self._known)[:-_FRAMES_KNOWN]:
+            del self._known[old]
+        return blocks
 
     def starter(self) -> Rendered:
         """A configuration with which every BIRD starts, for as long as its version is not known.
@@ -155,6 +184,19 @@ class Templates:
 
 def _generation(body: str) -> int:
     return int.from_bytes(sha256(body.encode()).digest()[:4]) >> 1 or 1
+
+
+class _Printable(Sequence[Session]):
+    """Sessions, each made fit for print when a template asks for it."""
+
+    def __init__(self, sessions: Sequence[Session]) -> None:
+        self._sessions = sessions
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __getitem__(self, index: Any) -> Any:
+        return _printable(self._sessions[index])
 
 
 def _printable(value: Any) -> Any:

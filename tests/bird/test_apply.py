@@ -8,7 +8,7 @@ import pytest
 from lab.bird import BIRD1, MINIMAL, Bird
 from rrwatch.bgp.topology import Family
 from rrwatch.bird import templates
-from rrwatch.bird.apply import State, apply
+from rrwatch.bird.apply import Applier, State
 from rrwatch.bird.install import ConfigFile
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
@@ -28,7 +28,7 @@ def target(bird: Bird) -> Target:
 
 
 def go(bird: Bird, wanted: Rendered) -> tuple[State, str]:
-    applied = apply(target(bird), wanted, threading.Event())
+    applied = Applier(threading.Event()).apply(target(bird), wanted)
     return applied.state, applied.message
 
 
@@ -37,7 +37,7 @@ def litter(bird: Bird) -> list[str]:
 
 
 def test_applied_and_confirmed(bird: Bird) -> None:
-    applied = apply(target(bird), config(7, "A", "B"), threading.Event())
+    applied = Applier(threading.Event()).apply(target(bird), config(7, "A", "B"))
 
     assert applied.state is State.CONFIRMED
     assert applied.installed
@@ -55,7 +55,7 @@ def test_nothing_is_asked_of_a_busy_bird(play: Play, tmp_path: Path) -> None:
     replies = [b"9001 x\n", busy, idle, b"0020 OK\n", b"0004 Reconfiguring\n", busy, idle, b"0023 7\n"]
     path = play(b"0001 BIRD 1.6.8 ready.\n", *replies, heard=heard)
 
-    applied = apply(Target("bird", (Family.IPV4,), tmp_path / "bird.cfg", path), config(7), threading.Event())
+    applied = Applier(threading.Event()).apply(Target("bird", (Family.IPV4,), tmp_path / "bird.cfg", path), config(7))
 
     assert applied.state is State.CONFIRMED
     ask = "eval rrwatch_generation"
@@ -68,7 +68,7 @@ def test_nothing_to_do(bird: Bird) -> None:
     go(bird, config(7, "A"))
     stamp, done = ConfigFile(bird.config).stamp(), bird.reconfigurations()
 
-    applied = apply(target(bird), config(7, "A"), threading.Event())
+    applied = Applier(threading.Event()).apply(target(bird), config(7, "A"))
 
     assert applied.state is State.CONFIRMED
     assert not applied.installed
@@ -80,7 +80,7 @@ def test_nothing_to_do(bird: Bird) -> None:
 
 def test_right_on_disk_but_never_taken_up(bird: Bird) -> None:
     bird.config.write_text(config(7, "A").text)
-    applied = apply(target(bird), config(7, "A"), threading.Event())
+    applied = Applier(threading.Event()).apply(target(bird), config(7, "A"))
     assert (applied.state, applied.installed, applied.configured) == (State.CONFIRMED, False, True)
     assert bird.sessions() == {"A"}
 
@@ -112,7 +112,7 @@ def test_a_text_that_leaves_a_session_out(bird: Bird, away: bool) -> None:
     go(bird, config(7, "A", "B"))
     if away:
         bird.stop()
-    half = Rendered(config(8, "A").text, 8, Grammar.BIRD1, frozenset({"A", "B"}))
+    half = Rendered(config(8, "A").text, 8, Grammar.BIRD1, {"A": "", "B": ""})
 
     state, message = go(bird, half)
 
@@ -162,7 +162,7 @@ def test_interrupted_after_the_rename_and_confirmed_later(bird: Bird) -> None:
 
 def test_bird_reads_another_file(bird: Bird, tmp_path: Path) -> None:
     elsewhere = tmp_path / "bird" / "other.cfg"
-    applied = apply(Target("bird", (Family.IPV4,), elsewhere, bird.socket), config(7), threading.Event())
+    applied = Applier(threading.Event()).apply(Target("bird", (Family.IPV4,), elsewhere, bird.socket), config(7))
     assert applied.state is State.FAILED
     assert f"another file than {elsewhere}" in applied.message
 
@@ -215,7 +215,7 @@ def test_a_starter_takes_no_files_place(bird: Bird) -> None:
 
 def test_no_folder(bird: Bird) -> None:
     nowhere = bird.folder / "no" / "bird.cfg"
-    applied = apply(Target("bird", (Family.IPV4,), nowhere, bird.socket), config(7), threading.Event())
+    applied = Applier(threading.Event()).apply(Target("bird", (Family.IPV4,), nowhere, bird.socket), config(7))
     assert applied.state is State.FAILED
     assert f"there is no folder {nowhere.parent}" in applied.message
 

@@ -122,7 +122,7 @@ def texts(view: View, items: dict[str, str], grammar: Grammar) -> list[str]:
     for some in families:
         rendered = SHIPPED.render(view.config(topology, derived, some, dialect))
         lint(rendered.text)
-        require_sessions(rendered.text, rendered.sessions)
+        require_sessions(rendered.text, rendered.blocks)
         found.append(rendered.text)
     return found
 

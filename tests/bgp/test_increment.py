@@ -1,0 +1,84 @@
+"""Step by step gives what everything at once gives."""
+
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rrwatch.bgp.increment import Deriver
+from rrwatch.bgp.store import RecordStore
+from rrwatch.bgp.topology import Family, Topology
+from rrwatch.view import NodeView, ReflectorView, View
+from tests.keys import CLUSTER, PREFIX, REFLECTOR, global_peer, host, node_peer, reflector
+
+VIEWS: list[View] = [
+    ReflectorView(IPv4Address(REFLECTOR), {Family.IPV4: IPv4Address(REFLECTOR), Family.IPV6: IPv6Address("fd00::28")}),
+    NodeView("n1"),
+]
+
+_node = st.sampled_from(["n1", "n2", "n3", "n4", "n5", "n6"])
+_address = st.sampled_from([*(f"172.17.42.{last}" for last in range(31, 70)), REFLECTOR, "", "nonsense", "127.0.0.1"])
+_as = st.sampled_from(["65100", "65200", "", "x"])
+_change = st.one_of(
+    st.tuples(_node.map(lambda name: f"{PREFIX}/host/{name}/ip_addr_v4"), _address),
+    st.tuples(_node.map(lambda name: f"{PREFIX}/host/{name}/ip_addr_v6"), st.sampled_from(["fd00::1", "fd00::2", ""])),
+    st.tuples(_node.map(lambda name: f"{PREFIX}/host/{name}/as_num"), _as),
+    st.tuples(_node.map(lambda name: f"{PREFIX}/host/{name}/peer_v4/x"), _address.map(
+        lambda address: f'{{"ip": "{address}", "as_num": 65100}}')),
+    st.tuples(st.just(f"{PREFIX}/global/node_mesh"), st.sampled_from(['{"enabled": true}', '{"enabled": false}'])),
+    st.tuples(st.just(f"{PREFIX}/global/as_num"), _as),
+    st.sampled_from([*reflector("172.17.42.36").items(), *reflector(REFLECTOR, "9.9.9.9").items(),
+                     *global_peer(REFLECTOR, 65200).items(), *global_peer("fd00::28").items()]),
+)  # fmt: skip
+_steps = st.lists(st.lists(st.tuples(_change, st.booleans()), min_size=1, max_size=3), max_size=12)
+
+START = {key: value for key, value in CLUSTER.items() if f"{PREFIX}/host/" not in key}
+START[f"{PREFIX}/global/node_mesh"] = '{"enabled": true}'
+for number in range(1, 7):
+    START |= host(f"n{number}", f"172.17.42.{30 + number}")
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: type(view).__name__)
+@given(_steps)
+@settings(deadline=None)
+def test_as_if_all_at_once(view: View, steps: list[list[tuple[tuple[str, str], bool]]]) -> None:
+    items = dict(START)
+    store, deriver = RecordStore.of(items), Deriver(view.sessions, view.own_hosts)
+    deriver.derive(store.topology())
+    for step in steps:
+        for (key, value), stays in step:
+            if stays:
+                items[key] = value
+            else:
+                items.pop(key, None)
+        store.update([key for (key, _), _ in step], items)
+        topology = store.topology()
+        assert topology == RecordStore.of(items).topology()
+        assert list(topology.hosts) == sorted(topology.hosts)
+        assert deriver.derive(topology) == view.sessions(topology)
+
+
+def test_hosts_without_a_change_are_the_same_and_are_not_asked_about() -> None:
+    asked: list[int] = []
+    view = VIEWS[0]
+
+    def rules(topology: Topology) -> object:
+        asked.append(len(topology.hosts))
+        return view.sessions(topology)
+
+    items = dict(START)
+    store, deriver = RecordStore.of(items), Deriver(rules)  # type: ignore[arg-type]  # the same, counted
+    first = store.topology()
+    deriver.derive(first)
+    items |= host("n3", "172.17.42.99")
+    store.update(host("n3", ""), items)
+    second = store.topology()
+    deriver.derive(second)
+    assert asked == [len(first.hosts), 1, 1]
+    assert [name for name in second.hosts if second.hosts[name] is not first.hosts[name]] == ["n3"]
+    assert first.hosts["n3"].address(Family.IPV4) == IPv4Address("172.17.42.33")
+
+    store.update(node_peer("n3", REFLECTOR), items | node_peer("n3", REFLECTOR))
+    deriver.derive(store.topology())
+    assert asked == [len(first.hosts), 1, 1, 1, 1, len(first.hosts)]  # a neighbor of two entries: all anew
