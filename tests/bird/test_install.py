@@ -31,6 +31,26 @@ def litter(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.name != "bird.cfg")
 
 
+def test_power_may_fail_at_any_moment(file: ConfigFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def note(name: str) -> None:
+        act = getattr(os, name)
+
+        def noted(*arguments: object) -> object:
+            done.append(name)
+            return act(*arguments)
+
+        monkeypatch.setattr(os, name, noted)
+
+    note("fsync")
+    note("replace")
+    file.stage("new")
+    file.commit()
+    # The text, before its name; then the folder, before BIRD is told.
+    assert done == ["fsync", "replace", "fsync"]
+
+
 def test_a_change(file: ConfigFile, tmp_path: Path) -> None:
     before = file.stamp()
     file.stage("new")

@@ -11,6 +11,7 @@ from rrwatch.bird import program
 from rrwatch.bird.recognize import Recognizer
 from rrwatch.bird.target import Places
 from rrwatch.bird.version import Grammar, first_line
+from rrwatch.errors import BirdBroken
 from tests.bird.conftest import Play
 
 BOTH = (Family.IPV4, Family.IPV6)
@@ -98,6 +99,20 @@ def test_a_bird_that_hangs_is_what_it_was(bird: Bird, install: Install) -> None:
     with bird.process.frozen():
         install(other(bird.release))
         assert asking.grammar() is grammar(bird.release)
+
+
+def test_while_nobody_can_be_asked_it_is_what_it_was(
+    bird: Bird, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_descriptors(_: Path) -> bool:
+        raise BirdBroken("no socket")
+
+    install(bird.release)
+    asking = recognizer(bird.folder)
+    asking.grammar()
+    install(other(bird.release))
+    monkeypatch.setattr("rrwatch.bird.recognize.listens", without_descriptors)
+    assert asking.grammar() is grammar(bird.release)
 
 
 def test_one_that_was_killed_is_not_asked_any_more(bird: Bird, install: Install) -> None:

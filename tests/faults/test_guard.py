@@ -218,3 +218,14 @@ def test_without_a_folder_for_its_state_it_says_so_and_works(
     rrwatch.wait_for("held")
     assert len(rrwatch.all("state_lost")) == 1
     assert bird.sessions() == SESSIONS
+
+
+def test_an_orderly_end_remembers_the_latest_nodes(
+    etcd: Etcd, bird: Bird, start_rrwatch: Start, tmp_path: Path
+) -> None:
+    rrwatch = begin(etcd, bird, start_rrwatch)
+    etcd.put_all(host("n7", "172.17.50.7"))
+    wait_for_sessions(bird, SESSIONS | names("172.17.50.7"))
+    rrwatch.wait_for("configured", after=1)
+    assert rrwatch.stop() == 0
+    assert '"n7"' in (tmp_path / "state" / "baseline.json").read_text()
