@@ -3,10 +3,10 @@
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from rrwatch.bgp.topology import Address
+from rrwatch.bgp.topology import Address, Host
 
-Nodes = Mapping[str, frozenset[Address]]
-"""Node -> its addresses."""
+Nodes = Mapping[str, Host]
+"""By name: those that have records in etcd."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,14 @@ class Held:
 
 
 def judge(
-    known: Nodes, now: Nodes, limits: Limits, *, held: bool, alarm: str, ending: Callable[[], Collection[str]]
+    known: Nodes,
+    now: Nodes,
+    limits: Limits,
+    *,
+    explicit: Collection[str] = (),
+    held: bool = False,
+    alarm: str = "",
+    ending: Callable[[], Collection[str]],
 ) -> Held | None:
     """Weighs what etcd says now against what was known; -> None where it may go ahead.
 
@@ -46,7 +53,8 @@ def judge(
     etcd's own word that its data are not what they were, no session ends by itself.
 
     Args:
-        known: the nodes that were accepted last, without those that somebody deleted one by one.
+        known: the nodes that were accepted last.
+        explicit: those of which somebody deleted the records one by one; they do not count.
         held: this is the same matter still: it stays held until all those nodes are back, for they come back in no
             particular order.
         alarm: why etcd's data may be others, empty where nothing says so.
@@ -54,21 +62,22 @@ def judge(
     """
     if not limits.percent:
         return None
-    vanished = _vanished(known, now)
-    many = len(known) >= limits.minimum and len(vanished) * 100 > limits.percent * len(known)
+    vanished = _vanished(known, now, explicit)
+    count = len(known) - len(known.keys() & explicit)
+    many = count >= limits.minimum and len(vanished) * 100 > limits.percent * count
     if not (alarm or many or (held and vanished)):
         return None
     sessions = tuple(sorted(ending()))
     if not sessions:
         return None
-    share = f"{len(vanished)} of {len(known)} known nodes are gone from etcd all at once"
+    share = f"{len(vanished)} of {count} known nodes are gone from etcd all at once"
     return Held("; ".join(part for part in (alarm, share if vanished else "") if part), vanished, sessions)
 
 
-def _vanished(known: Nodes, now: Nodes) -> tuple[str, ...]:
-    gone = known.keys() - now.keys()
+def _vanished(known: Nodes, now: Nodes, explicit: Collection[str]) -> tuple[str, ...]:
+    gone = known.keys() - now.keys() - set(explicit)
     if not gone:
         return ()
     # A node that goes by another name is no node that is gone.
-    addresses = frozenset[Address]().union(*now.values())
-    return tuple(sorted(name for name in gone if not known[name] & addresses))
+    addresses = frozenset[Address]().union(*(host.known for host in now.values()))
+    return tuple(sorted(name for name in gone if not known[name].known & addresses))

@@ -81,11 +81,11 @@ class Keeper:
         if self._folder.take_release(before.held_id):
             self._accept(nodes)
             return None
-        known = {name: addresses for name, addresses in before.nodes.items() if name not in self._explicit}
         verdict = judge(
-            known if nodes is not None else {},
+            before.nodes if nodes is not None else {},
             nodes or {},
             self._limits,
+            explicit=self._explicit,
             held=before.held is not None,
             alarm=self._alarm,
             ending=ending,

@@ -1,6 +1,7 @@
 """The commands that act on BIRD: the daemon with all that surrounds it, and a single pass."""
 
 import contextlib
+import gc
 import threading
 import time
 
@@ -30,6 +31,8 @@ def run(settings: Settings) -> None:
     Raises:
         UsageError: the settings cannot be put into effect.
     """
+    # Nothing of what is read first goes away by itself: to look for that in it, again and again, is a waste.
+    gc.disable()
     with contextlib.ExitStack() as stack:
         server = StatusServer(settings.status_listen) if settings.status_listen else None
         if server:

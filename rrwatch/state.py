@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from rrwatch.bgp.topology import Family, Host, HostAddress
 from rrwatch.errors import StateError
 from rrwatch.guard import Held, Nodes
 
@@ -139,7 +140,7 @@ def _document_of(baseline: Baseline) -> dict[str, Any]:
     return {
         "format": _FORMAT,
         "viewer": baseline.viewer,
-        "nodes": {name: sorted(map(str, addresses)) for name, addresses in baseline.nodes.items()},
+        "nodes": {name: sorted(map(str, host.known)) for name, host in baseline.nodes.items()},
         "cluster_id": baseline.cluster_id,
         "index": baseline.index,
         "held": {
@@ -158,13 +159,19 @@ def _baseline_of(document: dict[str, Any]) -> Baseline:
     held = document["held"]
     return Baseline(
         viewer=str(document["viewer"]),
-        nodes={name: frozenset(map(ip_address, addresses)) for name, addresses in document["nodes"].items()},
+        nodes={name: _host(name, addresses) for name, addresses in document["nodes"].items()},
         cluster_id=str(document["cluster_id"]),
         index=int(document["index"]),
         held=held and Held(str(held["reason"]), tuple(held["nodes"]), tuple(held["sessions"])),
         held_id=str(held["id"]) if held else "",
         held_since=float(held["since"]) if held else 0.0,
     )
+
+
+def _host(name: str, addresses: list[str]) -> Host:
+    """A host of which nothing but its addresses is known any more."""
+    known = map(ip_address, addresses)
+    return Host(name, {Family(one.version): HostAddress("", name, Family(one.version), one) for one in known})
 
 
 def new_id() -> str:

@@ -57,7 +57,7 @@ class ReflectorView:
 
     def nodes(self, topology: Topology) -> Nodes | None:
         """The nodes whose vanishing counts; None where that says nothing."""
-        return _nodes(topology)
+        return topology.hosts
 
     @property
     def own_hosts(self) -> tuple[str, ...]:
@@ -141,7 +141,7 @@ class NodeView:
 
     def nodes(self, topology: Topology) -> Nodes | None:
         """The nodes whose vanishing counts; None where that says nothing: with the mesh off it knows itself alone."""
-        return None if topology.node_mesh is False else _nodes(topology)
+        return None if topology.node_mesh is False else topology.hosts
 
     @property
     def own_hosts(self) -> tuple[str, ...]:
@@ -206,10 +206,6 @@ class NodeView:
     def _local_as(self, topology: Topology) -> AsNumber | None:
         host = topology.hosts.get(self.name)
         return (host and host.as_number) or topology.global_as
-
-
-def _nodes(topology: Topology) -> Nodes:
-    return {name: host.known for name, host in topology.hosts.items() if host.known}
 
 
 def _without_tunnel(pool: Pool) -> Remark:

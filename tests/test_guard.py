@@ -6,13 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rrwatch.bgp.topology import Family, Host, HostAddress
 from rrwatch.guard import Held, Limits, Nodes, judge
 
 LIMITS = Limits(percent=50, minimum=5)
 
 
+def node(name: str, address: str) -> Host:
+    return Host(name, {Family.IPV4: HostAddress("", name, Family.IPV4, IPv4Address(address))})
+
+
 def nodes(*numbers: int, prefix: str = "n") -> Nodes:
-    return {f"{prefix}{number}": frozenset([IPv4Address(f"10.0.0.{number}")]) for number in numbers}
+    return {f"{prefix}{number}": node(f"{prefix}{number}", f"10.0.0.{number}") for number in numbers}
 
 
 def weigh(

@@ -1,6 +1,5 @@
 """How things were said, and what is remembered of it."""
 
-from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,13 @@ from rrwatch.etcd.mirror import Change, Snapshot
 from rrwatch.guard import Limits, Nodes
 from rrwatch.keeper import Keeper
 from rrwatch.state import StateFolder
+from tests.test_guard import node
 
 KEY = f"{PREFIX}/host/n1/ip_addr_v4"
 
 
 def nodes(count: int) -> Nodes:
-    return {f"n{number}": frozenset([IPv4Address(f"10.0.0.{number}")]) for number in range(1, count + 1)}
+    return {f"n{number}": node(f"n{number}", f"10.0.0.{number}") for number in range(1, count + 1)}
 
 
 def keeper(folder: Path, viewer: str = "me", laments: list[StateError] | None = None) -> Keeper:

@@ -52,9 +52,12 @@ def compared(old: Mapping[str, str], new: Mapping[str, str], *, rest: bool) -> P
     Args:
         rest: does anything outside of them change?
     """
+    differing = [name for name, block in new.items() if old.get(name) is not block and old.get(name) != block]
+    added = tuple(name for name in differing if name not in old)
+    some_removed = len(old) + len(added) != len(new)
     return Plan(
-        added=tuple(name for name in new if name not in old),
-        removed=tuple(name for name in old if name not in new),
-        changed=tuple(name for name, block in new.items() if old.get(name, block) != block),
+        added=added,
+        removed=tuple(name for name in old if name not in new) if some_removed else (),
+        changed=tuple(name for name in differing if name in old),
         rest=rest,
     )
