@@ -95,7 +95,9 @@ class Cluster:
             space.ip("link", "set", f"cali{number}", "up")
             space.ip("link", "set", f"pod{number}", "up")
             space.ip("route", "add", workload, "dev", f"cali{number}", "scope", "link")
-        return self._add(name, address, space, release, {"RRWATCH_ROLE": "node", "NODENAME": name})
+        return self._add(
+            name, address, space, release, {"RRWATCH_ROLE": "node", "NODENAME": name, "RRWATCH_ETCD_SPREAD": "0"}
+        )
 
     def add_reflector(self, name: str, address: str, release: Release = BIRD1) -> Host:
         """A route reflector: BIRD, and rrwatch in the reflector role."""

@@ -154,7 +154,13 @@ class Daemon:
             self._journal.stopped("asked to")
 
     def _follower_of(self, prefix: str) -> Follower:
-        return Follower(EtcdV2(self._settings.etcd), prefix, self._events.put, self._settings.resync_interval)
+        return Follower(
+            EtcdV2(self._settings.etcd),
+            prefix,
+            self._events.put,
+            self._settings.resync_interval,
+            self._settings.etcd_spread,
+        )
 
     def _on_signal(self, number: int, _: object) -> None:
         # A handler may run between any two steps of the loop: it only leaves word.

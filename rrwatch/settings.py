@@ -55,6 +55,8 @@ class Listen:
     port: int
 
 
+_NODE_SPREAD = 3.0  # seconds
+
 _OFF = Listen("", 0)  # None is for what is not set
 
 
@@ -72,6 +74,7 @@ class Settings:
         status_listen: None: off.
         min_interval: seconds between two configures of BIRD.
         resync_interval: seconds between two full lists of etcd.
+        etcd_spread: seconds over which lists at the start and after an outage are spread.
         log_format: None: console on a terminal, JSON elsewhere.
     """
 
@@ -85,6 +88,7 @@ class Settings:
     status_listen: Listen | None
     min_interval: float
     resync_interval: float
+    etcd_spread: float
     log_format: LogFormat | None
     log_level: LogLevel
 
@@ -354,6 +358,13 @@ SETTINGS = (
         "resync_interval", ("RRWATCH_RESYNC_INTERVAL",), _seconds(1), "Seconds between two full lists of etcd.", "300"
     ),
     Setting(
+        "etcd_spread",
+        ("RRWATCH_ETCD_SPREAD",),
+        _seconds(0),
+        "Seconds over which lists at the start and after an outage are spread at random.",
+        shown_default="0; 3 in the node role",
+    ),
+    Setting(
         "log_format",
         ("RRWATCH_LOG_FORMAT",),
         _choice(LogFormat),
@@ -394,9 +405,18 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         status_listen=None if values["status_listen"] == _OFF else values["status_listen"],
         min_interval=values["min_interval"],
         resync_interval=values["resync_interval"],
+        etcd_spread=_etcd_spread(values),
         log_format=values["log_format"],
         log_level=values["log_level"],
     )
+
+
+def _etcd_spread(values: Mapping[str, Any]) -> float:
+    """Reflectors are few, and nobody should wait for them; nodes are many."""
+    seconds: float | None = values["etcd_spread"]
+    if seconds is not None:
+        return seconds
+    return _NODE_SPREAD if values["role"] is Role.NODE else 0.0
 
 
 def _value(setting: Setting, values: Mapping[str, Any]) -> Any:

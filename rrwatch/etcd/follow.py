@@ -9,6 +9,7 @@ change" and error 401).
 """
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -102,7 +103,12 @@ class Follower(threading.Thread):
     """Follows one prefix until it is stopped; whatever happens, the thread lives and tries again."""
 
     def __init__(
-        self, datastore: Datastore, prefix: str, publish: Callable[[News], None], resync_interval: float
+        self,
+        datastore: Datastore,
+        prefix: str,
+        publish: Callable[[News], None],
+        resync_interval: float,
+        spread: float = 0.0,
     ) -> None:
         """Makes a follower; `start()` sets it going.
 
@@ -110,10 +116,12 @@ class Follower(threading.Thread):
             prefix: an absolute key without a slash at its end.
             publish: is called with all news in order, from this thread.
             resync_interval: seconds after which everything is listed again, whatever the watch said.
+            spread: seconds over which the first list, and the first after an outage, are put off at random: thousands
+                of followers must not all ask an etcd that has just come back.
         """
         super().__init__(name=f"follow {prefix}", daemon=True)
         self._datastore, self._prefix, self._publish = datastore, prefix, publish
-        self._resync_interval = resync_interval
+        self._resync_interval, self._spread = resync_interval, spread
         self._stopping = threading.Event()
         self._relist = threading.Event()
         self._highest = 0
@@ -139,8 +147,12 @@ class Follower(threading.Thread):
             sleep=self._pause,
             reraise=True,
         )
+        put_off = True
         while not self._stopping.is_set():
             try:
+                if put_off:
+                    self._pause(random.uniform(0, self._spread))  # noqa: S311  # no secret
+                put_off = False
                 self._pause(self._listed + LIST_INTERVAL_MIN - time.monotonic())
                 snapshot = listing(self._list)
                 self._watch(snapshot)
@@ -150,6 +162,7 @@ class Follower(threading.Thread):
                 _log.debug("listing again: %s", resync)
             except DatastoreError as error:
                 self._lost(str(error))
+                put_off = not self._relist.is_set()
             # Nothing that goes wrong here may leave the daemon without a follower.
             except Exception as error:  # noqa: BLE001  # logged, and the same path as for a lost connection
                 _log.exception("unexpected, listing again")

@@ -82,9 +82,9 @@ def follow() -> Iterator[Follow]:
     """Follows a script until it waits for more; -> the news of it."""
     followers: list[Follower] = []
 
-    def follow(script: Script, *, resync_interval: float = 300) -> list[News]:
+    def follow(script: Script, *, resync_interval: float = 300, spread: float = 0) -> list[News]:
         news: list[News] = []
-        follower = Follower(script, P, news.append, resync_interval)
+        follower = Follower(script, P, news.append, resync_interval, spread)
         followers.append(follower)
         follower.start()
         wait_until(lambda: not script.answers, "the end of the script")
@@ -203,3 +203,15 @@ def test_relist_interrupts_a_watch() -> None:
     follower.join(5)
     assert not follower.is_alive()
     assert news == [listed(7)]
+
+
+def test_a_start_and_an_outage_are_spread_and_a_gap_is_not(follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[float, float]] = []
+
+    def uniform(low: float, high: float) -> float:
+        drawn.append((low, high))
+        return 0.0
+
+    monkeypatch.setattr("rrwatch.etcd.follow.random.uniform", uniform)
+    follow(Script(listed(7), Resync("cleared"), listed(8), TransportError("cut off"), listed(9)), spread=3)
+    assert [drawing for drawing in drawn if drawing == (0, 3)] == [(0, 3), (0, 3)]

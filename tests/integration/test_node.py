@@ -32,7 +32,11 @@ def start_node(start_rrwatch: Callable[..., Rrwatch]) -> StartNode:
     """Starts `rrwatch run` for the node kube-node1."""
 
     def start(etcd: Etcd, bird: Bird, **settings: str) -> Rrwatch:
-        return start_rrwatch(etcd.url, bird, **{"RRWATCH_ROLE": "node", "NODENAME": "kube-node1", "IP": "", **settings})
+        return start_rrwatch(
+            etcd.url,
+            bird,
+            **{"RRWATCH_ROLE": "node", "NODENAME": "kube-node1", "IP": "", "RRWATCH_ETCD_SPREAD": "0", **settings},
+        )
 
     return start
 
