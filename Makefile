@@ -3,7 +3,7 @@
 ready := .venv/.ready
 bin := .venv/bin
 
-.PHONY: help setup demo soak test check format clean
+.PHONY: help setup demo soak bench test check format clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ demo: setup ## from the full mesh to route reflectors, before your eyes (FAST=1:
 
 soak: setup ## MINUTES of chaos, 20 by default, and what it does to memory and descriptors
 	$(bin)/python -m lab.soak $(if $(MINUTES),--minutes $(MINUTES))
+
+bench: setup ## how fast it is beside BIRD itself; ARGS="--sizes 100 1000 --storm 0"
+	.tools/bin/uv sync -q --frozen --group bench
+	$(bin)/python -m benchmarks $(ARGS)
 
 test: setup ## all tests, on a real etcd and a real BIRD
 	$(bin)/pytest -n 4

@@ -109,7 +109,7 @@ class Daemon:
         self._deriver = Deriver(settings.view.sessions, settings.view.own_hosts)
         self._keeper = Keeper(state, settings.guard, settings.view.summary(), self._journal.state_lost)
         self._ledger = Ledger(state.history(RECENT))
-        self._ownership = Ownership(target.config for target in settings.places.candidates())
+        self._ownership = Ownership()
         self._interpreter = Interpreter(settings.places, settings.grammar, self._stop)
         self._applier = Applier(self._stop)
         self._templates: Templates | None = None
@@ -131,7 +131,7 @@ class Daemon:
         Raises:
             OwnedElsewhere: another rrwatch looks after the same files.
         """
-        self._ownership.claim()
+        self._ownership.claim(target.config for target in self._settings.places.first())
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         viewer, endpoints = self._settings.view.summary(), list(self._settings.etcd.endpoints)
@@ -252,7 +252,6 @@ class Daemon:
         """Reconciles all that is wanted, whatever the reason was."""
         began = time.monotonic()
         self._due = began + VERIFY_INTERVAL
-        self._ownership.claim()
         self._folders.refresh()
         new_templates = self._load_templates()
         known = self._wanted
@@ -349,7 +348,7 @@ class Daemon:
             news: there is something to try the newest templates on again, if they failed before.
         """
         if wanted.adopted is not None:
-            return apply_all(wanted.adopted, self._applier), dict(wanted.adopted)
+            return self._apply_all(wanted.adopted), dict(wanted.adopted)
         if news:
             self._distrusted = None
         for templates in dict.fromkeys((self._templates, self._trusted)):
@@ -360,7 +359,7 @@ class Daemon:
             except TemplateError as error:
                 self._distrust(templates, str(error))
                 continue
-            applied = apply_all(rendered, self._applier)
+            applied = self._apply_all(rendered)
             refused = next((result for result in applied.values() if result.state is State.REFUSED), None)
             if refused and templates is not self._trusted and self._trusted:
                 self._distrust(templates, f"refused: {refused.message}")
@@ -372,6 +371,10 @@ class Daemon:
                 self._trusted = templates
             return applied, rendered
         return {}, {}
+
+    def _apply_all(self, rendered: Mapping[Target, Rendered]) -> dict[Target, Applied]:
+        self._ownership.claim(target.config for target in rendered)
+        return apply_all(rendered, self._applier)
 
     def _render(self, wanted: _Wanted, templates: Templates) -> dict[Target, Rendered]:
         wanted.rendered[templates] = render_all(

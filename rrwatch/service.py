@@ -51,10 +51,10 @@ def once(settings: Settings, timeout: float) -> set[State] | None:
     Raises:
         RrwatchError: it did not come to the point of telling BIRD.
     """
-    owner = Ownership(target.config for target in settings.places.candidates())
-    owner.claim()
+    owner = Ownership()
+    owner.claim(target.config for target in settings.places.first())
     try:
-        return _once(settings, timeout)
+        return _once(settings, timeout, owner)
     finally:
         owner.release()
 
@@ -80,7 +80,7 @@ def release(settings: Settings) -> str:
     return f"rrwatch does not run here, and will let it go ahead when it starts; {what}"
 
 
-def _once(settings: Settings, timeout: float) -> set[State] | None:
+def _once(settings: Settings, timeout: float, owner: Ownership) -> set[State] | None:
     began = time.monotonic()
     journal = Journal()
     loaded = templates.load(settings.templates)
@@ -100,6 +100,7 @@ def _once(settings: Settings, timeout: float) -> set[State] | None:
     journal.held(held)
     if held:
         return None
+    owner.claim(target.config for target in wanted)
     applied = apply_all(wanted, Applier(stop))
     journal.passed(Outcome((), derived, wanted, applied, time.monotonic() - began), drift=False, retry_in=None)
     keeper.close()

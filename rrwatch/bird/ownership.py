@@ -12,22 +12,16 @@ from rrwatch.errors import OwnedElsewhere
 class Ownership:
     """A lock on folders themselves: it leaves no file behind, and ends with the process, whatever ends that."""
 
-    def __init__(self, files: Iterable[Path]) -> None:
-        """Claims nothing yet.
-
-        Args:
-            files: those that are written, there or not.
-        """
-        self._folders = {Path(os.path.realpath(file)).parent for file in files}
+    def __init__(self) -> None:
         self._claimed: dict[Path, int] = {}
 
-    def claim(self) -> None:
-        """Claims the folders that are there and not claimed yet.
+    def claim(self, files: Iterable[Path]) -> None:
+        """Claims the folders of those files, as far as they are there, and not claimed yet.
 
         Raises:
             OwnedElsewhere: another rrwatch has one of them.
         """
-        for folder in self._folders - self._claimed.keys():
+        for folder in {Path(os.path.realpath(file)).parent for file in files} - self._claimed.keys():
             with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
                 self._claim(folder)
 

@@ -1,0 +1,1 @@
+"""How fast rrwatch is, beside what BIRD itself needs; not shipped."""

@@ -1,0 +1,123 @@
+"""One change at a time: from the write to etcd until BIRD shows the session, beside BIRD's own share of it."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.host import Host, Line, address_of, cpu_seconds, host, memory_mib, quiet, session_of
+from lab.bird import Release
+from lab.process import wait_until
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What was measured at one size; milliseconds, medians, where not said otherwise.
+
+    Attributes:
+        floor: `configure` by hand, from the file being in place until BIRD shows the new session.
+        change: from the write to etcd until BIRD shows it.
+        cpu: of the watcher, for one change.
+        first: the watcher's start until BIRD has all sessions.
+        bird_start: BIRD's own start on the same file, until it answers.
+        bare_list: one list of all keys.
+        memory: the watcher's highest, MiB.
+        idle: share of one core while nothing happens.
+    """
+
+    nodes: int
+    floor: float
+    change: float
+    slowest: float
+    cpu: float
+    first: float
+    bird_start: float
+    bare_list: float
+    memory: float
+    idle: float
+
+    @property
+    def ratio(self) -> float:
+        """What a change takes against what BIRD takes."""
+        return self.change / self.floor
+
+
+def measure(folder: Path, release: Release, nodes: int, rounds: int, watcher: str | None, settle: float) -> Changes:
+    """Measures one size.
+
+    Args:
+        rounds: single changes, and single configures by hand.
+        watcher: another one than rrwatch.
+        settle: seconds between two changes.
+    """
+    with host(folder, release) as there:
+        there.writer.put_cluster()
+        for number in range(nodes):
+            there.writer.put_node(number)
+        bare_list = _timed(lambda: there.etcd.items("/calico"))
+        line = Line(there.bird.socket)
+        began = time.perf_counter()
+        with there.watcher(watcher) as process:
+            line.wait_for(session_of(address_of(nodes - 1)), 600)
+            wait_until(lambda: line.sessions() == nodes, "all sessions", 600)
+            first = (time.perf_counter() - began) * 1000
+            quiet(there.bird)
+            idle = _idle(process.pid)
+            took, cpu = _changes(there, line, process.pid, rounds, settle)
+            memory = memory_mib(process.pid)
+        floor = _floor(there, line, rounds)
+        line.close()
+        bird_start = _bird_start(there)
+    return Changes(
+        nodes, floor, statistics.median(took), max(took), cpu, first, bird_start, bare_list * 1000, memory, idle
+    )
+
+
+def _changes(there: Host, line: Line, pid: int, rounds: int, settle: float) -> tuple[list[float], float]:
+    took = []
+    before = cpu_seconds(pid)
+    for number in range(rounds + 1):
+        address = f"10.250.0.{number + 1}"
+        began = time.perf_counter()
+        there.writer.put_node(number * 7, address)
+        line.wait_for(session_of(address))
+        took.append((time.perf_counter() - began) * 1000)
+        time.sleep(settle)
+    # The first one also proves to rrwatch that this BIRD reads this file.
+    return took[1:], (cpu_seconds(pid) - before) / (rounds + 1) * 1000
+
+
+def _floor(there: Host, line: Line, rounds: int) -> float:
+    config, took = there.bird.config, []
+    text = config.read_text()
+    for number in range(rounds):
+        options = f"local as 65100; neighbor 10.251.0.{number + 1} as 65100;"
+        more = f"protocol bgp Floor_{number} from bgp_template {{ {options} }}\n"
+        new = config.with_name("new")
+        new.write_text(text + more)
+        new.replace(config)
+        began = time.perf_counter()
+        line.ask("configure")
+        line.wait_for(f"Floor_{number}")
+        took.append((time.perf_counter() - began) * 1000)
+    return statistics.median(took)
+
+
+def _bird_start(there: Host) -> float:
+    there.bird.stop()
+    began = time.perf_counter()
+    there.bird.start()
+    return (time.perf_counter() - began) * 1000
+
+
+def _idle(pid: int, seconds: float = 20) -> float:
+    before = cpu_seconds(pid)
+    time.sleep(seconds)
+    return (cpu_seconds(pid) - before) / seconds
+
+
+def _timed(act: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began

@@ -1,0 +1,98 @@
+"""Many changes at once, one record that flaps, and a store that is busy with other things."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.host import Line, Writer, cpu_seconds, host
+from lab.bird import Release
+from lab.process import wait_until
+
+_WRITERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Storms:
+    """What was measured.
+
+    Attributes:
+        nodes: that register at once.
+        alone: seconds for their writes while nobody watches.
+        exact: seconds from the first write until BIRD has all their sessions.
+        configures: of BIRD in that time.
+        flaps: writes of one record.
+        flap_configures, flap_seconds: configures of BIRD in that time, and the time.
+        foreign: writes a second elsewhere in the store.
+        foreign_cpu: share of one core that they cost the watcher.
+    """
+
+    nodes: int
+    alone: float
+    exact: float
+    configures: int
+    flaps: int
+    flap_configures: int
+    flap_seconds: float
+    foreign: float
+    foreign_cpu: float
+
+
+def measure(folder: Path, release: Release, nodes: int, watcher: str | None) -> Storms:
+    """Measures all three."""
+    with host(folder / "alone", release) as there:
+        there.writer.put_cluster()
+        alone = _register(there.etcd.url, nodes)
+    with host(folder / "watched", release) as there:
+        there.writer.put_cluster()
+        line = Line(there.bird.socket)
+        with there.watcher(watcher) as process:
+            wait_until(lambda: "172.17.42.40" in there.bird.config.read_text(), "the watcher's first file", 60)
+            before = there.bird.reconfigurations()
+            began = time.perf_counter()
+            _register(there.etcd.url, nodes)
+            wait_until(lambda: line.sessions() == nodes, "all sessions", 600)
+            exact = time.perf_counter() - began
+            configures = there.bird.reconfigurations() - before
+            flaps, flap_configures, flap_seconds = _flap(there.writer, there.bird.reconfigurations)
+            foreign, foreign_cpu = _foreign(there.etcd.url, process.pid)
+        line.close()
+    return Storms(nodes, alone, exact, configures, flaps, flap_configures, flap_seconds, foreign, foreign_cpu)
+
+
+def _register(url: str, nodes: int) -> float:
+    def some(first: int) -> None:
+        writer = Writer(url)
+        for number in range(first, nodes, _WRITERS):
+            writer.put_node(number)
+
+    began = time.perf_counter()
+    threads = [threading.Thread(target=some, args=(first,)) for first in range(_WRITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - began
+
+
+def _flap(writer: Writer, reconfigurations: Callable[[], int]) -> tuple[int, int, float]:
+    before, began, flaps = reconfigurations(), time.perf_counter(), 0
+    while time.perf_counter() < began + 5:
+        flaps += 1
+        writer.put_node(0, f"10.252.0.{flaps % 250 + 1}")
+    seconds = time.perf_counter() - began
+    time.sleep(1)
+    return flaps, reconfigurations() - before, seconds
+
+
+def _foreign(url: str, pid: int, a_second: int = 1000, seconds: float = 10) -> tuple[float, float]:
+    writer = Writer(url)
+    before, began, count = cpu_seconds(pid), time.perf_counter(), 0
+    while time.perf_counter() < began + seconds:
+        count += 1
+        writer.put(f"/elsewhere/{count % 100}", str(count))
+        if (ahead := began + count / a_second - time.perf_counter()) > 0:
+            time.sleep(ahead)
+    took = time.perf_counter() - began
+    return count / took, (cpu_seconds(pid) - before) / took
