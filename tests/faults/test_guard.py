@@ -1,5 +1,7 @@
 """Nodes that vanish all at once are held, and what somebody asked for is not."""
 
+import http.client
+import json
 import os
 import subprocess
 import sys
@@ -229,3 +231,41 @@ def test_an_orderly_end_remembers_the_latest_nodes(
     rrwatch.wait_for("configured", after=1)
     assert rrwatch.stop() == 0
     assert '"n7"' in (tmp_path / "state" / "baseline.json").read_text()
+
+
+def test_what_is_held_is_seen(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
+    rrwatch = begin(etcd, bird, start_rrwatch)
+    assert page(rrwatch, "/readyz") == (200, "ready\n")
+    etcd.delete(f"{PREFIX}/host", recursive=True)
+    rrwatch.wait_for("held")
+    wait_until(lambda: page(rrwatch, "/readyz")[0] == 503, "the status")
+
+    assert "6 of 6 known nodes" in page(rrwatch, "/readyz")[1]
+    status = json.loads(page(rrwatch, "/status")[1])
+    assert status["ready"] is False
+    assert set(status["held"]["sessions"]) == SESSIONS
+    assert {session["key"] for session in status["sessions"]} == {f"{PREFIX}/global/peer_v4/{REFLECTOR}"}
+    daemon = status["daemons"]["bird"]
+    assert daemon["wanted_generation"] == daemon["installed_generation"] == daemon["confirmed_generation"]
+    assert daemon["confirmed_generation"] == bird.generation()
+    assert status["recent"][-1]["added"] == 6
+    assert status["etcd"]["last_answer_age_s"] < 30
+    metrics = page(rrwatch, "/metrics")[1].splitlines()
+    for line in (
+        "rrwatch_held 1.0",
+        "rrwatch_held_nodes 6.0",
+        "rrwatch_ready 0.0",
+        'rrwatch_sessions{daemon="bird"} 6.0',
+    ):
+        assert line in metrics
+
+
+def page(rrwatch: Rrwatch, path: str) -> tuple[int, str]:
+    host, port = rrwatch.status_address.split(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
