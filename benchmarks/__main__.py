@@ -29,7 +29,7 @@ def main() -> None:
         "measure another watcher too: a command that keeps $RRWATCH_CONFIG equal to $ETCD_ENDPOINTS and makes the BIRD "
         "on $RRWATCH_BIRD_SOCKET read it"
     ))  # fmt: skip
-    parser.add_argument("--settle", type=float, default=0.5, help="seconds between two changes")
+    parser.add_argument("--settle", type=float, default=0.3, help="seconds between two changes")
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results.json"), help="file for the figures")
     parser.add_argument("--picture", type=Path, help="file for the curves, .svg or .png")
     given = parser.parse_args()

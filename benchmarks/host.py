@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 from lab.bird import MINIMAL, Bird, Release
 from lab.etcd import Etcd
 from lab.network import namespace
-from lab.process import Process, wait_until
+from lab.process import Process
 
 PREFIX = "/calico/bgp/v1"
 REFLECTOR = "172.17.42.40"
@@ -164,11 +164,3 @@ def memory_mib(pid: int, name: str = "VmHWM") -> float:
     """The most memory that it has had, or with VmRSS what it has now."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:")) / 1024
-
-
-def quiet(bird: Bird) -> None:
-    """Waits until BIRD has done with its first attempts to connect, five seconds after its sessions were made."""
-    end = time.monotonic() + 7
-    while time.monotonic() < end:
-        time.sleep(0.1)
-    wait_until(lambda: "Daemon is up" in bird.command("show status"), "a BIRD at rest", 60)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rrwatch.bird import program
 from rrwatch.bird.control import Conversation, connect
-from rrwatch.bird.install import ConfigFile
+from rrwatch.bird.install import ConfigFile, Stamp
 from rrwatch.bird.lint import lint, require_sessions
 from rrwatch.bird.plan import NOTHING, Plan, compared, plan
 from rrwatch.bird.recognize import birth
@@ -72,7 +72,7 @@ class Applier:
             stop: set where rrwatch is asked to end.
         """
         self._stop = stop
-        self._seen: dict[Path, Rendered] = {}
+        self._seen: dict[Path, tuple[Rendered, Stamp | None]] = {}
         self._reads_it: dict[Path, int] = {}
 
     def apply(self, target: Target, wanted: Rendered) -> Applied:
@@ -83,7 +83,8 @@ class Applier:
         """
         born = birth(target.socket)
         trusted = born != 0 and self._reads_it.get(target.socket) == born
-        attempt = _Attempt(target, wanted, Deadline(TIMEOUT, self._stop), self._seen.get(target.config), trusted)
+        seen, stamp = self._seen.get(target.config, (None, None))
+        attempt = _Attempt(target, wanted, Deadline(TIMEOUT, self._stop), seen, stamp, trusted)
         try:
             applied = attempt.run()
         except (BirdRefused, LintError) as error:
@@ -93,7 +94,7 @@ class Applier:
         finally:
             attempt.file.discard()
         if applied.state is State.CONFIRMED:
-            self._seen[target.config] = wanted
+            self._seen[target.config] = wanted, attempt.stamp
             if attempt.read_it and birth(target.socket) == born:
                 self._reads_it[target.socket] = born
         return replace(
@@ -117,10 +118,17 @@ class _Attempt:
     """
 
     def __init__(
-        self, target: Target, wanted: Rendered, deadline: Deadline, seen: Rendered | None, trusted: bool
+        self,
+        target: Target,
+        wanted: Rendered,
+        deadline: Deadline,
+        seen: Rendered | None,
+        stamp: Stamp | None,
+        trusted: bool,
     ) -> None:
         self._target, self._wanted, self._deadline = target, wanted, deadline
         self._seen, self._trusted = seen, trusted
+        self.stamp = stamp
         self.file = ConfigFile(target.config)
         self.plan = NOTHING
         self.incomplete: LintError | None = None
@@ -131,7 +139,11 @@ class _Attempt:
         self.took: dict[str, float] = {}
 
     def run(self) -> Applied:
-        found = self.file.read()
+        now = self.file.stamp()
+        # A look at a file that nobody has touched costs no more than that.
+        untouched = now is not None and now == self.stamp and self._seen is not None
+        found = self._seen.text if untouched and self._seen else self.file.read()
+        self.stamp = now
         self.on_disk = generation_in(found or "")
         if self._wanted.grammar is None and found is not None:
             return Applied(State.WAITING, f"which BIRD will read {self.file.path} is not known: it stays as it is")
@@ -241,7 +253,7 @@ class _Attempt:
     def _commit(self) -> None:
         with self._timed("replace"):
             self.file.commit()
-        self.installed, self.on_disk = True, self._wanted.generation
+        self.installed, self.on_disk, self.stamp = True, self._wanted.generation, self.file.stamp()
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:

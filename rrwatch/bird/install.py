@@ -18,6 +18,7 @@ class Stamp(NamedTuple):
     inode: int
     size: int
     modified_ns: int
+    changed_ns: int
 
 
 class ConfigFile:
@@ -42,7 +43,7 @@ class ConfigFile:
             stat = self._real.stat()
         except OSError:
             return None
-        return Stamp(stat.st_ino, stat.st_size, stat.st_mtime_ns)
+        return Stamp(stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
     def read(self) -> str | None:
         """The text that is installed, None where there is none.
