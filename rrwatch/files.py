@@ -15,7 +15,7 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
-from watchdog.observers.api import ObservedWatch
+from watchdog.observers.api import BaseObserver, ObservedWatch
 
 _log = logging.getLogger(__name__)
 
@@ -44,16 +44,24 @@ class FolderWatcher(FileSystemEventHandler):
         """
         self._paths, self._whole = set(paths), set(folders)
         self._publish = publish
-        self._observer = Observer()
+        self._observer: BaseObserver | None = None
         self._watches: dict[Path, tuple[tuple[int, int], ObservedWatch]] = {}
 
     def start(self) -> None:
-        """Begins to watch what is there."""
-        self._observer.start()
+        """Begins to watch what is there. The kernel may have no more watches to give: then later ones are tried for."""
+        try:
+            self._observer = self._started()
+        except OSError as error:
+            _log.warning("folders are looked at every few seconds only: %s", error.strerror)
         self.refresh()
 
     def refresh(self) -> None:
         """Takes up folders that have come, or come back as new ones, since the last time."""
+        if self._observer is None:
+            try:
+                self._observer = self._started()
+            except OSError:
+                return
         for folder in {path.parent for path in self._paths} | self._whole:
             try:
                 stat = folder.stat()
@@ -74,8 +82,14 @@ class FolderWatcher(FileSystemEventHandler):
 
     def stop(self) -> None:
         """Ends the watching."""
-        self._observer.stop()
-        self._observer.join(timeout=1)
+        if self._observer:
+            self._observer.stop()
+            self._observer.join(timeout=1)
+
+    def _started(self) -> BaseObserver:
+        observer = Observer()
+        observer.start()
+        return observer
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         """Called by watchdog."""
