@@ -61,7 +61,7 @@ def main() -> None:
         _print(console, "fleet", [some])
     given.json.write_text(json.dumps(report, indent=2) + "\n")
     console.print(f"written to {given.json}")
-    if given.picture:
+    if given.picture and given.sizes:
         from benchmarks import picture  # noqa: PLC0415  # matplotlib, only for those who want one
 
         picture.draw(given.picture, measured.pop("rrwatch"), measured)
@@ -75,6 +75,8 @@ def _machine() -> str:
 
 def _print(console: Console, title: str, rows: Iterable[Any], more: Iterable[str] = ()) -> None:
     rows = list(rows)
+    if not rows:
+        return
     table = Table(title=title, title_justify="left")
     names = [field.name for field in dataclasses.fields(rows[0])] + list(more)
     for name in names:
