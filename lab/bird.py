@@ -21,7 +21,6 @@ class Protocol:
     name: str
     proto: str
     state: str
-    since: str
     info: str
 
 
@@ -143,7 +142,7 @@ class Bird:
     def protocols(self) -> dict[str, Protocol]:
         """All protocols that it runs, by name."""
         rows = [line.split(maxsplit=5) for line in self.command("show protocols").splitlines()[1:] if line.strip()]
-        return {row[0]: Protocol(row[0], row[1], row[3], row[4], row[5] if len(row) > 5 else "") for row in rows}
+        return {row[0]: Protocol(row[0], row[1], row[3], row[5] if len(row) > 5 else "") for row in rows}
 
     def sessions(self) -> set[str]:
         """The names of its BGP protocols."""

@@ -23,6 +23,21 @@ class Namespace:
         """Runs `ip` in it; -> what it printed."""
         return _ip("-n", self.name, *arguments)
 
+    def bgp_connections(self, peer: str) -> set[str]:
+        """The TCP connections with a BGP peer, by both ends' ports: a session that was up all the time keeps its own.
+
+        BIRD's own `since` is no such witness: 1.6 may print the next second for the same moment.
+        """
+        rows = subprocess.run(
+            [program("ss"), "-N", self.name, "-Htn", "state", "established", "dst", peer],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.splitlines()
+        ends = (row.split()[-2:] for row in rows)
+        return {f"{near} {far}" for near, far in ends if near.endswith(":179") or far.endswith(":179")}
+
     def remove(self) -> None:
         """Takes it away, and every interface in it."""
         _ip("netns", "delete", self.name)
