@@ -27,7 +27,8 @@ class Following:
     @property
     def items(self) -> Mapping[str, str]:
         """Key -> value of all mirrors together."""
-        return ChainMap(*(mirror.items for mirror in self._mirrors.values()))
+        several = [mirror.items for mirror in self._mirrors.values()]
+        return several[0] if len(several) == 1 else ChainMap(*several)
 
     @property
     def size(self) -> int:

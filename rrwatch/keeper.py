@@ -126,8 +126,10 @@ class Keeper:
             self._alarm = ""
         if before.held or accepted != before:
             self.baseline = replace(accepted, index=self._index)
-            if before.held or before.cluster_id != accepted.cluster_id:
+            if before.held:
                 self._save()
+            elif before.cluster_id != accepted.cluster_id:
+                self._unsaved_since = -_SAVE_INTERVAL  # as soon as BIRD has what it needs
             elif self._unsaved_since is None:
                 self._unsaved_since = time.monotonic()
 

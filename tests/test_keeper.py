@@ -43,6 +43,7 @@ def ten(tmp_path: Path) -> Keeper:
     subject = keeper(tmp_path)
     subject.hear(snapshot(10), 0)
     assert not holds(subject, nodes(10))
+    subject.keep()
     return subject
 
 

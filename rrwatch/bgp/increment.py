@@ -7,13 +7,15 @@ then everything is derived anew.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from itertools import compress
+from operator import is_not
 from typing import TypeVar
 
 from rrwatch.bgp.calico_v1 import host_of
 from rrwatch.bgp.sessions import Derived, Session, place
-from rrwatch.bgp.topology import Address, Remark, Topology
+from rrwatch.bgp.topology import Address, Host, Remark, Topology
 
 _R = TypeVar("_R", bound=Remark)
 
@@ -47,12 +49,10 @@ class Deriver:
         before, known = self._topology, self._derived
         if before is None or known.contested or replace(topology, hosts=before.hosts) != before:
             return None
-        was, now = before.hosts, topology.hosts
-        changed = {name for name, host in now.items() if was.get(name) is not host}
-        changed |= was.keys() - now.keys()
+        changed = _differing(before.hosts, topology.hosts)
         if not changed:
             return known
-        if changed & self._always or 2 * len(changed) > len(was):
+        if changed & self._always or 2 * len(changed) > len(before.hosts):
             return None
         old, new = (self._rules(_only(some, changed | self._always)) for some in (before, topology))
         if old.contested or new.contested:
@@ -84,6 +84,15 @@ class Deriver:
             insort(sessions, session, key=place)
             self._neighbors[session.neighbor] = session
         return tuple(sessions)
+
+
+def _differing(was: Mapping[str, Host], now: Mapping[str, Host]) -> set[str]:
+    # Thousands of hosts, of which a handful differ: a loop in Python would be the dearest part of a change.
+    differing = set(compress(now, map(is_not, now.values(), map(was.get, now))))
+    come = sum(name not in was for name in differing)
+    if len(was) + come != len(now):
+        differing |= was.keys() - now.keys()
+    return differing
 
 
 def _only(topology: Topology, names: Collection[str]) -> Topology:

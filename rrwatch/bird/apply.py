@@ -13,7 +13,7 @@ from rrwatch.bird import program
 from rrwatch.bird.control import Conversation, connect
 from rrwatch.bird.install import ConfigFile, Stamp
 from rrwatch.bird.lint import lint, require_sessions
-from rrwatch.bird.plan import NOTHING, Plan, compared, plan
+from rrwatch.bird.plan import NOTHING, Plan, compared, plan, session_names
 from rrwatch.bird.recognize import birth
 from rrwatch.bird.render import Rendered, generation_in
 from rrwatch.bird.target import Target
@@ -164,6 +164,8 @@ class _Attempt:
         if seen and found == seen.text and seen.frame and wanted.frame:
             rest = seen.frame != wanted.frame
             return compared(seen.blocks, wanted.blocks, rest=rest or list(seen.blocks) != list(wanted.blocks))
+        if wanted.frame and not session_names(found or ""):
+            return compared({}, wanted.blocks, rest=True)
         return plan(found, wanted.text)
 
     def _lint(self, found: str | None) -> None:

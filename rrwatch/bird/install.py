@@ -24,9 +24,9 @@ class Stamp(NamedTuple):
 class ConfigFile:
     """The configuration file of one BIRD.
 
-    A change is staged under a name of its own in the same folder, synced, and renamed over the file. Meanwhile the file
-    that it replaced is kept under a second name, until BIRD runs the new one. All names are fixed, so that whatever a
-    sudden death leaves is used or cleared away by the next change.
+    A change is staged under a name of its own in the same folder, for BIRD to judge; then it is synced, and renamed
+    over the file. Meanwhile the file that it replaced is kept under a second name, until BIRD runs the new one. All
+    names are fixed, so that whatever a sudden death leaves is used or cleared away by the next change.
     """
 
     def __init__(self, path: Path) -> None:
@@ -90,8 +90,6 @@ class ConfigFile:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 self._adopt_mode_and_owner(descriptor)
                 file.write(text)
-                file.flush()
-                os.fsync(descriptor)
         except OSError as error:
             self.discard()
             raise self._error("cannot be written", error) from error
@@ -104,9 +102,10 @@ class ConfigFile:
             InstallError: the folder does not allow it.
         """
         try:
+            _sync(self.staged)
             self._keep_previous()
             self.staged.replace(self._real)
-            self._sync_folder()
+            _sync(self._real.parent)
         except OSError as error:
             self.discard()
             raise self._error("cannot be replaced", error) from error
@@ -121,7 +120,7 @@ class ConfigFile:
             if not self._previous.exists():
                 return False
             self._previous.replace(self._real)
-            self._sync_folder()
+            _sync(self._real.parent)
         except OSError as error:
             raise self._error("cannot be put back", error) from error
         return True
@@ -162,16 +161,8 @@ class ConfigFile:
             # (fs.protected_hardlinks).
             if not self._previous.exists():
                 shutil.copy2(self._real, self._copy)
-                with self._copy.open("rb") as file:
-                    os.fsync(file.fileno())
+                _sync(self._copy)
                 self._copy.replace(self._previous)
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self._real.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _is_mount_point(self) -> bool:
         # A bind mount of a file lies on the same device as its folder may: only the kernel's table tells (proc(5)).
@@ -195,3 +186,11 @@ class ConfigFile:
             errno.EBUSY: f"it is in use as a mount point: mount the folder {self._real.parent} instead",
         }.get(error.errno or 0, str(error))
         return InstallError(f"{self.path} {what}: {hint}")
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -116,7 +116,7 @@ class Templates:
         blocks = self._render_blocks(replace(config, sessions=()), config.sessions, values)
         values |= {"sessions": _Printable(config.sessions), "session_blocks": _PLACE}
         # Thousands of blocks do not go through Jinja once more.
-        frame = self._render(_FILES[type(config)], values)
+        frame = self._render(self._compiled(_FILES[type(config)]), values)
         body = frame.replace(_PLACE, "".join(blocks.values()))
         generation = _generation(body)
         head = f"{first_line(config.grammar)}\ndefine {MARKER} = {generation};\n\n"
@@ -127,13 +127,15 @@ class Templates:
         self, frame: Config, sessions: Sequence[Session], values: Mapping[str, object]
     ) -> dict[str, str]:
         """The block of each session, after an empty line; those of sessions that are known are not rendered again."""
+        template = self._compiled(_SESSION)
         known, now, blocks = self._known.pop(frame, {}), {}, {}
         for session in sessions:
             before = known.get(session.name)
             if before and before[0] is session:
                 now[session.name] = before
             else:
-                now[session.name] = session, "\n" + self._render(_SESSION, {**values, "session": _printable(session)})
+                block = self._render(template, {**values, "session": _printable(session)})
+                now[session.name] = session, "\n" + block
             blocks[session.name] = now[session.name][1]
         self._known[frame] = now
         for old in list(self._known)[:-_FRAMES_KNOWN]:
@@ -146,7 +148,7 @@ class Templates:
         Raises:
             TemplateError: as `render`.
         """
-        body = self._render(_STARTER, {})
+        body = self._render(self._compiled(_STARTER), {})
         return Rendered(f"define {MARKER} = {_generation(body)};\n\n{body}", _generation(body), None)
 
     def _compiled(self, name: str) -> Template:
@@ -158,13 +160,12 @@ class Templates:
         except TemplateNotFound as error:
             raise TemplateError(Path(name), None, "there is no such template") from error
 
-    def _render(self, name: str, values: Mapping[str, object]) -> str:
-        template = self._compiled(name)
+    def _render(self, template: Template, values: Mapping[str, object]) -> str:
         try:
             return template.render(values)
         # An operator's template can fail in any way that Python code can.
         except Exception as error:
-            raise self._located(name, error) from error
+            raise self._located(str(template.name), error) from error
 
     def _located(self, name: str, error: Exception) -> TemplateError:
         reason = f"{type(error).__name__}: {error}"
@@ -206,7 +207,8 @@ def _printable(value: Any) -> Any:
         case tuple():
             return tuple(map(_printable, value))
         case Session():
-            return replace(value, node=_comment(value.node), key=_comment(value.key))
+            node, key = _comment(value.node), _comment(value.key)
+            return value if (node, key) == (value.node, value.key) else replace(value, node=node, key=key)
         case Block():
             return replace(value, host=_comment(value.host), key=_comment(value.key))
         case Pool():

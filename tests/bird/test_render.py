@@ -147,7 +147,8 @@ def test_no_text_of_a_node_becomes_syntax(text: str) -> None:
         "{% set part = families[0] %}{% for item in part.blocks + part.pools + part.custom_filters %}\n"
         "{{ item.key }}|{{ item.host | default }}\n{% endfor %}\n{{ part.custom_filters[0].name }}\n"
     )
-    printed = Templates({"node.cfg.j2": Source(Path("x"), template)}).render(node).text.splitlines()[3:]
+    sources = {"node.cfg.j2": Source(Path("x"), template), "session.cfg.j2": Source(Path("y"), "")}
+    printed = Templates(sources).render(node).text.splitlines()[3:]
     assert len(printed) == 4
     assert all(re.fullmatch(r"[A-Za-z0-9_.:/?|-]*", line) for line in printed)
 
