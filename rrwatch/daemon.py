@@ -29,6 +29,7 @@ from rrwatch.bird.render import Rendered, Templates
 from rrwatch.bird.target import Target
 from rrwatch.errors import Stopping, TemplateError
 from rrwatch.etcd.follow import Alarm, Follower, Heard, Lost, News
+from rrwatch.etcd.members import Members
 from rrwatch.etcd.mirror import Change, Snapshot
 from rrwatch.etcd.v2 import EtcdV2
 from rrwatch.files import FolderWatcher, Touched
@@ -93,6 +94,7 @@ class Daemon:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._journal = Journal()
+        self._members = Members(settings.etcd.endpoints)
         self._following = Following(self._follower_of)
         folders = [settings.templates] if settings.templates else []
         paths = [path for target in settings.places.candidates() for path in (target.config, target.socket)]
@@ -155,7 +157,7 @@ class Daemon:
 
     def _follower_of(self, prefix: str) -> Follower:
         return Follower(
-            EtcdV2(self._settings.etcd),
+            EtcdV2(self._settings.etcd, self._members),
             prefix,
             self._events.put,
             self._settings.resync_interval,

@@ -124,7 +124,7 @@ class NodeView:
         """
         mesh = topology is not None and topology.node_mesh is not False
         hosts = f"{PREFIX}/host" if mesh else f"{PREFIX}/host/{self.name}"
-        return (f"{PREFIX}/global", hosts, f"{POOLS}/v4", f"{POOLS}/v6", f"{BLOCKS}/{self.name}")
+        return (f"{PREFIX}/global", hosts, POOLS, f"{BLOCKS}/{self.name}")
 
     def waits_for(self, topology: Topology) -> str:
         """The key without which nothing can be said; empty where all are there."""

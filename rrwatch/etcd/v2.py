@@ -9,7 +9,6 @@ import contextlib
 import itertools
 import json
 import logging
-import random
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from urllib3.exceptions import HTTPError, ReadTimeoutError
 from rrwatch.errors import Resync, TransportError
 from rrwatch.etcd.access import Access
 from rrwatch.etcd.follow import Watched
+from rrwatch.etcd.members import Members
 from rrwatch.etcd.mirror import Change, Snapshot, is_below, is_hidden
 
 CONNECT_TIMEOUT = 5.0
@@ -64,10 +64,15 @@ class _Head:
 class EtcdV2:
     """One user of an etcd cluster; a `Datastore` for one follower."""
 
-    def __init__(self, access: Access) -> None:
-        """Connects to nothing yet. The order of the endpoints is drawn, so that users spread over them."""
+    def __init__(self, access: Access, members: Members | None = None) -> None:
+        """Connects to nothing yet.
+
+        Args:
+            members: of that cluster, as the other users in this process know them.
+        """
         self._access = access
-        self._endpoints = itertools.cycle(random.sample(access.endpoints, len(access.endpoints)))
+        self._members = members or Members(access.endpoints)
+        self._endpoints = itertools.cycle(self._members.order)
         self._client = _Client(next(self._endpoints), access)
 
     @property
@@ -128,15 +133,19 @@ class EtcdV2:
             self._client.delete(key)
 
     def probe(self, prefix: str) -> str:
-        """A quorum read of the folder alone; -> the cluster's id."""
+        """Makes sure, by a quorum read of the folder alone, that the majority is heard; -> the cluster's id."""
         client = self._client
-        with _translated(client):
-            try:
-                client.get(prefix, LIST_TIMEOUT, quorum="true")
-            except etcd.EtcdKeyNotFound as error:
-                if (error.payload or {}).get("errorCode") != _KEY_NOT_FOUND:
-                    raise
-            return client.head().cluster_id
+
+        def ask() -> str:
+            with _translated(client):
+                try:
+                    client.get(prefix, LIST_TIMEOUT, quorum="true")
+                except etcd.EtcdKeyNotFound as error:
+                    if (error.payload or {}).get("errorCode") != _KEY_NOT_FOUND:
+                        raise
+                return client.head().cluster_id
+
+        return self._members.prove(client.endpoint, ask)
 
 
 class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types

@@ -1,6 +1,7 @@
 """`rrwatch run` in the node role, on a real etcd and a real BIRD."""
 
 import json
+import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from lab.bird import BIRD2, MINIMAL, Bird
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.process import wait_until
+from rrwatch.etcd.v2 import WATCH_TIMEOUT
 from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, block, host, node_peer, pool
 from tests.waits import wait_for_sessions
 
@@ -82,6 +84,18 @@ def test_only_what_it_needs_among_two_thousand_others(etcd: Etcd, bird: Bird, st
     etcd.delete(f"{PREFIX}/host/kube-node1/peer_v4/172.17.42.60")
     wait_for_sessions(bird, {"Global_172_17_42_40"})
     wait_until(lambda: status_of(rrwatch)["etcd"]["keys"] == 5, "the other nodes' keys are gone")
+
+
+def test_one_proof_of_the_majority_serves_all_folders(etcd: Etcd, bird: Bird, start_node: StartNode) -> None:
+    etcd.put_all(CLUSTER | block("kube-node1", "192.168.0.0/26") | pool("192.168.0.0/16"))
+    start_node(etcd, bird)
+    wait_for_sessions(bird, {"Global_172_17_42_40"})
+    listed = etcd.reads()
+    wait_until(lambda: etcd.reads() > listed, "the first quiet watch to end", 2 * WATCH_TIMEOUT)
+    # All were opened together: those of the other folders end with it.
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        assert etcd.reads() == listed + 1
 
 
 def test_starting_under_a_mesh_never_takes_it_away(etcd: Etcd, bird: Bird, start_node: StartNode) -> None:
