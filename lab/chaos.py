@@ -70,12 +70,14 @@ class Chaos:
         self.bird.config.write_text(MINIMAL)
         self.bird.start()
         stack.callback(self.bird.stop)
-        self._writer = subprocess.Popen(
-            [*inside(space.name), sys.executable, "-c", _WRITER, self.etcd.urls],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
+        self._writer = stack.enter_context(
+            subprocess.Popen(
+                [*inside(space.name), sys.executable, "-c", _WRITER, self.etcd.urls],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
         )
         stack.callback(self._writer.kill)
         self._folder, self._stack = folder, stack

@@ -358,6 +358,13 @@ SETTINGS = (
         "resync_interval", ("RRWATCH_RESYNC_INTERVAL",), _seconds(1), "Seconds between two full lists of etcd.", "300"
     ),
     Setting(
+        "etcd_watch_timeout",
+        ("RRWATCH_ETCD_WATCH_TIMEOUT",),
+        _seconds(1),
+        "Seconds until a watch without news is asked again, and so until an etcd that hangs is noticed.",
+        "20",
+    ),
+    Setting(
         "etcd_spread",
         ("RRWATCH_ETCD_SPREAD",),
         _seconds(0),
@@ -471,4 +478,5 @@ def access_of(values: Mapping[str, Any]) -> Access:
         key=values["etcd_key_file"],
         username=values["etcd_username"],
         password=password,
+        watch_timeout=values["etcd_watch_timeout"],
     )

@@ -12,6 +12,7 @@ class Access:
         endpoints: URLs, `http://host:port` or `https://host:port`, at least one.
         ca_cert, cert, key: PEM files; without `ca_cert` the system's authorities count.
         username, password: basic authentication; both or none.
+        watch_timeout: seconds until a watch without news is asked again, and so until a dead connection is noticed.
     """
 
     endpoints: tuple[str, ...]
@@ -20,3 +21,4 @@ class Access:
     key: Path | None = None
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    watch_timeout: float = 20.0

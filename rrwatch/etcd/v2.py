@@ -29,8 +29,6 @@ from rrwatch.etcd.mirror import Change, Snapshot, is_below, is_hidden
 
 CONNECT_TIMEOUT = 5.0
 LIST_TIMEOUT = 10.0
-WATCH_TIMEOUT = 20.0
-"""Seconds until a watch without news is asked again, and so until a dead connection is noticed."""
 
 _SETS = frozenset({"set", "create", "update", "compareAndSwap"})
 _REMOVES = frozenset({"delete", "expire", "compareAndDelete"})
@@ -109,7 +107,8 @@ class EtcdV2:
         client = self._client
         with _translated(client):
             try:
-                event = client.get(prefix, WATCH_TIMEOUT, wait="true", recursive="true", waitIndex=str(index))
+                patience = self._access.watch_timeout
+                event = client.get(prefix, patience, wait="true", recursive="true", waitIndex=str(index))
             except ReadTimeoutError:
                 # Without headers no word of etcd's index has come: that is a dead connection, not a quiet prefix.
                 if not client.has_answered:

@@ -25,9 +25,13 @@ from rrwatch.etcd.v2 import EtcdV2
 P = "/calico/bgp/v1"
 
 
+def access_to(*endpoints: str) -> Access:
+    """Without waiting long for news."""
+    return Access(endpoints, watch_timeout=1.0)
+
+
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(v2, "WATCH_TIMEOUT", 1.0)
     monkeypatch.setattr(v2, "LIST_TIMEOUT", 2.0)
     monkeypatch.setattr(v2, "CONNECT_TIMEOUT", 1.0)
 
@@ -38,7 +42,7 @@ class Mirrored:
     def __init__(self, *endpoints: str, access: Access | None = None) -> None:
         self.mirror = Mirror(P)
         self.news: list[News] = []
-        self.follower = Follower(EtcdV2(access or Access(endpoints)), P, self._take, 300)
+        self.follower = Follower(EtcdV2(access or access_to(*endpoints)), P, self._take, 300)
         self.follower.start()
 
     def _take(self, news: News) -> None:
@@ -131,7 +135,7 @@ class TestFollowing:
         assert mirrored.count(Snapshot) == 1
 
     def test_writes_between_list_and_watch(self, etcd: Etcd) -> None:
-        client = EtcdV2(Access((etcd.url,)))
+        client = EtcdV2(access_to(etcd.url))
         snapshot = client.list(P)
         etcd.put(f"{P}/between", "1")
         watched = client.watch(P, snapshot.index + 1)
@@ -146,7 +150,7 @@ class TestFollowing:
         mirrored.equals(etcd)
 
     def test_history_cleared(self, etcd: Etcd) -> None:
-        client = EtcdV2(Access((etcd.url,)))
+        client = EtcdV2(access_to(etcd.url))
         index = client.list(P).index
         for number in range(1100):
             etcd.put("/elsewhere", str(number))
@@ -154,22 +158,21 @@ class TestFollowing:
             client.watch(P, index + 1)
 
     def test_a_watch_without_news_tells_the_index(self, etcd: Etcd) -> None:
-        client = EtcdV2(Access((etcd.url,)))
+        client = EtcdV2(access_to(etcd.url))
         index = client.list(P).index
         watched = client.watch(P, index + 1)
         assert (watched.index, watched.at) == (index, None)
 
     def test_put_and_remove(self, etcd: Etcd) -> None:
-        client = EtcdV2(Access((etcd.url,)))
+        client = EtcdV2(access_to(etcd.url))
         client.put(f"{P}/rr_v6/fd00::1", '{"ip": "ä & = %41 +"}')
         assert etcd.items(P) == {f"{P}/rr_v6/fd00::1": '{"ip": "ä & = %41 +"}'}
         client.remove(f"{P}/rr_v6/fd00::1")
         client.remove(f"{P}/rr_v6/fd00::1")
         assert etcd.items(P) == {}
 
-    def test_interrupt_ends_a_watch(self, etcd: Etcd, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(v2, "WATCH_TIMEOUT", 30.0)
-        client = EtcdV2(Access((etcd.url,)))
+    def test_interrupt_ends_a_watch(self, etcd: Etcd) -> None:
+        client = EtcdV2(Access((etcd.url,), watch_timeout=30.0))
         index = client.list(P).index
         threading.Timer(0.3, client.interrupt).start()
         began = time.monotonic()
@@ -254,7 +257,7 @@ class TestFaults:
 class TestAccess:
     def test_tls_with_a_client_certificate(self, tls_etcd: Etcd, tls: Path, follow: Follow) -> None:
         url, ca, cert, key = tls_etcd.url, tls / "ca.pem", tls / "client.pem", tls / "client.key"
-        whole = Access((url,), ca, cert, key)
+        whole = Access((url,), ca, cert, key, watch_timeout=1.0)
 
         assert EtcdV2(whole).list(P).items == {}
         mirrored = follow(access=whole)
@@ -275,7 +278,7 @@ class TestAccess:
         send(f"{auth}/enable", "PUT", {})
         send(f"{auth}/roles/guest", "DELETE", None, "root:s3cret")
         assert EtcdV2(Access((own_etcd.url,), username="root", password="s3cret")).list(P).items == {f"{P}/a": "1"}
-        for access in (Access((own_etcd.url,)), Access((own_etcd.url,), username="root", password="wrong")):
+        for access in (access_to(own_etcd.url), Access((own_etcd.url,), username="root", password="wrong")):
             with pytest.raises(TransportError) as caught:
                 EtcdV2(access).list(P)
             assert "nsufficient credentials" in str(caught.value)
@@ -344,7 +347,7 @@ class TestStrangers:
         url = stranger(reply)
         began = time.monotonic()
         with pytest.raises(TransportError) as caught:
-            EtcdV2(Access((url,))).list(P)
+            EtcdV2(access_to(url)).list(P)
         assert words in str(caught.value)
         assert str(caught.value).startswith(url)
         assert "\n" not in str(caught.value)
@@ -352,12 +355,12 @@ class TestStrangers:
 
     def test_only_etcd_itself_says_that_nothing_is_there(self, stranger: Callable[..., str]) -> None:
         url = stranger(answer("404 Not Found", b'{"errorCode": 100, "message": "Key not found", "index": 7}'))
-        assert EtcdV2(Access((url,))).list(P) == Snapshot(P, {}, 7, "c", url)
+        assert EtcdV2(access_to(url)).list(P) == Snapshot(P, {}, 7, "c", url)
 
     def test_an_answer_a_byte_at_a_time_has_an_end(self, stranger: Callable[..., str]) -> None:
         began = time.monotonic()
         with pytest.raises(TransportError):
-            EtcdV2(Access((stranger(answer("200 OK", b"x" * 500), pause=0.1),))).list(P)
+            EtcdV2(access_to(stranger(answer("200 OK", b"x" * 500), pause=0.1))).list(P)
         assert time.monotonic() - began < 10
 
     def test_lists_and_probes_ask_a_majority_and_watches_do_not(self) -> None:
@@ -374,7 +377,7 @@ class TestStrangers:
 
         with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
             threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-            client = EtcdV2(Access((f"http://127.0.0.1:{server.server_address[1]}",)))
+            client = EtcdV2(access_to(f"http://127.0.0.1:{server.server_address[1]}"))
             client.list(P)
             client.probe(P)
             client.watch(P, 7)
@@ -388,22 +391,22 @@ class TestStrangers:
     def test_an_unknown_action_is_no_reason_to_guess(self, stranger: Callable[..., str]) -> None:
         event = {"action": "merge", "node": {"key": f"{P}/a", "value": "1", "modifiedIndex": 7}}
         with pytest.raises(Resync, match="unknown action 'merge'"):
-            EtcdV2(Access((stranger(answer("200 OK", json.dumps(event).encode())),))).watch(P, 7)
+            EtcdV2(access_to(stranger(answer("200 OK", json.dumps(event).encode())))).watch(P, 7)
 
     def test_nobody_there(self) -> None:
         with pytest.raises(TransportError, match="Connection refused"):
-            EtcdV2(Access((f"http://127.0.0.1:{free_port()}",))).list(P)
+            EtcdV2(access_to(f"http://127.0.0.1:{free_port()}")).list(P)
 
     def test_a_name_that_does_not_resolve(self) -> None:
         with pytest.raises(TransportError, match=r"no\.such\.host\.invalid:2379"):
-            EtcdV2(Access(("http://no.such.host.invalid:2379",))).list(P)
+            EtcdV2(access_to("http://no.such.host.invalid:2379")).list(P)
 
     def test_a_port_that_swallows_everything(self) -> None:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             listener.listen()
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            for call in (lambda: EtcdV2(Access((url,))).list(P), lambda: EtcdV2(Access((url,))).watch(P, 7)):
+            for call in (lambda: EtcdV2(access_to(url)).list(P), lambda: EtcdV2(access_to(url)).watch(P, 7)):
                 with pytest.raises(TransportError):
                     call()
 
