@@ -77,12 +77,13 @@ def _print(console: Console, title: str, rows: Iterable[Any], more: Iterable[str
     rows = list(rows)
     if not rows:
         return
-    table = Table(title=title, title_justify="left")
-    names = [field.name for field in dataclasses.fields(rows[0])] + list(more)
-    for name in names:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*(_number(getattr(row, name)) for name in names))
+    # A figure a line, so that it fits a terminal of 80 columns.
+    first, *figures = [field.name for field in dataclasses.fields(rows[0])]
+    table = Table(first, *(_number(getattr(row, first)) for row in rows), title=title, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in (*figures, *more):
+        table.add_row(name, *(_number(getattr(row, name)) for row in rows))
     console.print(table)
 
 

@@ -86,8 +86,8 @@ class Datastore(Protocol):
     def list(self, prefix: str) -> Snapshot:
         """Everything below the prefix, as a majority of the cluster has it."""
 
-    def watch(self, prefix: str, index: int) -> Watched:
-        """The first event below the prefix with that index or a higher one."""
+    def watch(self, prefix: str, index: int) -> Watched | None:
+        """The first event below the prefix with that index or a higher one; None where not even etcd's index came."""
 
     def probe(self, prefix: str) -> str:
         """Makes sure that this member is still in touch with a majority; -> the cluster's id."""
@@ -186,21 +186,27 @@ class Follower(threading.Thread):
             watched = self._datastore.watch(self._prefix, following)
             if self._stopping.is_set():
                 raise Stopping("the follower is stopping")
-            if watched.cluster_id != snapshot.cluster_id:
-                raise Resync(f"the watch was answered by cluster {watched.cluster_id}")
-            if watched.index < following - 1:
-                raise Resync(f"the watch was answered at index {watched.index}, after {following - 1}")
-            if watched.at is None or watched.at > watched.index:
-                following = watched.index + 1
-            else:
-                following = watched.at + 1
-                if watched.change:
-                    self._publish(watched.change)
-            self._highest = max(self._highest, following - 1)
-            if watched.at is None:
+            if watched:
+                following = self._after(watched, following, snapshot.cluster_id)
+                self._highest = max(self._highest, following - 1)
+            # A silence without an index is that of a proxy, which keeps all to itself until there is news, or that of
+            # a dead connection. Nothing is skipped by asking again from the same index.
+            if watched is None or watched.at is None:
                 if self._datastore.probe(self._prefix) != snapshot.cluster_id:
                     raise Resync("the probe was answered by another cluster")
-                self._publish(Heard(self._prefix, watched.index, self._datastore.endpoint))
+                self._publish(Heard(self._prefix, following - 1, self._datastore.endpoint))
+
+    def _after(self, watched: Watched, following: int, cluster_id: str) -> int:
+        """Takes what a watch from `following` brought; -> the index to go on from."""
+        if watched.cluster_id != cluster_id:
+            raise Resync(f"the watch was answered by cluster {watched.cluster_id}")
+        if watched.index < following - 1:
+            raise Resync(f"the watch was answered at index {watched.index}, after {following - 1}")
+        if watched.at is None or watched.at > watched.index:
+            return watched.index + 1
+        if watched.change:
+            self._publish(watched.change)
+        return watched.at + 1
 
     def _lost_while_listing(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

@@ -102,17 +102,19 @@ class EtcdV2:
             head = client.head()
             return Snapshot(prefix, items, head.index, head.cluster_id, client.endpoint)
 
-    def watch(self, prefix: str, index: int) -> Watched:
-        """Waits for the first event with that index or a higher one (etcd v2 API, "Waiting for a change")."""
+    def watch(self, prefix: str, index: int) -> Watched | None:
+        """Waits for the first event with that index or a higher one (etcd v2 API, "Waiting for a change").
+
+        etcd sends its headers at once. Its own v2 proxy keeps them until there is an event: of a silence, None is said.
+        """
         client = self._client
         with _translated(client):
             try:
                 patience = self._access.watch_timeout
                 event = client.get(prefix, patience, wait="true", recursive="true", waitIndex=str(index))
             except ReadTimeoutError:
-                # Without headers no word of etcd's index has come: that is a dead connection, not a quiet prefix.
                 if not client.has_answered:
-                    raise
+                    return None
                 head = client.head()
                 return Watched(head.index, head.cluster_id)
             except etcd.EtcdEventIndexCleared as error:

@@ -13,7 +13,7 @@ from rrwatch.etcd.mirror import Change, Snapshot
 
 P = "/calico/bgp/v1"
 
-Answer = Snapshot | Watched | str | Exception
+Answer = Snapshot | Watched | str | Exception | None
 
 
 class Script:
@@ -30,9 +30,9 @@ class Script:
         assert isinstance(answer, Snapshot)
         return answer
 
-    def watch(self, prefix: str, index: int) -> Watched:
+    def watch(self, prefix: str, index: int) -> Watched | None:
         answer = self._answer(f"watch {prefix} {index}")
-        assert isinstance(answer, Watched)
+        assert answer is None or isinstance(answer, Watched)
         return answer
 
     def probe(self, prefix: str) -> str:
@@ -111,6 +111,12 @@ def test_a_quiet_watch_goes_on_behind_the_index_of_its_headers(follow: Follow) -
     script = Script(listed(7), quiet(1500), "c")
     assert follow(script) == [listed(7), Heard(P, 1500, "http://one")]
     assert script.questions[1:] == [f"watch {P} 8", f"probe {P}", f"watch {P} 1501"]
+
+
+def test_a_silence_without_an_index_moves_nothing(follow: Follow) -> None:
+    script = Script(listed(7), None, "c", None, "another", listed(9))
+    assert follow(script) == [listed(7), Heard(P, 7, "http://one"), listed(9)]
+    assert script.questions[1:6] == [f"watch {P} 8", f"probe {P}", f"watch {P} 8", f"probe {P}", f"list {P}"]
 
 
 def test_a_live_event_is_only_a_doorbell(follow: Follow) -> None:

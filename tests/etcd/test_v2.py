@@ -18,7 +18,7 @@ from lab.process import free_port, wait_until
 from rrwatch.errors import Resync, TransportError
 from rrwatch.etcd import v2
 from rrwatch.etcd.access import Access
-from rrwatch.etcd.follow import Follower, Lost, News
+from rrwatch.etcd.follow import Follower, Heard, Lost, News
 from rrwatch.etcd.mirror import Change, Mirror, Snapshot
 from rrwatch.etcd.v2 import EtcdV2
 
@@ -139,6 +139,7 @@ class TestFollowing:
         snapshot = client.list(P)
         etcd.put(f"{P}/between", "1")
         watched = client.watch(P, snapshot.index + 1)
+        assert watched
         assert watched.change == Change(P, f"{P}/between", "1", False, snapshot.index + 1)
 
     def test_a_quiet_prefix_on_a_busy_store(self, etcd: Etcd, follow: Follow) -> None:
@@ -161,7 +162,25 @@ class TestFollowing:
         client = EtcdV2(access_to(etcd.url))
         index = client.list(P).index
         watched = client.watch(P, index + 1)
+        assert watched
         assert (watched.index, watched.at) == (index, None)
+
+    def test_through_etcds_own_proxy_a_silence_is_no_loss(self, own_etcd: Etcd, follow: Follow) -> None:
+        own_etcd.put(f"{P}/a", "1")
+        with own_etcd.proxied() as url:
+            client = EtcdV2(access_to(url))
+            assert client.watch(P, client.list(P).index + 1) is None
+
+            mirrored = follow(url)
+            wait_until(lambda: mirrored.count(Heard) >= 2, "two watches without news")
+            own_etcd.put("/elsewhere", "1")
+            own_etcd.put(f"{P}/b", "2")
+            mirrored.equals(own_etcd)
+            assert (mirrored.count(Snapshot), mirrored.count(Lost)) == (1, 0)
+            with own_etcd.process.frozen():
+                wait_until(lambda: mirrored.count(Lost), "the loss is noticed", 20)
+            own_etcd.put(f"{P}/c", "3")
+            mirrored.equals(own_etcd)
 
     def test_put_and_remove(self, etcd: Etcd) -> None:
         client = EtcdV2(access_to(etcd.url))
@@ -406,9 +425,11 @@ class TestStrangers:
             listener.bind(("127.0.0.1", 0))
             listener.listen()
             url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            for call in (lambda: EtcdV2(access_to(url)).list(P), lambda: EtcdV2(access_to(url)).watch(P, 7)):
+            client = EtcdV2(access_to(url))
+            assert client.watch(P, 7) is None
+            for call in client.list, client.probe:
                 with pytest.raises(TransportError):
-                    call()
+                    call(P)
 
 
 def send(url: str, method: str, body: object, credentials: str = "") -> None:
