@@ -100,6 +100,7 @@ class StateFolder:
             StateError: it cannot be written.
         """
         try:
+            self._folder.mkdir(exist_ok=True)
             if self._history.exists() and self._history.stat().st_size > _HISTORY_MAX:
                 lines = self._history.read_text(encoding="utf-8").splitlines(keepends=True)
                 self._replace(self._history, "".join(lines[len(lines) // 2 :]))

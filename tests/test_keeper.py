@@ -160,6 +160,12 @@ def test_nowhere_to_keep_it_is_told_once(tmp_path: Path) -> None:
     assert "want a folder that rrwatch may write in" in str(laments[0])
 
 
+def test_a_folder_that_is_not_there_yet_is_made(tmp_path: Path) -> None:
+    laments: list[StateError] = []
+    keeper(tmp_path / "new", laments=laments).remember({"a": 1})
+    assert (laments, StateFolder(tmp_path / "new").history(1)) == ([], [{"a": 1}])
+
+
 def test_the_history_ends_somewhere_and_survives_a_torn_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rrwatch.state._HISTORY_MAX", 2000)
     folder = StateFolder(tmp_path)
