@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import changes, fleet, storms
+from benchmarks import changes, fleet, picture, storms
 from benchmarks.changes import Changes
 from lab.bird import RELEASES
 
@@ -30,8 +30,10 @@ def main() -> None:
         "on $RRWATCH_BIRD_SOCKET read it"
     ))  # fmt: skip
     parser.add_argument("--settle", type=float, default=0.3, help="seconds between two changes")
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/results.json"), help="file for the figures")
-    parser.add_argument("--picture", type=Path, help="file for the curves, .svg or .png")
+    parser.add_argument("--json", type=Path, default=Path("benchmarks/latest.json"), help="file for the figures")
+    parser.add_argument(
+        "--picture", type=Path, default=Path("benchmarks/latest.svg"), help="file for the curves, .svg or .png"
+    )
     given = parser.parse_args()
 
     console = Console()
@@ -61,10 +63,9 @@ def main() -> None:
         _print(console, "fleet", [some])
     given.json.write_text(json.dumps(report, indent=2) + "\n")
     console.print(f"written to {given.json}")
-    if given.picture and given.sizes:
-        from benchmarks import picture  # noqa: PLC0415  # matplotlib, only for those who want one
-
+    if given.sizes:
         picture.draw(given.picture, measured.pop("rrwatch"), measured)
+        console.print(f"drawn in {given.picture}")
 
 
 def _machine() -> str:
