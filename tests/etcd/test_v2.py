@@ -308,7 +308,9 @@ HEADERS = b"X-Etcd-Index: 7\r\nX-Etcd-Cluster-Id: c\r\n"
 
 
 def answer(status: str, body: bytes, headers: bytes = HEADERS) -> bytes:
-    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n%s" % (status.encode(), len(body), headers, body)
+    # Those who say it here end the connection: a client that was not told so may well use it again.
+    head = b"HTTP/1.1 %s\r\nConnection: close\r\nContent-Length: %d\r\n" % (status.encode(), len(body))
+    return head + headers + b"\r\n" + body
 
 
 class TestStrangers:
