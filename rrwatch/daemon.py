@@ -38,7 +38,7 @@ from rrwatch.journal import Journal
 from rrwatch.keeper import Keeper
 from rrwatch.ledger import RECENT, Ledger
 from rrwatch.notify import Notifier
-from rrwatch.reconcile import Outcome, adopt_all, apply_all, installed_sessions, render_all
+from rrwatch.reconcile import Outcome, adopt_all, apply_all, render_all, sessions_there
 from rrwatch.settings import Settings
 from rrwatch.state import StateFolder
 from rrwatch.status import EtcdStatus, Status
@@ -79,6 +79,12 @@ class _Wanted:
     dialect: Dialect | None
     rendered: dict[Templates, dict[Target, Rendered]] = field(default_factory=dict)
     adopted: Mapping[Target, Rendered] | None = None
+
+    def names(self) -> set[str]:
+        """Of its sessions."""
+        if self.adopted is None:
+            return {session.name for session in self.derived.sessions}
+        return set[str]().union(*(rendered.blocks for rendered in self.adopted.values()))
 
 
 class Daemon:
@@ -325,11 +331,10 @@ class Daemon:
         before = self._wanted
 
         def ending() -> set[str]:
-            if before and before.adopted is None:
-                there = {session.name for session in before.derived.sessions}
-            else:
-                there = installed_sessions(self._settings.places)
-            return there - {session.name for session in fresh.derived.sessions}
+            there = before.names() if before else set()
+            if before is None or before.adopted is not None:
+                there |= sessions_there(self._settings.places, self._stop)
+            return there - fresh.names()
 
         held = self._keeper.weigh(self._settings.view.nodes(fresh.topology), ending)
         self._journal.held(held)

@@ -1,6 +1,7 @@
 """One pass: the cluster as etcd describes it -> sessions -> texts -> what came of applying them."""
 
 import contextlib
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -8,12 +9,16 @@ from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Topology
 from rrwatch.bird.apply import Applied, Applier
 from rrwatch.bird.config import Dialect
+from rrwatch.bird.control import connect
 from rrwatch.bird.install import ConfigFile
 from rrwatch.bird.plan import session_names
 from rrwatch.bird.render import MARKER, Rendered, Templates, installed
 from rrwatch.bird.target import Places, Target
-from rrwatch.errors import InstallError, MissingRecord
+from rrwatch.deadline import Deadline
+from rrwatch.errors import BirdError, InstallError, MissingRecord
 from rrwatch.view import View
+
+_PATIENCE = 5.0  # seconds for a BIRD to say which sessions it has
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +72,18 @@ def adopt_all(places: Places, dialect: Dialect | None) -> dict[Target, Rendered]
     return found
 
 
-def installed_sessions(places: Places) -> set[str]:
-    """The names of all sessions in the configurations that are installed, whoever wrote them."""
+def sessions_there(places: Places, stop: threading.Event) -> set[str]:
+    """The names of all sessions that are installed, or that a BIRD runs without its file, whoever wrote them.
+
+    Raises:
+        Stopping: rrwatch was asked to stop.
+    """
     names: set[str] = set()
     for target in places.candidates():
         with contextlib.suppress(InstallError):
             names.update(session_names(ConfigFile(target.config).read() or ""))
+        with contextlib.suppress(BirdError), connect(target.socket, Deadline(_PATIENCE, stop)) as bird:
+            names |= bird.sessions()
     return names
 
 

@@ -18,7 +18,7 @@ from rrwatch.httpd import StatusServer
 from rrwatch.journal import Journal
 from rrwatch.keeper import Keeper
 from rrwatch.notify import Notifier
-from rrwatch.reconcile import Outcome, apply_all, installed_sessions, render_all
+from rrwatch.reconcile import Outcome, apply_all, render_all, sessions_there
 from rrwatch.settings import Settings
 from rrwatch.state import StateFolder
 
@@ -96,7 +96,7 @@ def _once(settings: Settings, timeout: float, owner: Ownership) -> set[State] | 
     journal.derived(derived)
     wanted = render_all(settings.view, loaded, settings.places, topology, derived, dialect)
     names = {session.name for session in derived.sessions}
-    held = keeper.weigh(settings.view.nodes(topology), lambda: installed_sessions(settings.places) - names)
+    held = keeper.weigh(settings.view.nodes(topology), lambda: sessions_there(settings.places, stop) - names)
     journal.held(held)
     if held:
         return None

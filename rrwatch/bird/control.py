@@ -20,7 +20,8 @@ from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdAbsent, BirdBroken, BirdRefused, BirdTimeout
 
 _END_OF_REPLY = re.compile(r"^([0-9]{4}) (.*)\n", re.MULTILINE)
-_MAX_REPLY = 1 << 20  # characters; none of the commands here has an answer of more than some lines
+_SESSION = re.compile(r"^(?:1002-| )(\S+) +BGP ", re.MULTILINE)
+_MAX_REPLY = 1 << 22  # characters; the longest answer has a line of less than a hundred for each session
 
 _GREETING = 1
 _RECONFIGURED = {3, 4, 5}  # at once; some protocols still restart; queued behind one that runs
@@ -130,6 +131,10 @@ class Conversation:
         """The generation that BIRD runs; None where it runs a configuration that is not rrwatch's."""
         reply = self.ask(f"eval {MARKER}")
         return int(reply.text) if reply.code == _VALUE and reply.text.isdecimal() else None
+
+    def sessions(self) -> set[str]:
+        """The names of the BGP sessions that BIRD has, up or not."""
+        return set(_SESSION.findall(self.ask("show protocols").whole))
 
     def check(self, staged: Path) -> None:
         """Lets BIRD read a configuration, without effect.

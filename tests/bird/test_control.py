@@ -35,6 +35,20 @@ class TestRealBird:
             conversation.wait_until_idle()
             assert conversation.generation() == 2147483647
 
+    def test_its_sessions(self, bird: Bird) -> None:
+        sessions = [
+            f"protocol bgp S{number} {{ local as 1; neighbor 10.9.0.{number} as 1; }}" for number in range(1, 9)
+        ]
+        if bird.release.name != "1.6":
+            sessions = [text.replace(" }", " ipv4; }") for text in sessions]
+        with connect(bird.socket, soon()) as conversation:
+            assert conversation.sessions() == set()
+            bird.config.write_text("\n".join([bird.config.read_text(), "protocol direct D { }", *sessions, ""]))
+            conversation.configure()
+            assert conversation.sessions() == {f"S{number}" for number in range(1, 9)}
+            conversation.ask("disable S3")
+            assert "S3" in conversation.sessions()
+
     def test_refusal_has_birds_words(self, bird: Bird) -> None:
         bird.config.write_text("nonsense\n")
         with connect(bird.socket, soon()) as conversation:
@@ -121,6 +135,6 @@ class TestStrangers:
             conversation.wait_until_idle()
 
     def test_an_answer_without_end(self, play: Play) -> None:
-        path = play(GREETING, b" x" * (1 << 20))
+        path = play(GREETING, b" x" * (3 << 20))
         with connect(path, soon()) as conversation, pytest.raises(BirdBroken, match="without an end"):
             conversation.ask("show status")

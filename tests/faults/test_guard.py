@@ -146,6 +146,37 @@ def test_while_it_is_held_a_damaged_file_is_put_right(etcd: Etcd, bird: Bird, st
     rrwatch.wait_for("drift_found")
 
 
+@pytest.mark.parametrize("text", [None, ""])
+def test_a_file_that_is_lost_as_well_ends_no_hold(
+    etcd: Etcd, bird: Bird, start_rrwatch: Start, text: str | None
+) -> None:
+    def lose() -> None:
+        bird.config.unlink() if text is None else bird.config.write_text(text)
+
+    rrwatch = begin(etcd, bird, start_rrwatch)
+    whole = bird.config.read_text()
+    etcd.delete(f"{PREFIX}/host", recursive=True)
+    rrwatch.wait_for("held")
+    rrwatch.stop()
+
+    # It comes up with the file as it was, and then that is lost.
+    again = start_rrwatch(etcd.url, bird)
+    again.wait_for("confirmed")
+    lose()
+    wait_until(lambda: bird.config.exists() and bird.config.read_text() == whole, "the whole file")
+    again.stop()
+
+    # What was wanted is in no file any more: BIRD alone knows.
+    lose()
+    third = start_rrwatch(etcd.url, bird)
+    assert third.wait_for("held")["sessions_kept"] == sorted(SESSIONS)
+    assert bird.sessions() == SESSIONS
+    etcd.put_all(HOSTS)
+    third.wait_for("hold_ended")
+    wait_until(lambda: bird.config.exists() and bird.config.read_text() == whole, "the whole file")
+    assert bird.sessions() == SESSIONS
+
+
 def test_what_somebody_asked_for_is_never_held(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
     rrwatch = begin(etcd, bird, start_rrwatch, RRWATCH_MIN_INTERVAL="2")
     etcd.delete(f"{PREFIX}/global/peer_v4/{REFLECTOR}")
