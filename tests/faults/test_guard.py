@@ -159,11 +159,14 @@ def test_a_file_that_is_lost_as_well_ends_no_hold(
     rrwatch.wait_for("held")
     rrwatch.stop()
 
-    # It comes up with the file as it was, and then that is lost.
+    # It comes up with the file as it was, and then that is lost, and BIRD with it.
     again = start_rrwatch(etcd.url, bird)
     again.wait_for("confirmed")
+    bird.kill()
     lose()
     wait_until(lambda: bird.config.exists() and bird.config.read_text() == whole, "the whole file")
+    bird.start()
+    wait_for_sessions(bird, SESSIONS)
     again.stop()
 
     # What was wanted is in no file any more: BIRD alone knows.
