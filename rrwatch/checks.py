@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +83,9 @@ def _check(settings: Settings) -> Iterator[Finding]:
 def _check_etcd(access: Access, endpoint: str, prefixes: Iterable[str]) -> tuple[Finding, dict[str, str] | None]:
     from rrwatch.etcd.v2 import EtcdV2  # noqa: PLC0415  # slow to import; most commands do without
 
-    one = Access((endpoint,), access.ca_cert, access.cert, access.key, access.username, access.password)
     subject = f"etcd {endpoint}"
     try:
-        client = EtcdV2(one)
+        client = EtcdV2(replace(access, endpoints=(endpoint,)))
         snapshots = [client.list(prefix) for prefix in prefixes]
     except TransportError as error:
         hint = "is etcd running there, with --enable-v2=true, and do address, TLS files and password fit?"
