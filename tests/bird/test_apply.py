@@ -23,6 +23,16 @@ def config(generation: int, *sessions: str) -> Rendered:
     return Rendered(text, generation, Grammar.BIRD1)
 
 
+def in_blocks(generation: int, more: str = "", inside: str = "", **sessions: int) -> Rendered:
+    """Such a text as the templates give, of which the parts are known."""
+    frame = f"define rrwatch_generation = {generation};\n{MINIMAL}{more}"
+    blocks = {
+        name: f"protocol bgp {name} {{\n  local as 1;\n  neighbor 10.0.0.{number} as 1;\n{inside}}}\n"
+        for name, number in sessions.items()
+    }
+    return Rendered(frame + "".join(blocks.values()), generation, Grammar.BIRD1, blocks, frame)
+
+
 def target(bird: Bird) -> Target:
     return Target("bird", (Family.IPV4,), bird.config, bird.socket)
 
@@ -120,6 +130,68 @@ def test_a_text_that_leaves_a_session_out(bird: Bird, away: bool) -> None:
     assert "no `protocol bgp` for B" in message
     assert bird.config.read_text() == config(7, "A", "B").text
     assert litter(bird) == []
+
+
+class TestOneLook:
+    """Of a BIRD that has shown that it reads the file."""
+
+    STEPS = ("wait", "stage", "configure", "replace", "confirm")
+
+    @pytest.fixture
+    def applier(self, bird: Bird) -> Applier:
+        applier = Applier(threading.Event())
+        assert applier.apply(target(bird), in_blocks(7, A=1, B=2)).state is State.CONFIRMED
+        return applier
+
+    def test_it_reads_a_change_once(self, bird: Bird, applier: Applier) -> None:
+        done = bird.reconfigurations()
+        applied = applier.apply(target(bird), in_blocks(8, A=1, C=3))
+        assert (applied.state, tuple(applied.took)) == (State.CONFIRMED, self.STEPS)
+        assert (applied.plan.added, applied.plan.removed, applied.plan.changed) == (("C",), ("B",), ())
+        assert bird.config.read_text() == in_blocks(8, A=1, C=3).text
+        assert (bird.generation(), bird.sessions(), bird.reconfigurations()) == (8, {"A", "C"}, done + 1)
+        assert litter(bird) == []
+
+    def test_another_order_is_a_change(self, bird: Bird, applier: Applier) -> None:
+        assert applier.apply(target(bird), in_blocks(7, B=2, A=1)).state is State.CONFIRMED
+        assert bird.config.read_text() == in_blocks(7, B=2, A=1).text
+
+    def test_what_it_refuses_leaves_no_trace(self, bird: Bird, applier: Applier) -> None:
+        stamp = ConfigFile(bird.config).stamp()
+        applied = applier.apply(target(bird), in_blocks(8, "nonsense\n", A=1, B=2))
+        assert applied.state is State.REFUSED
+        assert "syntax error" in applied.message
+        assert (bird.generation(), bird.sessions()) == (7, {"A", "B"})
+        assert ConfigFile(bird.config).stamp() == stamp
+        assert litter(bird) == []
+
+    @pytest.mark.parametrize("place", ["frame", "block"])
+    def test_what_would_kill_it_is_not_shown_to_it(self, bird: Bird, applier: Applier, place: str) -> None:
+        deadly = f'log "{"x" * 5000}" all;\n' if place == "frame" else f'  description "{"x" * 5000}";\n'
+        wanted = in_blocks(8, deadly, A=1) if place == "frame" else in_blocks(8, A=1, B=2, inside=deadly)
+        applied = applier.apply(target(bird), wanted)
+        assert applied.state is State.REFUSED
+        assert "a string of 5000 bytes" in applied.message
+        assert (bird.generation(), bird.sessions()) == (7, {"A", "B"})
+
+    @pytest.mark.parametrize("known", [True, False])
+    def test_a_text_that_leaves_a_session_out(self, bird: Bird, applier: Applier, known: bool) -> None:
+        whole = in_blocks(8, A=1, B=2)
+        text, blocks = whole.text.replace(whole.blocks["B"], "# B\n"), {**whole.blocks, "B": "# B\n"}
+        applied = applier.apply(target(bird), Rendered(text, 8, Grammar.BIRD1, blocks, whole.frame if known else None))
+        assert applied.state is State.REFUSED
+        assert "no `protocol bgp` for B" in applied.message
+        assert (bird.generation(), bird.sessions()) == (7, {"A", "B"})
+
+    def test_another_life_of_it_is_looked_at_anew(self, bird: Bird, applier: Applier) -> None:
+        before = target(bird)
+        bird.stop()
+        bird.config = bird.config.with_name("other.cfg")
+        bird.config.write_text(MINIMAL)
+        bird.start()
+        applied = applier.apply(before, in_blocks(8, A=1))
+        assert applied.state is State.FAILED
+        assert f"another file than {before.config}" in applied.message
 
 
 def test_refused_at_the_last_moment_is_rolled_back(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
