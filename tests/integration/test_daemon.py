@@ -78,7 +78,7 @@ class TestFollowing:
         wait_until(lambda: "rr cluster id 9.9.9.9;" in bird.config.read_text(), "the other cluster id")
         etcd.delete(f"{PREFIX}/rr_v4", recursive=True)
         wait_for_sessions(bird, SESSIONS)
-        assert "cluster id" not in bird.config.read_text()
+        wait_until(lambda: "cluster id" not in bird.config.read_text(), "the file, which follows BIRD")
 
     def test_both_families(self, etcd: Etcd, bird: Bird, bird6: Bird, start_rrwatch: Start) -> None:
         etcd.put_all(CLUSTER | global_peer("fd00::28") | {f"{PREFIX}/host/kube-node1/ip_addr_v6": "FD00:0::31"})
@@ -289,7 +289,7 @@ class TestBirdFaults:
 
         etcd.put_all(host("new", "172.17.42.50"))
         wait_for_sessions(bird, SESSIONS | names("172.17.42.50"))
-        assert bird.config.read_text().count("hold time 33;") == 4
+        wait_until(lambda: bird.config.read_text().count("hold time 33;") == 4, "the file, which follows BIRD")
 
     def test_bird_killed_and_restarted_on_an_older_file(self, etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
         etcd.put_all(CLUSTER)
