@@ -104,6 +104,16 @@ def test_errors_name_file_and_line(write: Write, text: str, line: int, words: st
     assert words in caught.value.reason
 
 
+def test_a_block_may_say_what_all_sessions_have_in_common(write: Write) -> None:
+    folder = write(session="protocol bgp {{ session.name }} {  # {{ debug }}\n}\n")
+    one, other = config(), replace(config(), debug=Debug.ALL)
+    loaded = templates.load(folder)
+    assert one.debug is not other.debug
+    assert other.sessions == one.sessions
+    assert loaded.render(one) != loaded.render(replace(one, debug=other.debug))
+    assert loaded.render(replace(one, debug=other.debug)) == templates.load(folder).render(other)
+
+
 def test_the_names_of_all_sessions_go_with_the_text() -> None:
     assert templates.load(None).render(config()).blocks.keys() == SESSIONS
 
