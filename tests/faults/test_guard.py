@@ -14,7 +14,7 @@ from lab.bird import BIRD1, BIRD2, Bird, Release
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.process import wait_until
-from tests.keys import CLUSTER, PREFIX, REFLECTOR, host
+from tests.keys import CLUSTER, PREFIX, REFLECTOR, host, pool
 from tests.waits import names, wait_for_sessions
 
 Start = Callable[..., Rrwatch]
@@ -178,6 +178,27 @@ def test_a_file_that_is_lost_as_well_ends_no_hold(
     third.wait_for("hold_ended")
     wait_until(lambda: bird.config.exists() and bird.config.read_text() == whole, "the whole file")
     assert bird.sessions() == SESSIONS
+
+
+def test_what_is_learned_of_bird_ends_no_hold(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
+    node = {"RRWATCH_ROLE": "node", "NODENAME": "n1", "IP": "", "RRWATCH_ETCD_SPREAD": "0"}
+    mesh = {f"Mesh_{address.replace('.', '_')}" for address in ADDRESSES[1:]}
+    keys = HOSTS | pool("192.168.0.0/16", "tunl0") | {f"{PREFIX}/global/as_num": "65100"}
+    etcd.put_all(keys)
+    rrwatch = start_rrwatch(etcd.url, bird, **node)
+    wait_for_sessions(bird, mesh)
+    rrwatch.stop()
+    bird.stop()
+    for name in list(NODES)[1:]:
+        etcd.delete(f"{PREFIX}/host/{name}", recursive=True)
+
+    # Whether it has tunnels, only a BIRD that runs can say.
+    again = start_rrwatch(etcd.url, bird, **node)
+    again.wait_for("held")
+    again.wait_for("waiting_for_bird")
+    bird.start()
+    again.wait_for("confirmed")
+    assert bird.sessions() == mesh
 
 
 def test_what_somebody_asked_for_is_never_held(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
