@@ -162,10 +162,17 @@ class Chaos:
             self._later(member, 8, lambda: self.etcd.heal(member))
 
     def kill_bird(self) -> None:
-        """BIRD dies, and is back a moment later."""
+        """BIRD dies, and is back as soon as there is a file that it can read: its manager tries again and again."""
         self.bird.kill()
         time.sleep(self.random.uniform(0, 0.5))
-        self.bird.start()
+        wait_until(self._is_bird_back, "BIRD is back", 60)
+
+    def _is_bird_back(self) -> bool:
+        try:
+            self.bird.start()
+        except RuntimeError:
+            return False
+        return True
 
     def freeze_bird(self) -> None:
         """BIRD hangs for a moment."""

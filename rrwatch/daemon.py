@@ -268,6 +268,7 @@ class Daemon:
             self._tell_manager({})
             return
         news = wanted is not known or new_templates
+        before = self._look or self._look_around()
         applied, rendered = self._apply(wanted, news)
         retry_in = self._plan_next(applied)
         if applied:
@@ -285,7 +286,7 @@ class Daemon:
         self._keeper.keep()
         if any(result.took for result in applied.values()):
             self._effort = time.monotonic()
-        before, self._look = self._look, self._look_around()
+        self._look = self._look_around()
         for target in applied:
             born = self._look[target.socket]
             if born and before.get(target.socket, born) not in (0, born):
