@@ -129,6 +129,7 @@ class Daemon:
         self._template_error = ""
         self._outcome: Outcome | None = None
         self._look: _Look = {}
+        self._born: dict[Path, int] = {}
         self._due = 0.0
         self._effort = -settings.min_interval
         self._failures = 0
@@ -268,7 +269,7 @@ class Daemon:
             self._tell_manager({})
             return
         news = wanted is not known or new_templates
-        before = self._look or self._look_around()
+        self._notice_restarts()
         applied, rendered = self._apply(wanted, news)
         retry_in = self._plan_next(applied)
         if applied:
@@ -287,11 +288,15 @@ class Daemon:
         if any(result.took for result in applied.values()):
             self._effort = time.monotonic()
         self._look = self._look_around()
-        for target in applied:
-            born = self._look[target.socket]
-            if born and before.get(target.socket, born) not in (0, born):
-                self._journal.bird_restarted(target)
         self._tell_manager(applied)
+
+    def _notice_restarts(self) -> None:
+        for target in self._settings.places.candidates():
+            born, known = birth(target.socket), self._born.get(target.socket)
+            if born:
+                self._born[target.socket] = born
+                if known not in (None, born):
+                    self._journal.bird_restarted(target)
 
     def _now_wanted(self) -> _Wanted | None:
         """What BIRD shall run by all that is known; what it was, where too little is; None where nothing ever was."""
