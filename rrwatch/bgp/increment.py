@@ -101,10 +101,11 @@ def _only(topology: Topology, names: Collection[str]) -> Topology:
 
 
 def _patch(known: tuple[_R, ...], old: tuple[_R, ...], new: tuple[_R, ...]) -> tuple[_R, ...]:
-    if old == new:
-        return known
+    gone, come = set(old) - set(new), set(new) - set(old)
+    if not (gone or come):
+        return known  # what both say of a shared record, all hosts together have said in their own words
     by_key = {remark.key: remark for remark in known}
-    for remark in old:
+    for remark in gone:
         by_key.pop(remark.key, None)
-    by_key |= {remark.key: remark for remark in new}
+    by_key |= {remark.key: remark for remark in come}
     return tuple(by_key[key] for key in sorted(by_key))

@@ -3,7 +3,7 @@
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rrwatch.bgp.increment import Deriver
@@ -39,9 +39,17 @@ for number in range(1, 7):
     START |= host(f"n{number}", f"172.17.42.{30 + number}")
 
 
+OTHER_AS = next(iter(global_peer(REFLECTOR, 65200).items()))
+SHARED_REMARK = [
+    [(OTHER_AS, True)],
+    [((f"{PREFIX}/host/n2/ip_addr_v6", ""), False), ((f"{PREFIX}/host/n3/as_num", "65100"), True)],
+]
+
+
 @pytest.mark.parametrize("view", VIEWS, ids=lambda view: type(view).__name__)
 @given(_steps)
-@settings(deadline=None)
+@example(SHARED_REMARK)
+@settings(deadline=None, max_examples=500)
 def test_as_if_all_at_once(view: View, steps: list[list[tuple[tuple[str, str], bool]]]) -> None:
     items = dict(START)
     store, deriver = RecordStore.of(items), Deriver(view.sessions, view.own_hosts)
