@@ -73,7 +73,9 @@ def adopt_all(places: Places, dialect: Dialect | None) -> dict[Target, Rendered]
 
 
 def sessions_there(places: Places, stop: threading.Event) -> set[str]:
-    """The names of all sessions that are installed, or that a BIRD runs without its file, whoever wrote them.
+    """The names of all sessions, whoever wrote them: those in the installed files, and those that BIRDs run.
+
+    A file may be lost or cut off, and a BIRD may not run.
 
     Raises:
         Stopping: rrwatch was asked to stop.
