@@ -15,6 +15,7 @@ RrwatchError
 │   ├── BirdAbsent        nobody listens on the control socket: not running, or not yet
 │   ├── BirdBroken        the conversation failed: denied, cut off, not understood
 │   ├── BirdTimeout       no answer in time; what the command did is unknown
+│   ├── BirdElsewhere     BIRD was started with another configuration file
 │   └── BirdRefused       BIRD read the configuration and said no
 └── Stopping              rrwatch was asked to end while it waited for something
 """
@@ -90,6 +91,10 @@ class BirdBroken(BirdError):
 
 class BirdTimeout(BirdError):
     """BIRD did not answer in time."""
+
+
+class BirdElsewhere(BirdError):
+    """BIRD was started with another configuration file than the one that rrwatch owns."""
 
 
 class BirdRefused(BirdError):

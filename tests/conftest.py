@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import hypothesis
 import pytest
 import trustme
 
@@ -11,6 +12,10 @@ from lab.bird import MINIMAL, RELEASES, Bird, Release
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.network import Namespace, namespace
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("rrwatch", deadline=None)
+hypothesis.settings.load_profile("rrwatch")
 
 
 @pytest.fixture(autouse=True)

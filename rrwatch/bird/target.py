@@ -1,10 +1,12 @@
 """Which BIRD: its name, its address families, its file and its socket."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from rrwatch.bgp.topology import Family
 from rrwatch.bird.version import Grammar
+from rrwatch.errors import BirdElsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,27 @@ class Target:
     families: tuple[Family, ...]
     config: Path
     socket: Path
+
+    def require_own(self, file: str) -> None:
+        """Makes sure that the file that BIRD was started with is `config`.
+
+        Args:
+            file: as BIRD names it. Of a relative path only the last part can be compared: BIRD's working directory is
+                not known here.
+
+        Raises:
+            BirdElsewhere: it is another one; the text says how to change that.
+        """
+        same = file == str(self.config) or (
+            os.path.realpath(file) == os.path.realpath(self.config)
+            if file.startswith("/")
+            else Path(file).name == self.config.name
+        )
+        if not same:
+            raise BirdElsewhere(
+                f"BIRD reads {file}, not {self.config}: `systemctl restart {self.name}` where the drop-in of rrwatch is "
+                f"installed, else start it with -c {self.config}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
