@@ -4,6 +4,7 @@ RrwatchError
 ├── UsageError            what the user asked for cannot be: a setting, a file of keys
 ├── DatastoreError
 │   ├── TransportError    no usable answer; another endpoint may have one
+│   │   └── WrongApi      an etcd that does not serve the v2 API
 │   └── Resync            the answer breaks continuity: list again
 ├── StateError            what must outlive a restart cannot be kept
 ├── OwnedElsewhere        another rrwatch looks after the same files
@@ -37,6 +38,10 @@ class DatastoreError(RrwatchError):
 
 class TransportError(DatastoreError):
     """No usable answer from this endpoint."""
+
+
+class WrongApi(TransportError):
+    """An etcd that does not serve the v2 API; the text says how to change that."""
 
 
 class Resync(DatastoreError):

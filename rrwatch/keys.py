@@ -5,9 +5,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
-
-from rrwatch.errors import TransportError, UsageError
+from rrwatch.errors import UsageError
 from rrwatch.etcd.access import Access
 from rrwatch.etcd.mirror import Snapshot
 
@@ -51,18 +49,7 @@ def snapshots(access: Access, prefixes: Iterable[str], timeout: float) -> list[S
         TransportError: none answered.
     """
     # Of all commands only those that ask etcd pay for its client's import.
-    from rrwatch.etcd.v2 import EtcdV2  # noqa: PLC0415
+    from rrwatch.etcd.patient import PatientEtcd  # noqa: PLC0415
 
-    etcd = EtcdV2(access)
-
-    def go_on(_: RetryCallState) -> None:
-        etcd.rotate()
-
-    retrying = Retrying(
-        retry=retry_if_exception_type(TransportError),
-        wait=wait_random_exponential(multiplier=0.05, max=2),
-        stop=stop_after_delay(timeout),
-        before_sleep=go_on,
-        reraise=True,
-    )
-    return [retrying(etcd.list, prefix) for prefix in prefixes]
+    etcd = PatientEtcd(access, timeout)
+    return [etcd.list(prefix) for prefix in prefixes]

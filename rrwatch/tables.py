@@ -50,9 +50,7 @@ def print_status(document: Mapping[str, Any], stream: TextIO) -> None:
     """The status of a running rrwatch."""
     console = _console(stream)
     ready, etcd = document["ready"], document["etcd"]
-    console.print(
-        Text("ready" if ready else _not_ready(document), "green" if ready else "bold red"), soft_wrap=True
-    )
+    console.print(Text("ready" if ready else _not_ready(document), "green" if ready else "bold red"), soft_wrap=True)
     age = etcd["last_answer_age_s"]
     heard = "never answered" if age is None else f"answered {age:.0f} s ago, index {etcd['index']}, {etcd['keys']} keys"
     trouble = f"; {_visible(etcd['trouble'])}" if etcd["trouble"] else ""

@@ -12,6 +12,7 @@ from lab.bird import MINIMAL, RELEASES, Bird, Release
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.network import Namespace, namespace
+from lab.process import wait_until
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("rrwatch", deadline=None)
@@ -43,6 +44,16 @@ def etcd(_etcd_of_the_session: Etcd) -> Etcd:
 def own_etcd(tmp_path: Path) -> Iterator[Etcd]:
     """A running etcd that the test may do anything to."""
     etcd = Etcd(tmp_path / "etcd").start()
+    yield etcd
+    etcd.stop()
+
+
+@pytest.fixture(scope="session")
+def etcd_without_v2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
+    """A running etcd that serves the v3 API alone, as it does by default."""
+    etcd = Etcd(tmp_path_factory.mktemp("etcd-v3"), flags=["--enable-v2=false"])
+    etcd.launch()
+    wait_until(etcd.serves_version, f"etcd on {etcd.url}", 30)
     yield etcd
     etcd.stop()
 

@@ -159,6 +159,18 @@ class TestSessions:
         assert done.stderr.count("\n") == 1
 
 
+class TestEtcdWithoutV2:
+    @pytest.mark.parametrize(
+        "command", ["once", "render", "sessions", "rr list", "peer add 172.17.42.40 as 65100", "node-mesh off"]
+    )
+    def test_one_line_names_the_flag(self, run: Run, etcd_without_v2: Etcd, command: str) -> None:
+        done = run(*command.split(), ETCD_ENDPOINTS=etcd_without_v2.url)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"rrwatch: {etcd_without_v2.url}: etcd 3.4.")
+        assert "does not serve the v2 API: start it with --enable-v2=true" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
 class TestRender:
     def test_text(self, run: Run, keys: str) -> None:
         done = run("render", "--keys", keys)

@@ -108,6 +108,15 @@ def test_started_with_an_etcd_that_hangs(own_etcd: Etcd, bird: Bird, manager: Ma
         assert "STATUS=waiting for etcd: connecting" in manager.heard()
 
 
+def test_started_with_an_etcd_without_the_v2_api(
+    etcd_without_v2: Etcd, bird: Bird, manager: Manager, start_rrwatch: Start
+) -> None:
+    rrwatch = start_rrwatch(etcd_without_v2.url, bird, NOTIFY_SOCKET=str(manager.path))
+    manager.wait_for(f"STATUS=waiting for etcd: {etcd_without_v2.url}: etcd 3.4.")
+    manager.wait_for("READY=1")
+    assert "start it with --enable-v2=true" in rrwatch.wait_for("etcd_lost")["reason"]
+
+
 def test_started_while_bird_reads_another_file(
     etcd: Etcd, bird: Bird, manager: Manager, start_rrwatch: Start, tmp_path: Path
 ) -> None:

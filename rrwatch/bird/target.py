@@ -42,7 +42,7 @@ class Target:
         )
         if not same:
             raise BirdElsewhere(
-                f"BIRD reads {file}, not {self.config}: `systemctl restart {self.name}` where the drop-in of rrwatch is "
+                f"BIRD reads {file}, not {self.config}: `systemctl restart {self.name}` where rrwatch's drop-in is "
                 f"installed, else start it with -c {self.config}"
             )
 
