@@ -2,6 +2,7 @@
 
 RrwatchError
 ├── UsageError            what the user asked for cannot be: a setting, a file of keys
+├── UnknownKeys           a file of keys of which none is one of Calico's
 ├── DatastoreError
 │   ├── TransportError    no usable answer; another endpoint may have one
 │   │   └── WrongApi      an etcd that does not serve the v2 API
@@ -30,6 +31,10 @@ class RrwatchError(Exception):
 
 class UsageError(RrwatchError):
     """A setting or an argument that cannot be used; the text names it and says what would be right."""
+
+
+class UnknownKeys(RrwatchError):
+    """A file of keys of which none is one of Calico's, so that nothing follows from it."""
 
 
 class DatastoreError(RrwatchError):

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from rrwatch.errors import UsageError
+from rrwatch.bgp import calico_v1
+from rrwatch.errors import UnknownKeys, UsageError
 from rrwatch.etcd.access import Access
 from rrwatch.etcd.mirror import Snapshot
 
@@ -18,6 +19,7 @@ def from_file(path: Path) -> dict[str, str]:
 
     Raises:
         UsageError: there is no such thing in the file.
+        UnknownKeys: there are keys, and none of them is one that sessions could follow from.
     """
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
@@ -31,7 +33,13 @@ def from_file(path: Path) -> dict[str, str]:
     for key, value in items.items():
         if value is not None and not isinstance(value, str):
             raise UsageError(f"{path}: the value of {key!r} is {value!r:.60}: want a string, as etcd holds it")
-    return {key: value or "" for key, value in items.items()}
+    keys = {key: value or "" for key, value in items.items()}
+    if keys and not any(calico_v1.parse(key, value) for key, value in keys.items()):
+        raise UnknownKeys(
+            f"{path}: sessions follow from none of its {len(keys)} keys, {min(keys)!r:.80} for one: "
+            f"want keys as Calico writes them, like {calico_v1.PREFIX}/host/NODE/ip_addr_v4"
+        )
+    return keys
 
 
 def from_etcd(access: Access, prefixes: Iterable[str], timeout: float) -> dict[str, str]:

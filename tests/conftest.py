@@ -1,6 +1,7 @@
 """Real etcd, real BIRD and real rrwatch for every test that asks for them."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.network import Namespace, namespace
 from lab.process import wait_until
+from rrwatch.settings import SETTINGS
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("rrwatch", deadline=None)
@@ -21,8 +23,10 @@ hypothesis.settings.load_profile("rrwatch")
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("IP", "IP6", "NODENAME", "HOSTNAME", "ETCD_ENDPOINTS", "ETCD_AUTHORITY", "ETCD_SCHEME"):
-        monkeypatch.delenv(name, raising=False)
+    for name in os.environ.keys() & {variable for setting in SETTINGS for variable in setting.older}:
+        monkeypatch.delenv(name)
+    for name in [name for name in os.environ if name.startswith("RRWATCH_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rrwatch.bgp.topology import Family
+from rrwatch.bird.config import LogTarget
 from rrwatch.bird.version import Grammar
 from rrwatch.errors import BirdElsewhere
 
@@ -55,6 +56,7 @@ class Places:
         families: those that are on.
         config, socket: of the one BIRD, or of that for IPv4.
         config6, socket6: of BIRD 1.6 for IPv6.
+        log: where they log, None where no configuration says so.
     """
 
     families: tuple[Family, ...]
@@ -62,6 +64,7 @@ class Places:
     socket: Path
     config6: Path
     socket6: Path
+    log: LogTarget | None = None
 
     def targets(self, grammar: Grammar) -> tuple[Target, ...]:
         """The daemons that there are to configure."""
