@@ -13,15 +13,15 @@ import click
 import rrwatch
 from rrwatch.errors import RrwatchError, UsageError
 from rrwatch.options import (
-    Unknown,
     etcd_timeout,
     json_output,
+    settings_file,
     unknown_settings,
     warn_of_unknown_settings,
     with_settings,
 )
 from rrwatch.record_commands import node_mesh, peer, rr
-from rrwatch.settings import Settings, settings_of
+from rrwatch.settings import Settings, Unknown, settings_of
 
 DONE, FAILED, USAGE, REFUSED, HELD = 0, 1, 2, 3, 4
 """Exit statuses; 2 is also what wrong settings give."""
@@ -162,13 +162,27 @@ def sessions(settings: Settings, keys_file: Path | None, timeout: float, as_json
     return DONE
 
 
-@_command
+@partial(_command, warns=False)
 @json_output
-def check(settings: Settings, as_json: bool) -> int:
-    """Check settings, templates, etcd and BIRD, and say what to do where something is wrong."""
-    from rrwatch import checks, tables  # noqa: PLC0415
+@click.option(
+    "--user",
+    metavar="NAME",
+    help="Check with the rights of this user; by default those of the service's user, where root checks.",
+)
+def check(settings: Settings, as_json: bool, user: str | None) -> int:
+    """Check all that rrwatch needs, and say what to do where something is wrong.
 
-    findings = checks.check(settings)
+    The first finding is what the running rrwatch says of itself; the first failure after it is what to look at first.
+    Exits with 1 where anything is not as it must be.
+    """
+    from rrwatch import checks, privileges, tables  # noqa: PLC0415
+
+    unknown, file = unknown_settings(), settings_file()
+    if user is None and os.geteuid() == 0:
+        user = privileges.service_user()
+    if user:
+        privileges.become(user)
+    findings = checks.check(settings, unknown, file)
     if as_json:
         click.echo(json.dumps([finding.document() for finding in findings], indent=2))
     else:

@@ -104,7 +104,16 @@ class BirdTimeout(BirdError):
 
 
 class BirdElsewhere(BirdError):
-    """BIRD was started with another configuration file than the one that rrwatch owns."""
+    """BIRD was started with another configuration file than the one that rrwatch owns.
+
+    Attributes:
+        fact: which file it reads, and which one it should read.
+        remedy: what to do.
+    """
+
+    def __init__(self, fact: str, remedy: str) -> None:
+        self.fact, self.remedy = fact, remedy
+        super().__init__(f"{fact}: {remedy}")
 
 
 class BirdRefused(BirdError):

@@ -4,7 +4,6 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +12,7 @@ import click
 from click.core import ParameterSource
 
 from rrwatch.errors import UsageError
-from rrwatch.settings import SETTINGS, SETTINGS_FILE, Setting
+from rrwatch.settings import SETTINGS, SETTINGS_FILE, Setting, Unknown
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -26,24 +25,6 @@ _OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_[0-9]+_(TC
 
 _FILE, _UNKNOWN = f"{__name__}.file", f"{__name__}.unknown"
 """Where click's context keeps what `--settings` found."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unknown:
-    """A setting that rrwatch does not have, in the settings file or in the environment; it has no effect.
-
-    Attributes:
-        name: as it stands there.
-        place: the settings file, or `environment`.
-        hint: what may have been meant.
-    """
-
-    name: str
-    place: str
-    hint: str
-
-    def __str__(self) -> str:
-        return f"{self.name} in {self.place} is no setting and has no effect: {self.hint}"
 
 
 etcd_timeout = click.option(

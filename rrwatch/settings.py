@@ -77,6 +77,7 @@ class Settings:
         resync_interval: seconds between two full lists of etcd.
         etcd_spread: seconds over which lists at the start and after an outage are spread.
         log_format: None: console on a terminal, JSON elsewhere.
+        files: files that settings name and that rrwatch reads, beside the templates.
     """
 
     view: View
@@ -92,6 +93,7 @@ class Settings:
     etcd_spread: float
     log_format: LogFormat | None
     log_level: LogLevel
+    files: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +119,32 @@ class Setting:
     empty_counts: bool = False
 
     @property
+    def is_file(self) -> bool:
+        """Whether it names a file that rrwatch reads."""
+        return self.parse is _readable_file
+
+    @property
     def variables(self) -> tuple[str, ...]:
         """Environment variables; the first that is set wins."""
         return (f"RRWATCH_{self.name.upper()}", *self.older)
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A setting that rrwatch does not have, in the settings file or in the environment; it has no effect.
+
+    Attributes:
+        name: as it stands there.
+        place: the settings file, or `environment`.
+        hint: what may have been meant.
+    """
+
+    name: str
+    place: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.place} is no setting and has no effect: {self.hint}"
 
 
 def _choice(kind: type[Enum]) -> Callable[[str], Enum]:
@@ -428,6 +453,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         etcd_spread=_etcd_spread(values),
         log_format=values["log_format"],
         log_level=values["log_level"],
+        files=tuple(values[setting.name] for setting in SETTINGS if setting.is_file and values[setting.name]),
     )
 
 

@@ -1,7 +1,9 @@
 """Real etcd, real BIRD and real rrwatch for every test that asks for them."""
 
 import itertools
+import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -9,12 +11,14 @@ import hypothesis
 import pytest
 import trustme
 
-from lab.bird import MINIMAL, RELEASES, Bird, Release
+from lab.bird import BIRD1, MINIMAL, RELEASES, Bird, Release
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.network import Namespace, namespace
 from lab.process import wait_until
 from rrwatch.settings import SETTINGS
+from tests.command import Run, run_command
+from tests.keys import CLUSTER, REFLECTOR
 
 # How long an example takes says more of the machine than of the code.
 hypothesis.settings.register_profile("rrwatch", deadline=None)
@@ -153,6 +157,31 @@ def start_rrwatch(tmp_path: Path) -> Iterator[Callable[..., Rrwatch]]:
     yield start
     for rrwatch in started:
         rrwatch.kill()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs a command as a reflector, with further settings as keywords."""
+
+    def run(
+        *arguments: str, stdin: str = "", through: Sequence[str] = (), **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        settings = {
+            "PATH": BIRD1.path,
+            "IP": REFLECTOR,
+            "RRWATCH_CONFIG": str(tmp_path / "bird.cfg"),
+            "RRWATCH_STATE_DIR": str(tmp_path / "state"),
+        }
+        return run_command(*arguments, environment=settings | variables, stdin=stdin, through=through)
+
+    return run
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> str:
+    """A file with the cluster's keys."""
+    (tmp_path / "keys.json").write_text(json.dumps(CLUSTER))
+    return str(tmp_path / "keys.json")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -8,49 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lab.bird import BIRD1, MINIMAL, Bird, Release
+from lab.bird import MINIMAL, Bird, Release
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.process import free_port, wait_until
+from tests.command import Run, beside
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Runs a command with settings as keywords."""
-
-    def run(*arguments: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-        environment = {"PATH": BIRD1.path, "IP": REFLECTOR, "RRWATCH_CONFIG": str(tmp_path / "bird.cfg"),
-                       "RRWATCH_STATE_DIR": str(tmp_path / "state")}  # fmt: skip
-        return subprocess.run(
-            [sys.executable, "-m", "rrwatch", *arguments],
-            input=stdin,
-            env=environment | variables,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    return run
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> str:
-    """A file with the cluster's keys."""
-    (tmp_path / "keys.json").write_text(json.dumps(CLUSTER))
-    return str(tmp_path / "keys.json")
-
-
-def beside(bird: Bird, etcd: Etcd) -> dict[str, str]:
-    return {
-        "ETCD_ENDPOINTS": etcd.url,
-        "RRWATCH_CONFIG": str(bird.config),
-        "RRWATCH_BIRD_SOCKET": str(bird.socket),
-        "PATH": bird.release.path,
-    }
 
 
 class TestHelp:
@@ -287,62 +250,6 @@ class TestOnce:
         settings = beside(bird, etcd) | {"ETCD_ENDPOINTS": f"http://127.0.0.1:{free_port()}"}
         assert run("once", "--timeout", "0.3", **settings).returncode == 1
         assert bird.config.read_text() == MINIMAL
-
-
-class TestCheck:
-    def test_all_is_well(self, run: Run, etcd: Etcd, bird: Bird) -> None:
-        etcd.put_all(CLUSTER)
-        run("once", **beside(bird, etcd))
-        done = run("check", **beside(bird, etcd))
-        assert done.returncode == 0
-        assert "FAIL" not in done.stdout
-        assert "3 derived; records: 0 rejected" in done.stdout
-        assert f"{bird.release}" in done.stdout
-        assert not [path for path in bird.folder.iterdir() if path.name.startswith(".")]
-
-    def test_each_fault_with_a_hint(self, run: Run, bird: Bird, tmp_path: Path) -> None:
-        bird.stop()
-        (tmp_path / "session.cfg.j2").write_text("{% if %}")
-        done = run(
-            "check",
-            "--json",
-            ETCD_ENDPOINTS=f"http://127.0.0.1:{free_port()}",
-            RRWATCH_TEMPLATES=str(tmp_path),
-            RRWATCH_CONFIG=str(tmp_path / "no" / "bird.cfg"),
-            RRWATCH_BIRD_SOCKET=str(bird.socket),
-        )
-        assert done.returncode == 1
-        bad = {finding["subject"].split()[0]: finding for finding in json.loads(done.stdout) if not finding["good"]}
-        assert set(bad) == {"etcd", "templates", "file", "bird"}
-        assert "--enable-v2=true" in bad["etcd"]["hint"]
-        assert f"{tmp_path}/session.cfg.j2:1:" in bad["templates"]["text"]
-        assert f"start bird with -c {tmp_path}/no/bird.cfg -s {bird.socket}" in bad["bird"]["hint"]
-
-    def test_a_file_that_bird_does_not_take(self, run: Run, etcd: Etcd, bird: Bird) -> None:
-        bird.config.write_text("nonsense")
-        done = run("check", **beside(bird, etcd))
-        assert done.returncode == 1
-        assert "does not accept" in done.stdout
-        assert "-> BIRD must see the file under the same path" in done.stdout
-
-    def test_of_a_node(self, run: Run, etcd: Etcd, bird: Bird) -> None:
-        etcd.put_all(CLUSTER)
-        settings = beside(bird, etcd) | {"RRWATCH_ROLE": "node", "IP": ""}
-        assert run("once", NODENAME="kube-node1", **settings).returncode == 0
-        done = run("check", NODENAME="kube-node1", **settings)
-        assert done.returncode == 0, done.stdout
-        assert "ok   settings: node kube-node1" in done.stdout
-
-        missing = run("check", NODENAME="nobody", **settings)
-        assert missing.returncode == 1
-        assert f"FAIL sessions: {PREFIX}/host/nobody/ip_addr_v4 is missing in etcd" in missing.stdout
-        once = run("once", NODENAME="nobody", **settings)
-        assert once.returncode == 1
-        assert once.stderr.splitlines()[-1].startswith(f"rrwatch: {PREFIX}/host/nobody/ip_addr_v4 is missing")
-
-    def test_nothing_follows(self, run: Run, etcd: Etcd, bird: Bird) -> None:
-        done = run("check", **beside(bird, etcd))
-        assert f"-> no key asks for one: is {PREFIX}/global/peer_v4/{REFLECTOR} set?" in done.stdout
 
 
 class TestStatus:

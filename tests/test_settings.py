@@ -13,8 +13,8 @@ from rrwatch.bgp.topology import Family
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
 from rrwatch.errors import UsageError
-from rrwatch.options import Unknown, unknown_settings, with_settings
-from rrwatch.settings import SETTINGS, Listen, LogFormat, LogLevel, Settings, settings_of
+from rrwatch.options import unknown_settings, with_settings
+from rrwatch.settings import SETTINGS, Listen, LogFormat, LogLevel, Settings, Unknown, settings_of
 from rrwatch.view import NodeView, ReflectorView
 
 Resolve = Callable[..., Settings]

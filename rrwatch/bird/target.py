@@ -43,8 +43,9 @@ class Target:
         )
         if not same:
             raise BirdElsewhere(
-                f"BIRD reads {file}, not {self.config}: `systemctl restart {self.name}` where rrwatch's drop-in is "
-                f"installed, else start it with -c {self.config}"
+                f"BIRD reads {file}, not {self.config}",
+                f"`systemctl restart {self.name}` where rrwatch's drop-in is installed, "
+                f"else start it with -c {self.config}",
             )
 
 
