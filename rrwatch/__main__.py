@@ -1,5 +1,5 @@
 """`python -m rrwatch`."""
 
-from rrwatch.cli import main
+from rrwatch.cli.main import main
 
 main()

@@ -16,7 +16,7 @@ from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.network import Namespace, namespace
 from lab.process import wait_until
-from rrwatch.settings import SETTINGS
+from rrwatch.settings.table import SETTINGS
 from tests.command import Run, run_command
 from tests.keys import CLUSTER, REFLECTOR
 

@@ -20,17 +20,17 @@ def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_service_is_hardened() -> None:
-    done = analyze("security", "--offline=true", "--no-pager", UNITS / "rrwatch.service")
-    level = re.search(r"Overall exposure level for rrwatch.service: ([0-9.]+)", done.stdout)
+    done = analyze("security", "--offline=true", "--no-pager", UNITS / "rrwatch.commands.service")
+    level = re.search(r"Overall exposure level for rrwatch.commands.service: ([0-9.]+)", done.stdout)
     assert level, done.stderr
     assert float(level[1]) <= 2.0
 
 
-@pytest.mark.parametrize("name", ["rrwatch.service", "bird.service", "bird6.service"])
+@pytest.mark.parametrize("name", ["rrwatch.commands.service", "bird.service", "bird6.service"])
 def test_units_are_valid(name: str, tmp_path: Path) -> None:
     # systemd looks for the program and the manual page, which are installed elsewhere in a checkout.
-    unit = (UNITS / "rrwatch.service").read_text().replace("/opt/rrwatch/bin/rrwatch", sys.executable)
-    (tmp_path / "rrwatch.service").write_text(re.sub("Documentation=.*\n", "", unit))
+    unit = (UNITS / "rrwatch.commands.service").read_text().replace("/opt/rrwatch/bin/rrwatch", sys.executable)
+    (tmp_path / "rrwatch.commands.service").write_text(re.sub("Documentation=.*\n", "", unit))
     for daemon in "bird", "bird6":
         packaged = Path(f"/lib/systemd/system/{daemon}.service").read_text()
         (tmp_path / f"{daemon}.service").write_text(packaged)
@@ -46,7 +46,7 @@ def test_units_are_valid(name: str, tmp_path: Path) -> None:
 def test_bird_does_not_wait_for_rrwatch() -> None:
     for daemon in "bird", "bird6":
         drop_in = (UNITS / f"{daemon}.service.d" / "rrwatch.conf").read_text()
-        assert "Wants=rrwatch.service" in drop_in
+        assert "Wants=rrwatch.commands.service" in drop_in
         assert not re.search(r"^(After|Requires|BindsTo|PartOf)=", drop_in, re.MULTILINE)
         assert f"-c /etc/bird/{daemon}.cfg -s /run/bird/{daemon}.ctl" in drop_in
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rrwatch.cli import cli
-from rrwatch.settings import SETTINGS, Setting
+from rrwatch.cli.main import cli
+from rrwatch.settings.table import SETTINGS, Setting
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 

@@ -13,7 +13,6 @@ from itertools import compress
 from operator import is_not
 from typing import TypeVar
 
-from rrwatch.bgp.calico_v1 import host_of
 from rrwatch.bgp.sessions import Derived, Session, place
 from rrwatch.bgp.topology import Address, Host, Remark, Topology
 
@@ -58,7 +57,7 @@ class Deriver:
         if old.contested or new.contested:
             return None
         remarks = [{*some.rejected, *some.warnings} for some in (old, new)]
-        if any(host_of(remark.key) not in changed for remark in remarks[0] ^ remarks[1]):
+        if any(topology.names.host_of(remark.key) not in changed for remark in remarks[0] ^ remarks[1]):
             return None  # about a record that all hosts share
         sessions = self._patched(set(old.sessions), set(new.sessions))
         if sessions is None:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import Enum
 from ipaddress import IPv4Address
 
-from rrwatch.bgp.calico_v1 import PREFIX
 from rrwatch.bgp.topology import Address, AsNumber, Family, Host, Peer, Rejected, Remark, Topology
 
 
@@ -62,10 +61,6 @@ class Derived:
         """The sessions of those families."""
         return tuple(session for session in self.sessions if session.family in families)
 
-    def count(self, families: Collection[Family]) -> int:
-        """How many sessions there are of those families."""
-        return sum(session.family in families for session in self.sessions)
-
 
 _ORDER = {kind: number for number, kind in enumerate(Kind)}
 
@@ -120,7 +115,9 @@ def node_sessions(topology: Topology, name: str, families: Iterable[Family]) -> 
     host = topology.hosts.get(name)
     local_as = (host and host.as_number) or topology.global_as
     if host is None:
-        collected.reject(f"{PREFIX}/host/{name}/ip_addr_v4", f"is missing: this node, {name}, has no record in etcd")
+        collected.reject(
+            topology.names.host_address(name, Family.IPV4), f"is missing: this node, {name}, has no record in etcd"
+        )
     elif local_as is None:
         collected.reject_global_as(f"node {name} has no AS number of its own either")
     else:
@@ -134,7 +131,7 @@ def _reflector_family(collected: "_Collector", own: Address, family: Family) -> 
     topology = collected.topology
     record = next((reflector for reflector in topology.reflectors if reflector.address == own), None)
     # A record of our own that cannot be read still says that we are part of the cluster.
-    if record or f"{PREFIX}/rr_v{family:d}/{own}" in topology.rejected:
+    if record or topology.names.reflector(own) in topology.rejected:
         _reflector_mesh(collected, own, family)
     cluster_id = record.cluster_id if record else None
     for entry in _entries_for(own, topology.peers):
@@ -170,7 +167,8 @@ def _client(
     global_as = collected.topology.global_as
     effective = host.as_number or global_as
     if added and effective and effective != remote_as:
-        key = f"{PREFIX}/host/{host.name}/as_num" if host.as_number else f"{PREFIX}/global/as_num"
+        names = collected.topology.names
+        key = names.host_as(host.name) if host.as_number else names.global_as()
         reason = f"puts node {host.name} into AS {effective}, {entry.key} says {remote_as}: that session cannot come up"
         collected.warn(key, reason)
 
@@ -208,7 +206,7 @@ def _reject_hosts_without_address(collected: "_Collector", families: list[Family
         return
     for host in collected.topology.hosts.values():
         if not any(host.address(family) for family in families):
-            key = f"{PREFIX}/host/{host.name}/ip_addr_v4"
+            key = collected.topology.names.host_address(host.name, Family.IPV4)
             state = "empty" if Family.IPV4 in host.addresses else "missing"
             collected.reject(key, f"is {state}: node {host.name} has no address to peer with")
 
@@ -256,7 +254,7 @@ class _Collector:
         self._rejected.setdefault(key, Rejected(key, reason))
 
     def reject_global_as(self, why: str) -> None:
-        self.reject(f"{PREFIX}/global/as_num", f"is missing: {why}")
+        self.reject(self.topology.names.global_as(), f"is missing: {why}")
 
     def warn(self, key: str, reason: str) -> None:
         self._warnings.setdefault(key, Remark(key, reason))

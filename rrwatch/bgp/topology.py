@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any, NewType
+from typing import Any, NewType, Protocol
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -238,6 +238,25 @@ class Host:
         return record.address if record else None
 
 
+class KeyNames(Protocol):
+    """How a data model calls its keys: remarks about what is missing or contradicts itself name the key to look at."""
+
+    def host_address(self, host: str, family: Family) -> str:
+        """The key of a host's address."""
+
+    def host_as(self, host: str) -> str:
+        """The key of a host's own AS number."""
+
+    def global_as(self) -> str:
+        """The key of the AS number of all hosts that have none of their own."""
+
+    def reflector(self, address: Address) -> str:
+        """The key of a route reflector."""
+
+    def host_of(self, key: str) -> str | None:
+        """The host that a key, or a folder, is about; None where it is about none or all of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Topology:
     """The cluster as etcd describes it; all sequences and mappings in byte order of the keys.
@@ -247,6 +266,7 @@ class Topology:
         reflectors, peers: both families together; `peers` are the global ones.
         pools, blocks, custom_filters: both families together; blocks of all hosts that are known.
         rejected: what could not be read, by key.
+        names: how the keys are called that all this was read from.
     """
 
     global_as: AsNumber | None
@@ -259,14 +279,16 @@ class Topology:
     blocks: tuple[Block, ...]
     custom_filters: tuple[CustomFilter, ...]
     rejected: Mapping[str, Rejected]
+    names: KeyNames
 
     @classmethod
-    def of(cls, hosts: Mapping[str, Host], others: Iterable[Record | Rejected]) -> "Topology":
+    def of(cls, hosts: Mapping[str, Host], others: Iterable[Record | Rejected], names: KeyNames) -> "Topology":
         """Puts one etcd together.
 
         Args:
             hosts: in order of their names.
             others: all records that are not of one host, in whatever order.
+            names: how the keys are called that they were read from.
         """
         single: dict[str, Any] = {"global_as": None, "node_mesh": None, "debug": None}
         several: dict[type, list[Any]] = {kind: [] for kind in (Reflector, Peer, Pool, Block, CustomFilter, Rejected)}
@@ -289,6 +311,7 @@ class Topology:
             blocks=tuple(several[Block]),
             custom_filters=tuple(several[CustomFilter]),
             rejected={record.key: record for record in several[Rejected]},
+            names=names,
         )
 
 

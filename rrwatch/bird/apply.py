@@ -10,11 +10,11 @@ from enum import Enum
 from pathlib import Path
 
 from rrwatch.bird import program
+from rrwatch.bird.config_file import ConfigFile, Stamp
 from rrwatch.bird.control import Conversation, connect
-from rrwatch.bird.install import ConfigFile, Stamp
+from rrwatch.bird.detect import birth
 from rrwatch.bird.lint import lint, require_sessions
 from rrwatch.bird.plan import NOTHING, Plan, compared, plan, session_names
-from rrwatch.bird.recognize import birth
 from rrwatch.bird.render import Rendered, generation_in
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Version, version_in

@@ -7,14 +7,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rrwatch.bgp.increment import Deriver
-from rrwatch.bgp.store import RecordStore
 from rrwatch.bgp.topology import Family, Topology
-from rrwatch.view import NodeView, ReflectorView, View
+from rrwatch.calico.store import RecordStore
+from rrwatch.calico.v1 import V1
+from rrwatch.roles import NodeRole, ReflectorRole, Role
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, global_peer, host, node_peer, reflector
 
-VIEWS: list[View] = [
-    ReflectorView(IPv4Address(REFLECTOR), {Family.IPV4: IPv4Address(REFLECTOR), Family.IPV6: IPv6Address("fd00::28")}),
-    NodeView("n1"),
+ROLES: list[Role] = [
+    ReflectorRole(
+        IPv4Address(REFLECTOR), {Family.IPV4: IPv4Address(REFLECTOR), Family.IPV6: IPv6Address("fd00::28")}, V1
+    ),
+    NodeRole("n1", V1),
 ]
 
 _node = st.sampled_from(["n1", "n2", "n3", "n4", "n5", "n6"])
@@ -46,13 +49,13 @@ SHARED_REMARK = [
 ]
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=lambda view: type(view).__name__)
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: type(role).__name__)
 @given(_steps)
 @example(SHARED_REMARK)
 @settings(deadline=None, max_examples=500)
-def test_as_if_all_at_once(view: View, steps: list[list[tuple[tuple[str, str], bool]]]) -> None:
+def test_as_if_all_at_once(role: Role, steps: list[list[tuple[tuple[str, str], bool]]]) -> None:
     items = dict(START)
-    store, deriver = RecordStore.of(items), Deriver(view.sessions, view.own_hosts)
+    store, deriver = RecordStore.of(items, V1), Deriver(role.sessions, role.own_hosts)
     deriver.derive(store.topology())
     for step in steps:
         for (key, value), stays in step:
@@ -62,21 +65,21 @@ def test_as_if_all_at_once(view: View, steps: list[list[tuple[tuple[str, str], b
                 items.pop(key, None)
         store.update([key for (key, _), _ in step], items)
         topology = store.topology()
-        assert topology == RecordStore.of(items).topology()
+        assert topology == RecordStore.of(items, V1).topology()
         assert list(topology.hosts) == sorted(topology.hosts)
-        assert deriver.derive(topology) == view.sessions(topology)
+        assert deriver.derive(topology) == role.sessions(topology)
 
 
 def test_hosts_without_a_change_are_the_same_and_are_not_asked_about() -> None:
     asked: list[int] = []
-    view = VIEWS[0]
+    role = ROLES[0]
 
     def rules(topology: Topology) -> object:
         asked.append(len(topology.hosts))
-        return view.sessions(topology)
+        return role.sessions(topology)
 
     items = dict(START)
-    store, deriver = RecordStore.of(items), Deriver(rules)  # type: ignore[arg-type]  # the same, counted
+    store, deriver = RecordStore.of(items, V1), Deriver(rules)  # type: ignore[arg-type]  # the same, counted
     first = store.topology()
     deriver.derive(first)
     items |= host("n3", "172.17.42.99")

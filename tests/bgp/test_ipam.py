@@ -3,13 +3,14 @@
 from ipaddress import IPv4Network
 
 from rrwatch.bgp.ipam import Announced, announced
-from rrwatch.bgp.store import RecordStore
 from rrwatch.bgp.topology import Family
+from rrwatch.calico.store import RecordStore
+from rrwatch.calico.v1 import V1
 from tests.keys import block, host, pool
 
 
 def of(items: dict[str, str], family: Family = Family.IPV4) -> tuple[Announced, dict[str, str]]:
-    known, rejected = announced(RecordStore.of(items).topology(), "n1", family)
+    known, rejected = announced(RecordStore.of(items, V1).topology(), "n1", family)
     return known, {remark.key: remark.reason for remark in rejected}
 
 

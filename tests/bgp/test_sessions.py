@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrwatch.bgp.sessions import Derived, Kind, name_of, node_sessions, reflector_sessions
-from rrwatch.bgp.store import RecordStore
 from rrwatch.bgp.topology import Family
+from rrwatch.calico.store import RecordStore
+from rrwatch.calico.v1 import V1
 from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, global_peer, host, node_peer, reflector
 
 CASES = json.loads((Path(__file__).parent.parent / "cases" / "calico.json").read_text())
@@ -27,11 +28,13 @@ PRECEDENCE = ["Mesh", "Global", "Node"]
 
 
 def reflector_sees(items: dict[str, str], *addresses: str) -> Derived:
-    return reflector_sessions(RecordStore.of(items).topology(), [ip_address(own) for own in addresses or (REFLECTOR,)])
+    return reflector_sessions(
+        RecordStore.of(items, V1).topology(), [ip_address(own) for own in addresses or (REFLECTOR,)]
+    )
 
 
 def node_sees(items: dict[str, str], name: str, *families: Family) -> Derived:
-    return node_sessions(RecordStore.of(items).topology(), name, families or (Family.IPV4,))
+    return node_sessions(RecordStore.of(items, V1).topology(), name, families or (Family.IPV4,))
 
 
 def names(derived: Derived) -> list[str]:
@@ -161,7 +164,7 @@ class TestReflector:
     def test_both_families(self) -> None:
         items = CLUSTER | global_peer("fd00::28") | {f"{PREFIX}/host/kube-node1/ip_addr_v6": "fd00::31"}
         derived = reflector_sees(items, REFLECTOR, "fd00::28")
-        assert derived.count([Family.IPV4]) == 3
+        assert len(derived.of([Family.IPV4])) == 3
         assert names(derived)[3:] == ["Global_fd00__31"]
         assert not derived.rejected
 

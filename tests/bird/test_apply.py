@@ -9,7 +9,7 @@ from lab.bird import BIRD1, MINIMAL, Bird
 from rrwatch.bgp.topology import Family
 from rrwatch.bird import templates
 from rrwatch.bird.apply import Applier, State
-from rrwatch.bird.install import ConfigFile
+from rrwatch.bird.config_file import ConfigFile
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar

@@ -11,12 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrwatch.bgp.sessions import Session, reflector_sessions
-from rrwatch.bgp.store import RecordStore
 from rrwatch.bgp.topology import AsNumber, Block, CustomFilter, Debug, Family, Pool, TunnelUse
 from rrwatch.bird import templates
 from rrwatch.bird.config import NodeConfig, NodeFamily, ReflectorConfig
 from rrwatch.bird.render import Source, Templates
 from rrwatch.bird.version import Grammar
+from rrwatch.calico.store import RecordStore
+from rrwatch.calico.v1 import V1
 from rrwatch.errors import TemplateError
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS, host
 
@@ -26,7 +27,7 @@ OWN = IPv4Address(REFLECTOR)
 
 
 def config(items: dict[str, str] = CLUSTER) -> ReflectorConfig:
-    topology = RecordStore.of(items).topology()
+    topology = RecordStore.of(items, V1).topology()
     sessions = reflector_sessions(topology, [OWN]).sessions
     return ReflectorConfig(Grammar.BIRD1, OWN, (OWN,), topology.debug or Debug.OFF, sessions)
 

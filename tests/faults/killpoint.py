@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from rrwatch import cli
+from rrwatch.cli.main import main
 
 _left = int(sys.argv[1])
 
@@ -39,4 +39,4 @@ for _name in ("fchmod", "fchown", "fsync", "link", "open", "rename", "replace", 
     setattr(os, _name, _counted(getattr(os, _name)))
 socket.socket = _Line  # type: ignore[misc]
 
-cli.main(sys.argv[2:])
+main(sys.argv[2:])

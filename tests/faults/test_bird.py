@@ -9,7 +9,7 @@ from lab.bird import MINIMAL, Bird
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.process import wait_until
-from rrwatch.daemon import VERIFY_INTERVAL
+from rrwatch.daemon.loop import VERIFY_INTERVAL
 from tests.keys import CLUSTER, PREFIX, SESSIONS, host
 from tests.waits import names, wait_for_sessions
 

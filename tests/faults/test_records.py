@@ -11,20 +11,21 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from lab.bird import BIRD1, BIRD2, Release
-from rrwatch.bgp.store import RecordStore
 from rrwatch.bgp.topology import Address, Family
 from rrwatch.bird import templates
 from rrwatch.bird.config import Dialect
 from rrwatch.bird.lint import lint, require_sessions
 from rrwatch.bird.version import Grammar
-from rrwatch.view import NodeView, ReflectorView, View
+from rrwatch.calico.store import RecordStore
+from rrwatch.calico.v1 import V1
+from rrwatch.roles import NodeRole, ReflectorRole, Role
 from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, block, pool
 
 EXAMPLES = int(os.environ.get("RRWATCH_TEST_EXAMPLES", "150"))
 
 BOTH: dict[Family, Address] = {Family.IPV4: IPv4Address(REFLECTOR), Family.IPV6: IPv6Address("fd00::28")}
-REFLECTOR_VIEW = ReflectorView(IPv4Address(REFLECTOR), BOTH)
-NODE_VIEW = NodeView("kube-node1", (Family.IPV4, Family.IPV6))
+REFLECTOR_ROLE = ReflectorRole(IPv4Address(REFLECTOR), BOTH, V1)
+NODE_ROLE = NodeRole("kube-node1", V1, (Family.IPV4, Family.IPV6))
 VALID = CLUSTER | pool("192.168.0.0/16") | block("kube-node1", "192.168.0.0/26")
 SHIPPED = templates.load(None)
 
@@ -113,14 +114,14 @@ def hostile(items: dict[str, str]) -> dict[str, str]:
     return VALID | items
 
 
-def texts(view: View, items: dict[str, str], grammar: Grammar) -> list[str]:
-    topology = RecordStore.of(items).topology()
+def texts(role: Role, items: dict[str, str], grammar: Grammar) -> list[str]:
+    topology = RecordStore.of(items, V1).topology()
     dialect = Dialect(grammar, tunnels=True)
-    derived = view.derive(topology, dialect)
+    derived = role.derive(topology, dialect)
     found = []
     families = [tuple(Family)] if grammar is Grammar.BIRD2 else [(Family.IPV4,), (Family.IPV6,)]
     for some in families:
-        rendered = SHIPPED.render(view.config(topology, derived, some, dialect))
+        rendered = SHIPPED.render(role.config(topology, derived, some, dialect))
         lint(rendered.text)
         require_sessions(rendered.text, rendered.blocks)
         found.append(rendered.text)
@@ -132,13 +133,13 @@ def texts(view: View, items: dict[str, str], grammar: Grammar) -> list[str]:
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_value_becomes_syntax_and_all_that_is_valid_is_served(grammar: Grammar, items: dict[str, str]) -> None:
     everything = hostile(items)
-    for view in REFLECTOR_VIEW, NODE_VIEW:
-        for text in texts(view, everything, grammar):
+    for role in REFLECTOR_ROLE, NODE_ROLE:
+        for text in texts(role, everything, grammar):
             for line in text.splitlines():
                 code = line.partition("#")[0].rstrip() if line.lstrip().startswith("#") else line
                 assert not code or _LINES.fullmatch(code), repr(line)
             assert text.isascii()
-    derived = REFLECTOR_VIEW.derive(RecordStore.of(everything).topology())
+    derived = REFLECTOR_ROLE.derive(RecordStore.of(everything, V1).topology())
     neighbors = {str(session.neighbor) for session in derived.sessions}
     assert neighbors >= set(NODES.values())
     assert len(neighbors) == len({session.name for session in derived.sessions}) == len(derived.sessions)
@@ -155,7 +156,7 @@ def test_bird_takes_what_comes_of_it(
 ) -> None:
     folder: Path = tmp_path_factory.getbasetemp()
     for number, text in enumerate(
-        texts(REFLECTOR_VIEW, hostile(items), Grammar.BIRD1 if release is BIRD1 else Grammar.BIRD2)
+        texts(REFLECTOR_ROLE, hostile(items), Grammar.BIRD1 if release is BIRD1 else Grammar.BIRD2)
     ):
         config = folder / ("bird6.cfg" if number else "bird.cfg")
         config.write_text(text)

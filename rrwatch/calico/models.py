@@ -1,0 +1,8 @@
+"""All data models, by the names that a setting gives them."""
+
+from collections.abc import Mapping
+
+from rrwatch.calico.model import DataModel
+from rrwatch.calico.v1 import V1
+
+MODELS: Mapping[str, DataModel] = {"calico-v1": V1}

@@ -1,0 +1,368 @@
+"""The grammar of Calico's keys, data model v1: one key and its value -> one record.
+
+Whoever changes this file changes which sessions a cluster gets. The grammar is what Calico 0.5 to 2.6 wrote, in
+Python and in Go, and what operators write with curl: lenient in the forms that those tools produced (numbers as
+strings, dotted AS numbers), strict in everything else.
+"""
+
+import json
+import re
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from rrwatch.bgp.topology import (
+    Address,
+    AsNumber,
+    Block,
+    CustomFilter,
+    Debug,
+    Family,
+    GlobalAs,
+    HostAddress,
+    HostAs,
+    HostLeaf,
+    HostNetwork,
+    LogLevel,
+    Network,
+    NodeMesh,
+    Peer,
+    Pool,
+    Record,
+    Reflector,
+    Rejected,
+    TunnelUse,
+)
+
+PREFIX = "/calico/bgp/v1"
+POOLS = "/calico/v1/ipam"
+BLOCKS = "/calico/ipam/v2/host"
+
+_MAX_VALUE = 64 * 1024  # characters; the longest that Calico writes has some hundred
+
+# Printable ASCII without what can open or close something in a config, a shell or a log. Calico's Go validates
+# [a-zA-Z0-9_.-]{1,128}, its Python nothing; a DNS name has 253 characters at most (RFC 1035, section 2.3.4).
+_NAME = re.compile(r"[!$%&()*+,.:<=>?@A-Z\[\]^_a-z|~0-9-]{1,253}")
+
+_PEERS = {"peer_v4": Family.IPV4, "peer_v6": Family.IPV6}
+_ADDRESSES = {"ip_addr_v4": Family.IPV4, "ip_addr_v6": Family.IPV6}
+_FAMILIES = {"v4": Family.IPV4, "v6": Family.IPV6, "ipv4": Family.IPV4, "ipv6": Family.IPV6}
+_REFLECTORS = {"rr_v4": Family.IPV4, "rr_v6": Family.IPV6}
+
+
+def parse(key: str, value: str) -> Record | Rejected | None:
+    """Reads one key. None: a key that says nothing about BGP sessions. Never raises."""
+    for tree, read in ((PREFIX, _bgp), (POOLS, _pools), (BLOCKS, _blocks)):
+        if key.startswith(tree + "/"):
+            try:
+                return read(key, key[len(tree) + 1 :].split("/"), value)
+            except ValueError as error:
+                return Rejected(key, str(error))
+    return None
+
+
+def _bgp(key: str, path: list[str], value: str) -> Record | None:
+    match path:
+        case ["global", "as_num"]:
+            return GlobalAs(key, as_number(value))
+        case ["global", "node_mesh"]:
+            return NodeMesh(key, _enabled(_object(value)))
+        case ["global", "loglevel"]:
+            return LogLevel(key, None, _debug(value))
+        case ["global", ("peer_v4" | "peer_v6") as kind, name]:
+            return _peer(key, None, name, _PEERS[kind], value)
+        case ["global", "custom_filters", ("v4" | "v6") as kind, name]:
+            return CustomFilter(key, _FAMILIES[kind], plain_name(name), _code(value))
+        case [("rr_v4" | "rr_v6") as kind, name]:
+            return _reflector(key, name, _REFLECTORS[kind], value)
+        case ["host", host, *leaf] if leaf:
+            return _host(key, plain_name(host), leaf, value)
+        case _:
+            return None
+
+
+def _host(key: str, host: str, leaf: list[str], value: str) -> Record:
+    match leaf:
+        case [("ip_addr_v4" | "ip_addr_v6") as kind]:
+            family = _ADDRESSES[kind]
+            return HostAddress(key, host, family, address(value, family) if value else None)
+        case ["as_num"]:
+            return HostAs(key, host, as_number(value) if value else None)
+        case ["loglevel"]:
+            return LogLevel(key, host, _debug(value))
+        case ["network_v4"]:
+            subnet = _network(value, Family.IPV4) if value else None
+            return HostNetwork(key, host, subnet if isinstance(subnet, IPv4Network) else None)
+        case [("peer_v4" | "peer_v6") as kind, name]:
+            return _peer(key, host, name, _PEERS[kind], value)
+        case _:
+            return HostLeaf(key, host)
+
+
+def _peer(key: str, host: str | None, place: str, family: Family, value: str) -> Peer:
+    # The address in the value counts, not the one in the key: so Calico's own readers had it.
+    plain_name(place)
+    entry = _object(value)
+    return Peer(key, host, address(_text(entry, "ip"), family), as_number(_member(entry, "as_num")))
+
+
+def _pools(key: str, path: list[str], value: str) -> Record | None:
+    match path:
+        case [("v4" | "v6") as kind, "pool", _]:
+            # The value's network counts: keys were written in more than one spelling.
+            entry = _object(value)
+            network = _network(_text(entry, "cidr"), _FAMILIES[kind])
+            return Pool(key, network, _interface(entry.get("ipip")), _tunnel_use(entry.get("ipip_mode")))
+        case _:
+            return None
+
+
+def _blocks(key: str, path: list[str], _: str) -> Record | None:
+    match path:
+        case [host, ("ipv4" | "ipv6") as kind, "block", name]:
+            return Block(key, plain_name(host), _network(name.replace("-", "/"), _FAMILIES[kind]))
+        case _:
+            return None
+
+
+def _reflector(key: str, place: str, family: Family, value: str) -> Reflector:
+    entry = _object(value)
+    own = address(_text(entry, "ip"), family)
+    if own != address(plain_name(place), family):
+        raise ValueError(f"the record speaks of {own}, its key of {place!r}: they must agree")
+    return Reflector(key, own, cluster_id(entry.get("cluster_id")))
+
+
+def address(text: str, family: Family) -> Address:
+    """Reads the address of a BGP speaker that is some hops away.
+
+    Raises:
+        ValueError: not the text of an address of that family, or one that no such speaker can have: BIRD takes
+            multicast neighbors without a word, and refuses link-local ones in multihop BGP.
+    """
+    parsed: Address
+    try:
+        parsed = IPv4Address(text) if family is Family.IPV4 else IPv6Address(text)
+    except AddressValueError:
+        raise ValueError(f"{_show(text)} is not an IPv{family:d} address") from None
+    why = (
+        "unspecified" if parsed.is_unspecified
+        else "a loopback address" if parsed.is_loopback
+        else "a multicast address" if parsed.is_multicast
+        else "a link-local address" if parsed.is_link_local
+        else "an IPv4-mapped address" if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped
+        else "a scoped address" if isinstance(parsed, IPv6Address) and parsed.scope_id
+        else "a reserved address" if isinstance(parsed, IPv4Address) and (parsed.is_reserved or int(parsed) < 1 << 24)
+        else None
+    )  # fmt: skip
+    if why:
+        raise ValueError(f"{_show(text)} is {why}: no BGP neighbor can have it")
+    return parsed
+
+
+def _network(text: str, family: Family) -> Network:
+    try:
+        if "/" not in text:
+            raise ValueError  # ipaddress takes it for a single address
+        return IPv4Network(text) if family is Family.IPV4 else IPv6Network(text)
+    except ValueError as error:
+        why = ": it has bits behind its length" if "has host bits set" in str(error) else ""
+        raise ValueError(f"{_show(text)} is not an IPv{family:d} network{why}") from None
+
+
+def _interface(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    # IFNAMSIZ of Linux is 16 with the NUL.
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", value):
+        raise ValueError(f"ipip is {_show(value)}, not the name of an interface")
+    return value
+
+
+def _tunnel_use(value: object) -> TunnelUse:
+    if value is None or value == "":
+        return TunnelUse.ALWAYS
+    if value not in ("always", "cross-subnet"):
+        raise ValueError(f"ipip_mode is {_show(value)}: want always or cross-subnet")
+    return TunnelUse(value)
+
+
+def _code(value: str) -> str:
+    if len(value) > _MAX_VALUE or "\0" in value:
+        raise ValueError("a filter of more than 65536 characters, or with a NUL")
+    return value
+
+
+def as_number(value: object) -> AsNumber:
+    """Reads an AS number: 65100, "65100", or dotted "1.10" (asdot, RFC 5396), which is 65546.
+
+    Raises:
+        ValueError: anything else, and numbers outside 1..4294967295.
+    """
+    number = value
+    if isinstance(value, str):
+        if dotted := re.fullmatch(r"([0-9]{1,5})\.([0-9]{1,5})", value):
+            high, low = (int(part) for part in dotted.groups())
+            number = (high << 16 | low) if max(high, low) < 1 << 16 else None
+        elif re.fullmatch(r"[0-9]{1,10}", value):
+            number = int(value)
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 1 << 32:
+        raise ValueError(f"{_show(value)} is not an AS number, 1 to 4294967295")
+    return AsNumber(number)
+
+
+def cluster_id(value: object) -> IPv4Address | None:
+    """Reads a cluster id: a dotted quad, or a number as such or as text; None and "" are none (RFC 4456, section 7).
+
+    Raises:
+        ValueError: anything else.
+    """
+    if value is None or value == "":
+        return None
+    try:
+        if isinstance(value, str):
+            number = IPv4Address(int(value) if re.fullmatch(r"[0-9]{1,10}", value) else value)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            number = IPv4Address(value)
+        else:
+            raise AddressValueError
+        if not int(number):
+            raise AddressValueError
+    except AddressValueError:
+        raise ValueError(
+            f"cluster_id {_show(value)} is neither a dotted quad nor a number from 1 to 4294967295"
+        ) from None
+    return number
+
+
+def _enabled(entry: dict[str, object]) -> bool:
+    value = entry.get("enabled")
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"enabled is {_show(value)}, not true or false")
+    return bool(value)
+
+
+def _debug(value: str) -> Debug:
+    # Calico's own reading: none, debug, and anything else alike. What is no word at all is no level.
+    if not re.fullmatch(r"[A-Za-z]{0,32}", value):
+        raise ValueError(f"{_show(value)} is not a log level: none, info or debug")
+    return {"none": Debug.OFF, "debug": Debug.ALL}.get(value, Debug.STATES)
+
+
+def plain_name(text: str) -> str:
+    """Reads the name of a node, or of another part of a key.
+
+    Raises:
+        ValueError: it has characters that no name has.
+    """
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"{_show(text)} is not a name: 1 to 253 printable ASCII characters without "
+                         "space, quotes, braces, backslash, # and ;")  # fmt: skip
+    return text
+
+
+class _Names:
+    """How Calico v1 calls its keys."""
+
+    def host_address(self, host: str, family: Family) -> str:
+        """The key of a host's address."""
+        return f"{PREFIX}/host/{host}/ip_addr_v{family:d}"
+
+    def host_as(self, host: str) -> str:
+        """The key of a host's own AS number."""
+        return f"{PREFIX}/host/{host}/as_num"
+
+    def global_as(self) -> str:
+        """The key of the AS number of all hosts that have none of their own."""
+        return f"{PREFIX}/global/as_num"
+
+    def reflector(self, address: Address) -> str:
+        """The key of a route reflector."""
+        return f"{PREFIX}/rr_v{address.version}/{address}"
+
+    def host_of(self, key: str) -> str | None:
+        """The host that a key, or a folder, is about; None where it is about none or all of them."""
+        folder = f"{PREFIX}/host/"
+        return key[len(folder) :].split("/", 1)[0] or None if key.startswith(folder) else None
+
+
+class CalicoV1:
+    """Calico's data model v1, as a `DataModel`."""
+
+    names = _Names()
+    root = PREFIX
+
+    def parse(self, key: str, value: str) -> tuple[Record | Rejected, ...]:
+        """Reads one key."""
+        record = parse(key, value)
+        return () if record is None else (record,)
+
+    def reflector_folders(self) -> tuple[str, ...]:
+        """The folders that a route reflector has to know."""
+        return (PREFIX,)
+
+    def node_folders(self, name: str, *, mesh: bool) -> tuple[str, ...]:
+        """The folders that a node has to know: those of other nodes only where all nodes peer with each other."""
+        hosts = f"{PREFIX}/host" if mesh else f"{PREFIX}/host/{name}"
+        return (f"{PREFIX}/global", hosts, POOLS, f"{BLOCKS}/{name}")
+
+    def all_node_folders(self, name: str) -> tuple[str, ...]:
+        """The folders that can ever matter to a node."""
+        return (PREFIX, POOLS, f"{BLOCKS}/{name}")
+
+    def peer_of_all(self, address: Address) -> str:
+        """The key that makes every node peer with an address."""
+        return f"{peers_folder(None, address)}/{address}"
+
+
+V1 = CalicoV1()
+
+
+def peers_folder(node: str | None, address: Address) -> str:
+    """The folder of the peers of a node, or of all nodes, that have an address of that family."""
+    return f"{PREFIX}/{f'host/{node}' if node else 'global'}/peer_v{address.version}"
+
+
+def peer_record(node: str | None, address: Address, number: AsNumber) -> tuple[str, str]:
+    """Key and value of a peer of a node, or of all nodes."""
+    value = {"ip": str(address), "as_num": str(number)}
+    return f"{peers_folder(node, address)}/{address}", json.dumps(value)
+
+
+def reflector_record(address: Address, cluster: IPv4Address | None) -> tuple[str, str]:
+    """Key and value of a route reflector."""
+    value = {"ip": str(address), "cluster_id": str(cluster or "")}
+    return V1.names.reflector(address), json.dumps(value, separators=(",", ":"))
+
+
+def mesh_record(enabled: bool) -> tuple[str, str]:
+    """Key and value of the switch of the node mesh."""
+    return f"{PREFIX}/global/node_mesh", json.dumps({"enabled": enabled})
+
+
+def _object(value: str) -> dict[str, object]:
+    if len(value) > _MAX_VALUE:
+        raise ValueError(f"a value of {len(value)} characters, more than {_MAX_VALUE}")
+    try:
+        entry = json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError(f"{_show(value)} is not JSON") from None
+    if not isinstance(entry, dict):
+        raise ValueError(f"{_show(value)} is not a JSON object")  # noqa: TRY004  # it is the text that is wrong
+    return entry
+
+
+def _member(entry: dict[str, object], name: str) -> object:
+    if name not in entry:
+        raise ValueError(f"{name} is missing")
+    return entry[name]
+
+
+def _text(entry: dict[str, object], name: str) -> str:
+    value = _member(entry, name)
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {_show(value)}, not a string")  # noqa: TRY004  # as above
+    return value
+
+
+def _show(value: object) -> str:
+    shown = ascii(value)
+    return shown if len(shown) <= 80 else shown[:77] + "..."

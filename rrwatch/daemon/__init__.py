@@ -1,0 +1,1 @@
+"""The loop, and the one pass that it runs."""

@@ -1,0 +1,1 @@
+"""How rrwatch talks to etcd."""

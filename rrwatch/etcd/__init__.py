@@ -1,1 +1,0 @@
-"""etcd: a mirror of its keys, and the thread that keeps it."""

@@ -1,0 +1,1 @@
+"""Whether a change may go ahead, and what has to outlive a restart for that."""

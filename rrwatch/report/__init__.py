@@ -1,0 +1,1 @@
+"""What rrwatch tells: events, history, status, metrics."""

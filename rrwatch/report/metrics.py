@@ -1,0 +1,119 @@
+"""The status as Prometheus reads it."""
+
+import time
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.registry import Collector
+
+import rrwatch
+from rrwatch.bird.apply import State
+from rrwatch.report.history import Tally
+from rrwatch.report.status import Status
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_process = CollectorRegistry()
+ProcessCollector(registry=_process)
+
+
+def exposition(status: Status) -> str:
+    """Everything that is counted, in Prometheus' text format, with the process's own memory, CPU and descriptors."""
+    registry = CollectorRegistry()
+    registry.register(_View(status))
+    return (generate_latest(registry) + generate_latest(_process)).decode()
+
+
+class _View(Collector):
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _of_rrwatch(self._status)
+        yield from _of_etcd(self._status)
+        yield from _of_birds(self._status)
+
+
+def _of_rrwatch(status: Status) -> Iterator[Metric]:
+    info = GaugeMetricFamily("rrwatch_build_info", "Which rrwatch this is; always 1.", labels=["version"])
+    info.add_metric([rrwatch.__version__], 1)
+    yield info
+    yield GaugeMetricFamily(
+        "rrwatch_ready", "1 where BIRD runs what etcd asked for last, else 0.", value=not status.unready()
+    )
+    held = status.baseline.held
+    yield GaugeMetricFamily("rrwatch_held", "1 where a change is held by the guard, else 0.", value=held is not None)
+    nodes, sessions = (len(held.nodes), len(held.sessions)) if held else (0, 0)
+    yield GaugeMetricFamily("rrwatch_held_nodes", "Nodes that vanished, and are held.", value=nodes)
+    yield GaugeMetricFamily("rrwatch_held_sessions", "Sessions that would end if the guard let go.", value=sessions)
+    derived = status.outcome.derived if status.outcome else None
+    yield GaugeMetricFamily(
+        "rrwatch_rejected_records", "Records that are left out.", value=len(derived.rejected) if derived else 0
+    )
+    yield GaugeMetricFamily(
+        "rrwatch_record_warnings", "Records with a warning.", value=len(derived.warnings) if derived else 0
+    )
+    yield GaugeMetricFamily(
+        "rrwatch_template_error",
+        "1 where the newest templates cannot be used, else 0.",
+        value=bool(status.template_error),
+    )
+
+
+def _of_etcd(status: Status) -> Iterator[Metric]:
+    etcd = status.etcd
+    yield GaugeMetricFamily("rrwatch_etcd_up", "1 where the last request to etcd was answered, else 0.",
+                            value=etcd.index is not None and not etcd.trouble)  # fmt: skip
+    if etcd.heard_at is not None:
+        yield GaugeMetricFamily(
+            "rrwatch_etcd_last_answer_timestamp_seconds",
+            "Unix time of the last good answer.",
+            value=time.time() - (time.monotonic() - etcd.heard_at),
+        )
+        yield GaugeMetricFamily("rrwatch_etcd_index", "etcd's index in that answer.", value=etcd.index or 0)
+    yield GaugeMetricFamily("rrwatch_etcd_keys", "Keys that are mirrored.", value=etcd.keys)
+    yield CounterMetricFamily("rrwatch_etcd_events", "Single changes that were received.", value=etcd.events)
+    yield CounterMetricFamily("rrwatch_etcd_lists", "Whole folders that were received.", value=etcd.lists)
+    yield CounterMetricFamily("rrwatch_etcd_failures", "Requests that were not answered.", value=etcd.failures)
+
+
+def _of_birds(status: Status) -> Iterator[Metric]:
+    sessions = GaugeMetricFamily("rrwatch_sessions", "Sessions that BIRD shall have.", labels=["daemon"])
+    confirmed = GaugeMetricFamily(
+        "rrwatch_bird_confirmed", "1 where BIRD said that it runs what it shall, else 0.", labels=["daemon"]
+    )
+    generations = GaugeMetricFamily(
+        "rrwatch_generation",
+        "The configuration that is wanted, installed, and confirmed by BIRD.",
+        labels=["daemon", "of"],
+    )
+    for target, applied in status.outcome.applied.items() if status.outcome else ():
+        wanted = status.outcome.wanted[target] if status.outcome else None
+        sessions.add_metric([target.name], len(wanted.blocks) if wanted else 0)
+        confirmed.add_metric([target.name], applied.state is State.CONFIRMED)
+        numbers = {"wanted": wanted and wanted.generation, "installed": applied.on_disk, "confirmed": applied.running}
+        for of, number in numbers.items():
+            generations.add_metric([target.name, of], number or 0)
+    yield from (sessions, confirmed, generations)
+    changes = SummaryMetricFamily(
+        "rrwatch_change_seconds", "From looking at a change to BIRD's confirmation of it.", labels=["daemon"]
+    )
+    counters = {
+        name: CounterMetricFamily(f"rrwatch_{name}", text, labels=["daemon"])
+        for name, text in (
+            ("drifts", "Changes by another hand that were put right."),
+            ("refusals", "Configurations that BIRD refused."),
+            ("failures", "Attempts to configure BIRD that failed otherwise."),
+        )
+    }
+    for daemon, tally in status.tallies.items():
+        changes.add_metric([daemon], tally.changes, tally.seconds)
+        for name, counter in counters.items():
+            counter.add_metric([daemon], _count(tally, name))
+    yield from (changes, *counters.values())
+
+
+def _count(tally: Tally, name: str) -> int:
+    number: int = getattr(tally, name)
+    return number

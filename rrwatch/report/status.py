@@ -1,0 +1,185 @@
+"""How things stand: one immutable value, and what health checks and people are told of it."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from rrwatch.bgp.sessions import session_document
+from rrwatch.bgp.topology import Remark
+from rrwatch.bird.apply import Applied, State
+from rrwatch.bird.target import Target
+from rrwatch.guard.baseline import Baseline
+from rrwatch.report.history import Tally
+from rrwatch.report.outcome import Outcome
+
+STALLED_AFTER = 60.0
+"""Seconds without a turn of the loop after which it counts as dead; its longest wait is for two BIRDs that hang."""
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdStatus:
+    """What is known of etcd.
+
+    Attributes:
+        endpoint: the URL that answered last, or was asked last.
+        index: etcd's index in the last good answer, None where there was none yet.
+        heard_at: when that was, on the monotonic clock.
+        keys: number of keys that are mirrored.
+        trouble: why the last request failed, empty where it did not.
+        events: number of single changes that were received.
+        lists: number of whole folders that were received.
+        failures: number of requests that failed.
+    """
+
+    endpoint: str = ""
+    index: int | None = None
+    heard_at: float | None = None
+    keys: int = 0
+    trouble: str = ""
+    events: int = 0
+    lists: int = 0
+    failures: int = 0
+
+    def heard(self, endpoint: str, index: int, keys: int, *, event: bool = False) -> "EtcdStatus":
+        """After a good answer."""
+        now = time.monotonic()
+        return replace(
+            self, endpoint=endpoint, index=index, heard_at=now, keys=keys, trouble="", events=self.events + event
+        )
+
+    def listed(self, endpoint: str, index: int, keys: int) -> "EtcdStatus":
+        """After a whole folder."""
+        return replace(self.heard(endpoint, index, keys), lists=self.lists + 1)
+
+    def lost(self, endpoint: str, reason: str) -> "EtcdStatus":
+        """After a failure."""
+        return replace(self, endpoint=endpoint, trouble=reason, failures=self.failures + 1)
+
+
+NOTHING_KEPT = Baseline("")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How rrwatch stood at one moment.
+
+    Attributes:
+        viewer: who this is: a reflector or a node, and which.
+        beat: that moment, on the monotonic clock.
+        outcome: of the last pass, None where there was none yet.
+        template_error: why the operator's templates are not in use, empty where they are.
+        waits_for: the key without which nothing can be said, empty where all are there.
+        baseline: what was accepted last, and what is held.
+        not_ready_since: Unix time since when it is not ready, None where it is.
+        tallies, recent: what was done, see `rrwatch.report.history`.
+    """
+
+    viewer: str
+    beat: float
+    etcd: EtcdStatus
+    outcome: Outcome | None
+    template_error: str
+    waits_for: str = ""
+    baseline: Baseline = NOTHING_KEPT
+    not_ready_since: float | None = None
+    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    recent: tuple[dict[str, Any], ...] = ()
+
+    def stalled(self) -> str:
+        """Why the loop counts as dead; empty where it is alive."""
+        age = time.monotonic() - self.beat
+        return f"the loop has not turned for {age:.0f} s" if age > STALLED_AFTER else ""
+
+    def unready(self) -> str:
+        """Why BIRD does not, or may not, run what etcd asks for; empty where it does."""
+        if self.waits_for:
+            return f"waiting for {self.waits_for} in etcd"
+        if self.baseline.held:
+            return f"held: {self.baseline.held.reason}; `rrwatch release` lets it go ahead"
+        if self.outcome is None and self.template_error:
+            return f"templates: {self.template_error}"
+        if self.outcome is None:
+            return f"etcd has not answered yet: {self.etcd.trouble or 'connecting'}"
+        reasons = [
+            f"{target.name} {result.state.value}: {result.message}"
+            for target, result in self.outcome.applied.items()
+            if result.state is not State.CONFIRMED
+        ]
+        if self.template_error:
+            reasons.append(f"templates: {self.template_error}")
+        return "; ".join(reasons)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether BIRD runs what it should, or rrwatch knows what it waits for; failures to reach etcd do not count."""
+        return bool(self.outcome or self.waits_for or self.template_error)
+
+    def summary(self) -> str:
+        """One line for the service manager: what BIRD runs, or what rrwatch waits for."""
+        if not self.is_settled:
+            return f"waiting for etcd: {self.etcd.trouble or 'connecting'}"
+        confirmed = self.outcome.wanted.items() if self.outcome else ()
+        state = self.unready() or "; ".join(
+            f"{target.name} confirmed: {len(wanted.blocks)} sessions" for target, wanted in confirmed
+        )
+        return f"{state}; etcd does not answer: {self.etcd.trouble}" if self.etcd.trouble else state
+
+    def document(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        etcd, outcome = self.etcd, self.outcome
+        return {
+            "viewer": self.viewer,
+            "ready": not self.unready(),
+            "reason": self.unready() or None,
+            "not_ready_since": None if self.not_ready_since is None else _iso(self.not_ready_since),
+            "etcd": {
+                "endpoint": etcd.endpoint,
+                "index": etcd.index,
+                "keys": etcd.keys,
+                "events": etcd.events,
+                "last_answer_age_s": None if etcd.heard_at is None else round(time.monotonic() - etcd.heard_at, 1),
+                "trouble": etcd.trouble or None,
+            },
+            "daemons": {target.name: self._daemon(target, outcome) for target in outcome.applied} if outcome else {},
+            "held": self._held(),
+            "recent": list(self.recent),
+            "sessions": [session_document(session) for session in outcome.derived.sessions] if outcome else [],
+            "rejected": _remarks(outcome.derived.rejected) if outcome else [],
+            "warnings": _remarks(outcome.derived.warnings) if outcome else [],
+            "template_error": self.template_error or None,
+        }
+
+    def _held(self) -> dict[str, Any] | None:
+        held = self.baseline.held
+        if held is None:
+            return None
+        return {
+            "reason": held.reason,
+            "since": _iso(self.baseline.held_since),
+            "nodes": list(held.nodes),
+            "sessions": list(held.sessions),
+        }
+
+    def _daemon(self, target: Target, outcome: Outcome) -> Mapping[str, Any]:
+        applied: Applied = outcome.applied[target]
+        return {
+            "state": applied.state.value,
+            "message": applied.message or None,
+            "config": str(target.config),
+            "socket": str(target.socket),
+            "wanted_generation": outcome.wanted[target].generation,
+            "installed_generation": applied.on_disk,
+            "confirmed_generation": applied.running,
+            "version": applied.version and str(applied.version),
+            "sessions": len(outcome.wanted[target].blocks),
+        }
+
+
+def _iso(timestamp: float) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _remarks(remarks: tuple[Remark, ...]) -> list[dict[str, str]]:
+    return [{"key": remark.key, "reason": remark.reason} for remark in remarks]

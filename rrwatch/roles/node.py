@@ -1,0 +1,137 @@
+"""The role of a Calico node."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+
+from rrwatch.bgp.ipam import announced
+from rrwatch.bgp.sessions import Derived, node_sessions
+from rrwatch.bgp.topology import AsNumber, Debug, Family, Pool, Rejected, Remark, Topology
+from rrwatch.bird.config import Dialect, NodeConfig, NodeFamily
+from rrwatch.calico.model import DataModel
+from rrwatch.guard.rule import Nodes
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRole:
+    """What a Calico node needs of the cluster.
+
+    Attributes:
+        name: the node's name in etcd.
+        model: what the keys mean.
+        only: the families that are on, None where the node's addresses in etcd decide.
+        takes_filters: do operators' filters from etcd count?
+    """
+
+    name: str
+    model: DataModel
+    only: tuple[Family, ...] | None = None
+    takes_filters: bool = False
+
+    def summary(self) -> str:
+        """Who that is, for people."""
+        return f"node {self.name}"
+
+    def advice(self) -> str:
+        """What may be missing where no session follows."""
+        return "no key asks for one: is the node mesh off, and are there neither peers of all nodes nor of this one?"
+
+    @property
+    def all_prefixes(self) -> tuple[str, ...]:
+        """All folders of etcd that can ever matter."""
+        return self.model.all_node_folders(self.name)
+
+    def prefixes(self, topology: Topology | None) -> tuple[str, ...]:
+        """Which folders of etcd it must know: those of other nodes only where all nodes peer with each other.
+
+        Args:
+            topology: None where too little is known of it: the least.
+        """
+        mesh = topology is not None and topology.node_mesh is not False
+        return self.model.node_folders(self.name, mesh=mesh)
+
+    def waits_for(self, topology: Topology) -> str:
+        """The key without which nothing can be said; empty where all are there."""
+        host = topology.hosts.get(self.name)
+        if host is None or host.address(Family.IPV4) is None:
+            return topology.names.host_address(self.name, Family.IPV4)
+        return "" if self._local_as(topology) else topology.names.global_as()
+
+    def families(self, topology: Topology) -> tuple[Family, ...]:
+        """Which BIRDs have something to do."""
+        host = topology.hosts.get(self.name)
+        known = tuple(family for family in Family if family is Family.IPV4 or (host and host.address(family)))
+        return self.only or known
+
+    def nodes(self, topology: Topology) -> Nodes | None:
+        """The nodes whose vanishing counts; None where that says nothing: with the mesh off it knows itself alone."""
+        return None if topology.node_mesh is False else topology.hosts
+
+    @property
+    def own_hosts(self) -> tuple[str, ...]:
+        """The hosts that its sessions depend on, whichever neighbors are asked about."""
+        return (self.name,)
+
+    def sessions(self, topology: Topology) -> Derived:
+        """The sessions of all its families, by the rules alone."""
+        return node_sessions(topology, self.name, self.only or tuple(Family))
+
+    def derive(self, topology: Topology, dialect: Dialect | None = None, ruled: Derived | None = None) -> Derived:
+        """All that follows: the sessions of all its families, and what is wrong with pools and blocks.
+
+        Args:
+            dialect: what this host's BIRDs do not understand is told.
+            ruled: what `sessions` gives, where that is known already.
+        """
+        derived = ruled or self.sessions(topology)
+        rejected: dict[str, Rejected] = {remark.key: remark for remark in derived.rejected}
+        warnings: dict[str, Remark] = {remark.key: remark for remark in derived.warnings}
+        rejected |= {remark.key: remark for remark in (dialect.refused if dialect else ())}
+        for family in Family:
+            known, overlapping = announced(topology, self.name, family)
+            rejected |= {remark.key: remark for remark in overlapping}
+            if dialect and dialect.tunnels is False and family is Family.IPV4:
+                warnings |= {pool.key: _without_tunnel(pool) for pool in known.pools if pool.tunnel}
+        return replace(
+            derived,
+            rejected=tuple(rejected[key] for key in sorted(rejected)),
+            warnings=tuple(warnings[key] for key in sorted(warnings)),
+        )
+
+    def config(self, topology: Topology, derived: Derived, families: Sequence[Family], dialect: Dialect) -> NodeConfig:
+        """What the configuration of its BIRD of those families is made of; only where nothing is waited for."""
+        host = topology.hosts[self.name]
+        router_id, local_as = host.address(Family.IPV4), self._local_as(topology)
+        if not isinstance(router_id, IPv4Address) or local_as is None:
+            raise ValueError(self.waits_for(topology))
+        return NodeConfig(
+            grammar=dialect.grammar,
+            router_id=router_id,
+            local_as=local_as,
+            debug=host.debug or topology.debug or Debug.STATES,
+            families=tuple(self._family(topology, family, dialect) for family in families),
+            sessions=derived.of(families),
+            tunnels=bool(dialect.tunnels),
+        )
+
+    def _family(self, topology: Topology, family: Family, dialect: Dialect) -> NodeFamily:
+        known, _ = announced(topology, self.name, family)
+        refused = {remark.key for remark in dialect.refused}
+        filters = tuple(entry for entry in known.custom_filters if entry.key not in refused)
+        return NodeFamily(
+            family=family,
+            source_address=topology.hosts[self.name].address(family),
+            blocks=known.blocks,
+            pools=known.pools,
+            subnet=known.subnet,
+            custom_filters=filters if self.takes_filters else None,
+        )
+
+    def _local_as(self, topology: Topology) -> AsNumber | None:
+        host = topology.hosts.get(self.name)
+        return (host and host.as_number) or topology.global_as
+
+
+def _without_tunnel(pool: Pool) -> Remark:
+    reason = f"asks for IP in IP through {pool.tunnel}, which this BIRD does not have: its routes go without a tunnel"
+    return Remark(pool.key, reason)

@@ -1,0 +1,1 @@
+"""All settings of rrwatch: what they are called, how their texts are read, and the one value that they make."""

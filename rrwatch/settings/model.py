@@ -1,0 +1,162 @@
+"""The one value that all settings make, valid as a whole."""
+
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+
+from rrwatch.bgp.topology import Family
+from rrwatch.bird.target import Places
+from rrwatch.bird.version import Grammar
+from rrwatch.calico.models import MODELS
+from rrwatch.datastore.access import Access
+from rrwatch.errors import UsageError
+from rrwatch.guard.rule import Limits
+from rrwatch.roles import NodeRole, ReflectorRole, Role
+from rrwatch.settings import parsers
+from rrwatch.settings.table import ETCD_SETTINGS, SETTINGS, Setting
+from rrwatch.settings.values import OFF, Listen, LogFormat, LogLevel, RoleName
+
+_NODE_SPREAD = 3.0  # seconds
+_MODEL = "calico-v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that is set, valid as a whole.
+
+    Attributes:
+        role: whose sessions are wanted.
+        places: where the BIRDs that rrwatch configures have their files.
+        grammar: for which BIRD to write, None: for that which runs.
+        templates: the operator's folder of templates.
+        state_dir: where it keeps what must outlive a restart.
+        guard: what may vanish at once.
+        status_listen: None: off.
+        min_interval: seconds between two configures of BIRD.
+        resync_interval: seconds between two full lists of etcd.
+        etcd_spread: seconds over which lists at the start and after an outage are spread.
+        log_format: None: console on a terminal, JSON elsewhere.
+        files: files that settings name and that rrwatch reads, beside the templates.
+    """
+
+    role: Role
+    places: Places
+    grammar: Grammar | None
+    etcd: Access
+    templates: Path | None
+    state_dir: Path
+    guard: Limits
+    status_listen: Listen | None
+    min_interval: float
+    resync_interval: float
+    etcd_spread: float
+    log_format: LogFormat | None
+    log_level: LogLevel
+    files: tuple[Path, ...] = ()
+
+
+def settings_of(values: Mapping[str, Any]) -> Settings:
+    """Puts parsed values together.
+
+    Args:
+        values: by the names of `SETTINGS`; None, or no entry, where nothing is set.
+
+    Raises:
+        UsageError: they do not fit each other, or one is missing.
+    """
+    values = {setting.name: _value(setting, values) for setting in SETTINGS}
+    role = _role(values)
+    families = role.only or tuple(Family) if isinstance(role, NodeRole) else tuple(role.addresses)
+    places = Places(
+        families,
+        values["config"],
+        values["bird_socket"],
+        values["config6"],
+        values["bird6_socket"],
+        values["bird_log"],
+    )
+    for one, other in ("config", "config6"), ("bird_socket", "bird6_socket"):
+        if values[one] == values[other]:
+            raise UsageError(f"{one} and {other} are both {values[one]}: want two, BIRD 1.6 runs once for each family")
+    return Settings(
+        role=role,
+        places=places,
+        grammar=values["bird_version"],
+        etcd=access_of(values),
+        templates=values["templates"],
+        state_dir=values["state_dir"],
+        guard=Limits(values["guard_percent"], values["guard_min"]),
+        status_listen=None if values["status_listen"] == OFF else values["status_listen"],
+        min_interval=values["min_interval"],
+        resync_interval=values["resync_interval"],
+        etcd_spread=_etcd_spread(values),
+        log_format=values["log_format"],
+        log_level=values["log_level"],
+        files=tuple(values[setting.name] for setting in SETTINGS if setting.is_file and values[setting.name]),
+    )
+
+
+def _etcd_spread(values: Mapping[str, Any]) -> float:
+    """Reflectors are few, and nobody should wait for them; nodes are many."""
+    seconds: float | None = values["etcd_spread"]
+    if seconds is not None:
+        return seconds
+    return _NODE_SPREAD if values["role"] is RoleName.NODE else 0.0
+
+
+def _value(setting: Setting, values: Mapping[str, Any]) -> Any:
+    value = values.get(setting.name)
+    return setting.parse(setting.default) if value is None and setting.default is not None else value
+
+
+def _role(values: Mapping[str, Any]) -> Role:
+    families: tuple[Family, ...] | None = values["families"]
+    if values["role"] is RoleName.NODE:
+        return NodeRole(values["nodename"] or socket.gethostname(), MODELS[_MODEL], families, values["custom_filters"])
+    for name in "ip", "ip6":
+        if isinstance(values[name], parsers.Misread):
+            raise UsageError(f"{name} is {values[name].text!r}: {values[name].reason}")
+    ip: IPv4Address | None = values["ip"]
+    ip6: IPv6Address | None = values["ip6"]
+    if ip is None:
+        raise UsageError("ip is not set: the reflector role needs its IPv4 address, --ip or the variable IP")
+    if ip6 is None and Family.IPV6 in (families or ()):
+        raise UsageError("ip6 is not set: families has 6, so it needs an IPv6 address, --ip6 or the variable IP6")
+    addresses = {Family.IPV4: ip, Family.IPV6: ip6}
+    own = {family: one for family, one in addresses.items() if one and family in (families or Family)}
+    return ReflectorRole(ip, own, MODELS[_MODEL])
+
+
+def access_of(values: Mapping[str, Any]) -> Access:
+    """How to reach etcd, by parsed values; all that a command needs that only speaks with etcd.
+
+    Raises:
+        UsageError: they do not fit each other.
+    """
+    values = {setting.name: _value(setting, values) for setting in ETCD_SETTINGS}
+    endpoints = values["etcd_endpoints"]
+    if endpoints is None:
+        authority = values["etcd_authority"]
+        try:
+            endpoints = parsers.endpoints(f"{values['etcd_scheme']}://{authority or '127.0.0.1:2379'}")
+        except ValueError:
+            raise UsageError(f"etcd_authority is {authority!r}: want host:port") from None
+    if bool(values["etcd_cert_file"]) != bool(values["etcd_key_file"]):
+        raise UsageError("etcd_cert_file and etcd_key_file go together: want both or none")
+    password = values["etcd_password"]
+    if password is None and values["etcd_password_file"]:
+        password = values["etcd_password_file"].read_text(encoding="utf-8").rstrip("\r\n")
+    if bool(values["etcd_username"]) != bool(password):
+        raise UsageError("etcd_username and etcd_password go together: want both or none")
+    return Access(
+        endpoints=endpoints,
+        ca_cert=values["etcd_ca_cert_file"],
+        cert=values["etcd_cert_file"],
+        key=values["etcd_key_file"],
+        username=values["etcd_username"],
+        password=password,
+        watch_timeout=values["etcd_watch_timeout"],
+    )

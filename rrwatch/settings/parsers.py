@@ -1,0 +1,206 @@
+"""The text of a setting -> its value; each raises ValueError with what would be right."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rrwatch.bgp.topology import Address, Family
+from rrwatch.bird.config import LogTarget
+from rrwatch.bird.version import Grammar, version_in
+from rrwatch.calico import v1
+from rrwatch.settings.values import OFF, Listen
+
+_WANT_URLS = "want URLs like http://127.0.0.1:2379, with commas between them"
+_SOCKET_PATH_MAX = 107  # bytes, unix(7)
+
+
+def choice(kind: type[Enum]) -> Callable[[str], Enum]:
+    """One of the values of an Enum."""
+
+    def parse(text: str) -> Enum:
+        try:
+            return kind(text)
+        except ValueError:
+            raise ValueError(f"want {' or '.join(member.value for member in kind)}") from None
+
+    return parse
+
+
+@dataclass(frozen=True, slots=True)
+class Misread:
+    """No address. It matters in the reflector role alone: Calico's nodes have `IP=autodetect` and the like."""
+
+    text: str
+    reason: str
+
+
+def address(family: Family) -> Callable[[str], Address | Misread]:
+    """An address that a BGP speaker can have; any other text is kept as a `Misread`."""
+
+    def parse(text: str) -> Address | Misread:
+        try:
+            return v1.address(text, family)
+        except ValueError as error:
+            return Misread(text, str(error))
+
+    return parse
+
+
+def families(text: str) -> tuple[Family, ...]:
+    """Address families: `4`, `6` or `4,6`."""
+    names = {part.strip() for part in text.split(",")}
+    if not names or names - {"4", "6"}:
+        raise ValueError("want 4, 6 or 4,6")
+    return tuple(Family(int(name)) for name in sorted(names))
+
+
+def endpoints(text: str) -> tuple[str, ...]:
+    """URLs of etcd, with commas between them."""
+    found = tuple(dict.fromkeys(endpoint(part.strip()) for part in text.split(",") if part.strip()))
+    if not found:
+        raise ValueError(_WANT_URLS)
+    return found
+
+
+def endpoint(text: str) -> str:
+    """One URL of etcd, completed with its port."""
+    parts = urlsplit(text)
+    if "@" in parts.netloc:
+        raise ValueError("want no user or password in it: set etcd_username and etcd_password")
+    try:
+        port = parts.port or 2379
+    except ValueError:
+        port = 0
+    if not port or parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError(_WANT_URLS)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}:{port}"
+
+
+def authority(text: str) -> str:
+    """`host:port`."""
+    if "/" in text or not urlsplit(f"//{text}").hostname:
+        raise ValueError("want host:port")
+    return text
+
+
+def scheme(text: str) -> str:
+    """`http` or `https`."""
+    if text not in ("http", "https"):
+        raise ValueError("want http or https")
+    return text
+
+
+def node_name(text: str) -> str:
+    """A node's name, as it stands in keys."""
+    if "/" in text:
+        raise ValueError("want a node's name as in etcd, without /")
+    return v1.plain_name(text)
+
+
+def switch(text: str) -> bool:
+    """`on` or `off`."""
+    if text not in ("on", "off"):
+        raise ValueError("want on or off")
+    return text == "on"
+
+
+def readable_file(text: str) -> Path:
+    """A file that can be opened now."""
+    path = Path(text)
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ValueError(f"want a file that can be read: {error.strerror}") from None
+
+
+def folder(text: str) -> Path:
+    """A folder that is there now."""
+    path = Path(text)
+    if not path.is_dir():
+        raise ValueError("want a folder that is there")
+    return path.absolute()
+
+
+def bird_path(text: str) -> Path:
+    """An absolute path that can stand in a command to BIRD."""
+    # It becomes a string in a command to BIRD, whose strings have no escapes.
+    if not text.startswith("/") or any(not char.isprintable() or char == '"' for char in text):
+        raise ValueError('want an absolute path, printable and without "')
+    return Path(text)
+
+
+def bird_log(text: str) -> LogTarget:
+    """Where BIRD logs: `syslog`, `stderr`, or a path."""
+    if text in ("syslog", "stderr"):
+        return LogTarget(text)
+    try:
+        return LogTarget(f'"{bird_path(text)}"')
+    except ValueError:
+        raise ValueError('want syslog, stderr, or the absolute path of a file, printable and without "') from None
+
+
+def socket_path(text: str) -> Path:
+    """The path of BIRD's control socket."""
+    path = bird_path(text)
+    if len(text.encode()) > _SOCKET_PATH_MAX:
+        raise ValueError(f"want at most {_SOCKET_PATH_MAX} bytes, the longest path of a socket")
+    return path
+
+
+def bird_version(text: str) -> Grammar:
+    """A release of BIRD, or the first numbers of one; -> how its configuration is written."""
+    version = version_in(f"{text}.0" if text in ("2", "3") else text)
+    if not version:
+        raise ValueError("want 1.6, 2 or 3")
+    return version.grammar
+
+
+def seconds(least: float) -> Callable[[str], float]:
+    """A number of seconds, at least so many and at most a day."""
+
+    def parse(text: str) -> float:
+        try:
+            seconds = float(text)
+        except ValueError:
+            seconds = -1
+        if not least <= seconds <= 86400:
+            raise ValueError(f"want a number of seconds from {least:g} to 86400")
+        return seconds
+
+    return parse
+
+
+def whole(most: int) -> Callable[[str], int]:
+    """A whole number from 0 to the given one."""
+
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdecimal() or int(text) > most:
+            raise ValueError(f"want a whole number from 0 to {most}")
+        return int(text)
+
+    return parse
+
+
+def absolute(text: str) -> Path:
+    """An absolute path."""
+    if not text.startswith("/") or "\0" in text:
+        raise ValueError("want an absolute path")
+    return Path(text)
+
+
+def listen(text: str) -> Listen:
+    """`address:port`; nothing is `OFF`."""
+    if not text:
+        return OFF
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    if not host or port is None or parts.path:
+        raise ValueError("want address:port, or nothing to turn it off")
+    return Listen(host, port)
