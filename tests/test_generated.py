@@ -166,10 +166,10 @@ class Terminal:
 
     def __init__(self, shell: str, environment: dict[str, str]) -> None:
         self._shown = ""
-        child, self._terminal = pty.fork()
-        if not child:
-            os.execve(program(shell), [shell, "-i"], environment)
-        self._child = child
+        self._terminal, end = pty.openpty()
+        command = [program("setsid"), "--ctty", program(shell), "-i"]
+        self._shell = subprocess.Popen(command, env=environment, stdin=end, stdout=end, stderr=end)
+        os.close(end)
 
     def type(self, text: str) -> None:
         os.write(self._terminal, text.encode())
@@ -185,8 +185,8 @@ class Terminal:
         return shown
 
     def close(self) -> None:
-        os.kill(self._child, 9)
-        os.waitpid(self._child, 0)
+        self._shell.kill()
+        self._shell.wait(10)
         os.close(self._terminal)
 
 
