@@ -27,11 +27,12 @@ bench: setup ## how fast it is beside BIRD itself; ARGS="--sizes 100 1000 --stor
 test: setup ## all tests, on a real etcd and a real BIRD
 	$(bin)/pytest -n 4
 
-check: setup ## format, lint, types, layers
+check: setup ## format, lint, types, layers, version and changelog
 	$(bin)/ruff format --check
 	$(bin)/ruff check
 	$(bin)/mypy
 	$(bin)/lint-imports
+	$(bin)/python -m scripts.versions
 
 format: setup ## format the code, and mend what can be mended by itself
 	$(bin)/ruff format
