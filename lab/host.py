@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import signal
 import subprocess
 from pathlib import Path
 
