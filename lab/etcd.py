@@ -95,7 +95,7 @@ class Etcd:
         ]
         process = Process([*command, "--data-dir", str(self._folder / "proxy")], self._folder / "proxy.log")
         try:
-            wait_until(lambda: _responds(url), "the proxy", 30)
+            wait_until(lambda: _responds(f"{url}/v2/keys/"), "the proxy", 30)
             yield url
         finally:
             process.stop()
@@ -200,8 +200,12 @@ class Etcd:
             return False
         return True
 
+    def serves_version(self) -> bool:
+        """Does it answer at all, whichever API it serves?"""
+        return _responds(f"{self.url}/version")
+
 
 def _responds(url: str) -> bool:
-    with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/v2/keys/", timeout=10):
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=10):
         return True
     return False

@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ import click
 
 import rrwatch
 from rrwatch.errors import RrwatchError, UsageError
-from rrwatch.options import etcd_timeout, json_output, with_settings
+from rrwatch.options import (
+    Unknown,
+    etcd_timeout,
+    json_output,
+    unknown_settings,
+    warn_of_unknown_settings,
+    with_settings,
+)
 from rrwatch.record_commands import node_mesh, peer, rr
 from rrwatch.settings import Settings, settings_of
 
@@ -57,15 +65,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def cli() -> None:
     """Keeps BIRD's BGP sessions equal to what Calico's keys in etcd ask for.
 
-    Every setting is a flag of each command, an environment variable, or a line of the settings file, in this order of
-    precedence. `rrwatch run --help` lists them all.
+    A setting is a flag, an environment variable, or a line of the settings file, in this order of precedence.
+    `rrwatch run --help` lists all of them; other commands take those that they need.
     """
 
 
-def _command(function: Callable[..., Any]) -> click.Command:
-    """A command with all settings; its function gets them as a `Settings`, then its own options."""
+def _command(function: Callable[..., Any], *, warns: bool = True) -> click.Command:
+    """A command with all settings; its function gets them as a `Settings`, then its own options.
+
+    Args:
+        warns: unknown settings are printed; False: the command reports them itself.
+    """
 
     def with_parsed(**values: Any) -> Any:
+        if warns:
+            warn_of_unknown_settings()
         names = set(function.__annotations__) - {"settings", "return"}
         own = {name: values.pop(name) for name in names}
         return function(settings_of(values), **own)
@@ -75,18 +89,19 @@ def _command(function: Callable[..., Any]) -> click.Command:
     return cli.command(function.__name__)(with_settings(with_parsed))
 
 
-@_command
+@partial(_command, warns=False)
 def run(settings: Settings) -> int:
     """Keep BIRD equal to etcd, until SIGTERM or SIGINT; SIGHUP lists everything again."""
     # Each command imports what it runs on, so that --help and a wrong setting are answered at once.
     from rrwatch import log, service  # noqa: PLC0415
 
     log.configure(settings.log_format, settings.log_level, sys.stderr)
+    _log_unknown(unknown_settings())
     service.run(settings)
     return DONE
 
 
-@_command
+@partial(_command, warns=False)
 @etcd_timeout
 def once(settings: Settings, timeout: float) -> int:
     """Bring BIRD to what etcd asks for, once; for an init container, or before BIRD starts.
@@ -98,6 +113,7 @@ def once(settings: Settings, timeout: float) -> int:
     from rrwatch.bird.apply import State  # noqa: PLC0415
 
     log.configure(settings.log_format, settings.log_level, sys.stderr)
+    _log_unknown(unknown_settings())
     states = service.once(settings, timeout)
     if states is None:
         return HELD
@@ -178,6 +194,13 @@ def status(settings: Settings, as_json: bool, health: bool) -> int:
     else:
         tables.print_status(document, sys.stdout)
     return DONE if document["ready"] else FAILED
+
+
+def _log_unknown(unknown: Iterable[Unknown]) -> None:
+    import structlog  # noqa: PLC0415  # as the commands
+
+    for one in unknown:
+        structlog.get_logger("rrwatch").warning("setting_unknown", setting=one.name, place=one.place, hint=one.hint)
 
 
 def _items(settings: Settings, keys_file: Path | None, timeout: float) -> dict[str, str]:

@@ -49,6 +49,9 @@ TEMPLATE_REST = 0.3
 VERIFY_INTERVAL = 5.0
 """Seconds until a host at rest is looked at again: is the file still ours, does BIRD still run it?"""
 
+START_GRACE = 3.0
+"""Seconds after which rrwatch counts as started whatever it waits for: an outage must not block a boot."""
+
 _MOST_EVENTS = 1000  # that are taken before the loop looks whether a pass is due
 _BEAT = 5.0  # seconds; the loop turns at least this often, and feeds systemd's watchdog
 _ABSENT_RETRY = 1.0  # seconds between two looks for a BIRD that is not running; the folder's watch is faster
@@ -133,6 +136,7 @@ class Daemon:
         self._due = 0.0
         self._effort = -settings.min_interval
         self._failures = 0
+        self._not_ready_since: float | None = None
 
     def run(self) -> None:
         """Runs until SIGTERM or SIGINT; sessions stay as they are.
@@ -145,16 +149,20 @@ class Daemon:
             signal.signal(number, self._on_signal)
         viewer, endpoints = self._settings.view.summary(), list(self._settings.etcd.endpoints)
         self._journal.started(version=rrwatch.__version__, viewer=viewer, etcd=endpoints)
-        self._notifier.status("waiting for etcd")
         self._load_templates()
         self._following.want(self._settings.view.prefixes(None))
         self._folders.start()
+        self._tell()
+        started = threading.Timer(START_GRACE, self._notifier.ready)
+        started.daemon = True
+        started.start()
         try:
             while not self._stop.is_set():
                 self._turn()
         except Stopping:
             pass
         finally:
+            started.cancel()
             self._notifier.stopping()
             self._folders.stop()
             self._following.stop()
@@ -190,7 +198,7 @@ class Daemon:
             # A fault of rrwatch's own: a crash would come back with every start, a retry may find other records.
             except Exception as error:  # noqa: BLE001  # told in full
                 self._journal.fault(error, self._plan_next({}))
-        self._publish(self._status())
+        self._tell()
 
     def _hear(self, patience: float) -> None:
         """Takes the events that are there, after waiting for a first one."""
@@ -240,8 +248,6 @@ class Daemon:
             case Lost():
                 self._etcd = self._etcd.lost(news.endpoint, news.reason)
                 self._journal.lost(news)
-                if self._wanted is None:
-                    self._notifier.status(f"waiting for etcd: {news.reason}")
             case Alarm():
                 self._keeper.hear(news, 0)
                 self._journal.alarm(news)
@@ -266,7 +272,6 @@ class Daemon:
         known = self._wanted
         wanted = self._now_wanted()
         if wanted is None:
-            self._tell_manager({})
             return
         news = wanted is not known or new_templates
         self._notice_restarts()
@@ -288,7 +293,6 @@ class Daemon:
         if any(result.took for result in applied.values()):
             self._effort = time.monotonic()
         self._look = self._look_around()
-        self._tell_manager(applied)
 
     def _notice_restarts(self) -> None:
         for target in self._settings.places.candidates():
@@ -438,19 +442,16 @@ class Daemon:
             self._due = min(self._due, self._template_due)
         return retry_in
 
-    def _tell_manager(self, applied: Mapping[Target, Applied]) -> None:
-        texts = []
-        if self._waits_for:
-            texts.append(f"waiting for {self._waits_for} in etcd")
-        if self._keeper.held:
-            texts.append(f"held: {self._keeper.held.reason}")
-        for target, result in applied.items():
-            sessions = len(self._outcome.wanted[target].blocks) if self._outcome else 0
-            detail = f"{sessions} sessions" if result.state is State.CONFIRMED else result.message
-            texts.append(f"{target.name} {result.state.value}: {detail}")
-        if texts:
-            self._notifier.status("; ".join(texts))
-        if applied and all(result.state in (State.CONFIRMED, State.WAITING) for result in applied.values()):
+    def _tell(self) -> None:
+        """Publishes how things stand, to the status pages and to the service manager."""
+        status = self._status()
+        if not status.unready():
+            self._not_ready_since = None
+        elif self._not_ready_since is None:
+            self._not_ready_since = time.time()
+        self._publish(replace(status, not_ready_since=self._not_ready_since))
+        self._notifier.status(status.summary())
+        if status.is_settled:
             self._notifier.ready()
 
     def _fingerprint(self) -> object:

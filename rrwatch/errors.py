@@ -2,8 +2,10 @@
 
 RrwatchError
 ├── UsageError            what the user asked for cannot be: a setting, a file of keys
+├── UnknownKeys           a file of keys of which none is one of Calico's
 ├── DatastoreError
 │   ├── TransportError    no usable answer; another endpoint may have one
+│   │   └── WrongApi      an etcd that does not serve the v2 API
 │   └── Resync            the answer breaks continuity: list again
 ├── StateError            what must outlive a restart cannot be kept
 ├── OwnedElsewhere        another rrwatch looks after the same files
@@ -15,6 +17,7 @@ RrwatchError
 │   ├── BirdAbsent        nobody listens on the control socket: not running, or not yet
 │   ├── BirdBroken        the conversation failed: denied, cut off, not understood
 │   ├── BirdTimeout       no answer in time; what the command did is unknown
+│   ├── BirdElsewhere     BIRD was started with another configuration file
 │   └── BirdRefused       BIRD read the configuration and said no
 └── Stopping              rrwatch was asked to end while it waited for something
 """
@@ -30,12 +33,20 @@ class UsageError(RrwatchError):
     """A setting or an argument that cannot be used; the text names it and says what would be right."""
 
 
+class UnknownKeys(RrwatchError):
+    """A file of keys of which none is one of Calico's, so that nothing follows from it."""
+
+
 class DatastoreError(RrwatchError):
     """Anything that went wrong between rrwatch and etcd."""
 
 
 class TransportError(DatastoreError):
     """No usable answer from this endpoint."""
+
+
+class WrongApi(TransportError):
+    """An etcd that does not serve the v2 API; the text says how to change that."""
 
 
 class Resync(DatastoreError):
@@ -90,6 +101,10 @@ class BirdBroken(BirdError):
 
 class BirdTimeout(BirdError):
     """BIRD did not answer in time."""
+
+
+class BirdElsewhere(BirdError):
+    """BIRD was started with another configuration file than the one that rrwatch owns."""
 
 
 class BirdRefused(BirdError):

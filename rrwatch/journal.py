@@ -176,7 +176,7 @@ class Journal:
                 )
             elif before is None or before[0] is not State.CONFIRMED:
                 log.info("confirmed", generation=applied.running, version=str(applied.version))
-        elif worked:
+        elif applied.installed:
             log.info("installed", **_sessions(applied.plan), **_some("cause", outcome.cause), config=str(target.config))
         if applied.state is not State.CONFIRMED and now != before:
             tell = log.info if applied.state is State.WAITING else log.error

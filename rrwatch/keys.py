@@ -5,9 +5,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
-
-from rrwatch.errors import TransportError, UsageError
+from rrwatch.bgp import calico_v1
+from rrwatch.errors import UnknownKeys, UsageError
 from rrwatch.etcd.access import Access
 from rrwatch.etcd.mirror import Snapshot
 
@@ -20,6 +19,7 @@ def from_file(path: Path) -> dict[str, str]:
 
     Raises:
         UsageError: there is no such thing in the file.
+        UnknownKeys: there are keys, and none of them is one that sessions could follow from.
     """
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
@@ -33,7 +33,13 @@ def from_file(path: Path) -> dict[str, str]:
     for key, value in items.items():
         if value is not None and not isinstance(value, str):
             raise UsageError(f"{path}: the value of {key!r} is {value!r:.60}: want a string, as etcd holds it")
-    return {key: value or "" for key, value in items.items()}
+    keys = {key: value or "" for key, value in items.items()}
+    if keys and not any(calico_v1.parse(key, value) for key, value in keys.items()):
+        raise UnknownKeys(
+            f"{path}: sessions follow from none of its {len(keys)} keys, {min(keys)!r:.80} for one: "
+            f"want keys as Calico writes them, like {calico_v1.PREFIX}/host/NODE/ip_addr_v4"
+        )
+    return keys
 
 
 def from_etcd(access: Access, prefixes: Iterable[str], timeout: float) -> dict[str, str]:
@@ -51,18 +57,7 @@ def snapshots(access: Access, prefixes: Iterable[str], timeout: float) -> list[S
         TransportError: none answered.
     """
     # Of all commands only those that ask etcd pay for its client's import.
-    from rrwatch.etcd.v2 import EtcdV2  # noqa: PLC0415
+    from rrwatch.etcd.patient import PatientEtcd  # noqa: PLC0415
 
-    etcd = EtcdV2(access)
-
-    def go_on(_: RetryCallState) -> None:
-        etcd.rotate()
-
-    retrying = Retrying(
-        retry=retry_if_exception_type(TransportError),
-        wait=wait_random_exponential(multiplier=0.05, max=2),
-        stop=stop_after_delay(timeout),
-        before_sleep=go_on,
-        reraise=True,
-    )
-    return [retrying(etcd.list, prefix) for prefix in prefixes]
+    etcd = PatientEtcd(access, timeout)
+    return [etcd.list(prefix) for prefix in prefixes]

@@ -30,7 +30,7 @@ def configure(form: LogFormat | None, level: LogLevel, stream: TextIO) -> None:
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*shared, _name_origin],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _first_things_first, renderer],
     )
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
@@ -55,6 +55,11 @@ def _name_origin(logger: WrappedLogger, name: str, event: EventDict) -> EventDic
     if record is not None:
         event["logger"] = record.name
     return event
+
+
+def _first_things_first(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:  # noqa: ARG001  # as above
+    """Puts time, level and event before all other fields: that is what a reader of JSON lines looks for."""
+    return {**{key: event[key] for key in ("timestamp", "level", "event") if key in event}, **event}
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, trace: object) -> None:  # noqa: ARG001  # Python's

@@ -1,8 +1,10 @@
 """The settings on the command line: flag, environment variable, settings file, default, in this order."""
 
 import os
+import re
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +18,33 @@ from rrwatch.settings import SETTINGS, SETTINGS_FILE, Setting
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
+_VARIABLES = {variable for setting in SETTINGS for variable in setting.variables} | {"RRWATCH_SETTINGS"}
+
+# Kubernetes sets these in each pod for a Service named rrwatch, or rrwatch-something (Kubernetes documentation,
+# "Service", "Discovering services").
+_OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_\w+)?)?)$")
+
+_FILE, _UNKNOWN = f"{__name__}.file", f"{__name__}.unknown"
+"""Where click's context keeps what `--settings` found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A setting that rrwatch does not have, in the settings file or in the environment; it has no effect.
+
+    Attributes:
+        name: as it stands there.
+        place: the settings file, or `environment`.
+        hint: what may have been meant.
+    """
+
+    name: str
+    place: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.place} is no setting and has no effect: {self.hint}"
+
 
 etcd_timeout = click.option(
     "--timeout",
@@ -63,9 +92,26 @@ def origin_of(context: click.Context, name: str) -> str:
             variables = _BY_NAME[name].variables
             return next((variable for variable in variables if os.environ.get(variable)), variables[0])
         case ParameterSource.DEFAULT_MAP:
-            return f"{name} in {context.meta[__name__]}"
+            return f"{name} in {context.meta[_FILE]}"
         case _:
             return "default"
+
+
+def unknown_settings() -> tuple[Unknown, ...]:
+    """What is set for the command that runs and is no setting."""
+    return tuple(click.get_current_context().meta[_UNKNOWN])
+
+
+def settings_file() -> Path | None:
+    """The settings file of the command that runs; None where there is none."""
+    path: Path = click.get_current_context().meta[_FILE]
+    return path if path.exists() else None
+
+
+def warn_of_unknown_settings() -> None:
+    """Prints a line for each of them to standard error."""
+    for unknown in unknown_settings():
+        click.echo(f"rrwatch: warning: {unknown}", err=True)
 
 
 class _Text(click.ParamType[Any]):
@@ -111,7 +157,8 @@ def _flag(name: str) -> str:
 
 def _use_file(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:  # noqa: ARG001  # click's signature
     given, path = path is not None, path or SETTINGS_FILE
-    ctx.meta[__name__] = path
+    unknown = list(_unknown_variables())
+    ctx.meta[_FILE], ctx.meta[_UNKNOWN] = path, unknown
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -122,14 +169,23 @@ def _use_file(ctx: click.Context, param: click.Parameter, path: Path | None) -> 
         raise UsageError(f"settings file {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"settings file {path} is not TOML: {error}") from error
-    ctx.default_map = {name: _text_of(name, value, path) for name, value in table.items()}
+    # A file that was written for another release must not stop this one.
+    unknown += (Unknown(name, str(path), _hint(name, _BY_NAME)) for name in table if name not in _BY_NAME)
+    ctx.default_map = {name: _text_of(name, value, path) for name, value in table.items() if name in _BY_NAME}
+
+
+def _unknown_variables() -> Iterator[Unknown]:
+    for name in sorted(os.environ):
+        if name.startswith("RRWATCH_") and name not in _VARIABLES and not _OF_A_SERVICE.search(name):
+            yield Unknown(name, "the environment", _hint(name, _VARIABLES))
+
+
+def _hint(name: str, names: Iterable[str]) -> str:
+    close = get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]}?" if close else "`rrwatch run --help` lists all settings"
 
 
 def _text_of(name: str, value: object, path: Path) -> str:
-    if name not in _BY_NAME:
-        close = get_close_matches(name, _BY_NAME, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"want one of {', '.join(_BY_NAME)}"
-        raise UsageError(f"{name} in {path} is no setting: {hint}")
     if isinstance(value, list):
         return ",".join(map(str, value))
     if isinstance(value, bool) or not isinstance(value, str | int | float):

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Topology
@@ -58,7 +58,7 @@ def render_all(
         # A file that is rrwatch's own stays so: sessions of a family that is no more wanted shall end.
         if families or ConfigFile(target.config).mentions(MARKER):
             config = view.config(topology, derived, families or target.families, dialect)
-            wanted[target] = templates.render(config)
+            wanted[target] = templates.render(replace(config, log=places.log))
     return wanted
 
 

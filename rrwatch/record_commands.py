@@ -12,7 +12,7 @@ import click
 from rrwatch.bgp import calico_v1
 from rrwatch.bgp.topology import Address, Family
 from rrwatch.errors import UsageError
-from rrwatch.options import etcd_timeout, json_output, with_settings
+from rrwatch.options import etcd_timeout, json_output, warn_of_unknown_settings, with_settings
 from rrwatch.settings import ETCD_SETTINGS, access_of
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def _record_command(group: click.Group, function: Callable[..., Any]) -> click.C
     def with_records(*, timeout: float, **values: Any) -> Any:
         from rrwatch.records import Records  # noqa: PLC0415
 
+        warn_of_unknown_settings()
         own = {name: values.pop(name) for name in set(function.__annotations__) - {"records", "return"}}
         return function(Records(access_of(values), timeout), **own)
 

@@ -5,15 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
-
 from rrwatch.bgp import calico_v1
 from rrwatch.bgp.calico_v1 import PREFIX
 from rrwatch.bgp.store import RecordStore
 from rrwatch.bgp.topology import Address, AsNumber, Peer, Reflector, Topology
-from rrwatch.errors import TransportError
 from rrwatch.etcd.access import Access
-from rrwatch.etcd.v2 import EtcdV2
+from rrwatch.etcd.patient import PatientEtcd
 
 MESH_KEY = f"{PREFIX}/global/node_mesh"
 
@@ -40,18 +37,7 @@ class Records:
         Args:
             timeout: seconds after which no further attempt is begun.
         """
-        self._etcd = EtcdV2(access)
-
-        def go_on(_: RetryCallState) -> None:
-            self._etcd.rotate()
-
-        self._retrying = Retrying(
-            retry=retry_if_exception_type(TransportError),
-            wait=wait_random_exponential(multiplier=0.05, max=2),
-            stop=stop_after_delay(timeout),
-            before_sleep=go_on,
-            reraise=True,
-        )
+        self._etcd = PatientEtcd(access, timeout)
 
     def topology(self) -> Topology:
         """What etcd holds of BGP."""
@@ -86,17 +72,17 @@ class Records:
         before = self._items(key.rsplit("/", 1)[0]).get(key)
         if before is not None and calico_v1.parse(key, before) == calico_v1.parse(key, value):
             return Written(False, f"{what}: is there already")
-        self._retrying(self._etcd.put, key, value)
+        self._etcd.put(key, value)
         return Written(True, f"{what}: {'added' if before is None else 'changed'}")
 
     def _remove(self, folder: str, address: Address, what: str) -> Written:
         keys = [key for key, value in self._items(folder).items() if _speaks_of(key, value, address)]
         for key in keys:
-            self._retrying(self._etcd.remove, key)
+            self._etcd.remove(key)
         return Written(bool(keys), f"{what}: {'removed' if keys else 'is not there'}")
 
     def _items(self, prefix: str) -> Mapping[str, str]:
-        return self._retrying(self._etcd.list, prefix).items
+        return self._etcd.list(prefix).items
 
 
 def _speaks_of(key: str, value: str, address: Address) -> bool:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from rrwatch.bgp import calico_v1
 from rrwatch.bgp.topology import Address, Family
+from rrwatch.bird.config import LogTarget
 from rrwatch.bird.target import Places
 from rrwatch.bird.version import Grammar, version_in
 from rrwatch.errors import UsageError
@@ -99,21 +100,26 @@ class Setting:
 
     Attributes:
         name: in the settings file; `--name` with dashes on the command line.
-        variables: environment variables, the first that is set wins.
         parse: reads a text; raises ValueError with what would be right.
         help: one line.
         default: what counts where nothing is set, None where nothing does.
         shown_default: for the help text, where the default is not a plain value.
+        older: environment variables that count where `RRWATCH_<NAME>` is not set, the first that is set wins.
         empty_counts: an empty environment variable is a value, and not as good as none.
     """
 
     name: str
-    variables: tuple[str, ...]
     parse: Callable[[str], Any]
     help: str
     default: str | None = None
     shown_default: str | None = None
+    older: tuple[str, ...] = ()
     empty_counts: bool = False
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Environment variables; the first that is set wins."""
+        return (f"RRWATCH_{self.name.upper()}", *self.older)
 
 
 def _choice(kind: type[Enum]) -> Callable[[str], Enum]:
@@ -219,6 +225,15 @@ def _bird_path(text: str) -> Path:
     return Path(text)
 
 
+def _bird_log(text: str) -> LogTarget:
+    if text in ("syslog", "stderr"):
+        return LogTarget(text)
+    try:
+        return LogTarget(f'"{_bird_path(text)}"')
+    except ValueError:
+        raise ValueError('want syslog, stderr, or the absolute path of a file, printable and without "') from None
+
+
 def _socket_path(text: str) -> Path:
     path = _bird_path(text)
     if len(text.encode()) > _SOCKET_PATH_MAX:
@@ -275,110 +290,101 @@ def _listen(text: str) -> Listen:
 
 
 SETTINGS = (
-    Setting("role", ("RRWATCH_ROLE",), _choice(Role), "What this BIRD is: reflector or node.", "reflector"),
-    Setting("ip", ("IP",), _address(Family.IPV4), "This reflector's IPv4 address: router id and source address."),
-    Setting("ip6", ("IP6",), _address(Family.IPV6), "This reflector's IPv6 source address; turns IPv6 on."),
+    Setting("role", _choice(Role), "What this BIRD is: reflector or node.", "reflector"),
+    Setting("ip", _address(Family.IPV4), "This reflector's IPv4 address: router id and source address.", older=("IP",)),
+    Setting("ip6", _address(Family.IPV6), "This reflector's IPv6 source address; turns IPv6 on.", older=("IP6",)),
     Setting(
         "nodename",
-        ("NODENAME", "HOSTNAME"),
         _node_name,
         "This node's name in etcd, in the node role.",
         shown_default="the host's name",
+        older=("NODENAME", "HOSTNAME"),
     ),
-    Setting(
-        "families", ("RRWATCH_FAMILIES",), _families, "4, 6 or 4,6.", shown_default="by the addresses that are set"
-    ),
+    Setting("families", _families, "4, 6 or 4,6.", shown_default="by the addresses that are set"),
     Setting(
         "etcd_endpoints",
-        ("ETCD_ENDPOINTS",),
         _endpoints,
         "URLs of etcd's members, with commas between them.",
         shown_default="http://127.0.0.1:2379",
+        older=("ETCD_ENDPOINTS",),
     ),
-    Setting("etcd_authority", ("ETCD_AUTHORITY",), _authority, "One etcd as host:port; the older spelling."),
-    Setting("etcd_scheme", ("ETCD_SCHEME",), _scheme, "Goes with etcd_authority: http or https.", "http"),
-    Setting("etcd_ca_cert_file", ("ETCD_CA_CERT_FILE",), _readable_file, "PEM file of etcd's authority."),
-    Setting("etcd_cert_file", ("ETCD_CERT_FILE",), _readable_file, "PEM file of rrwatch's own certificate."),
-    Setting("etcd_key_file", ("ETCD_KEY_FILE",), _readable_file, "PEM file of its key."),
-    Setting("etcd_username", ("ETCD_USERNAME",), str, "User for etcd's basic authentication."),
-    Setting("etcd_password", ("ETCD_PASSWORD",), str, "That user's password; better in a file."),
-    Setting("etcd_password_file", ("ETCD_PASSWORD_FILE",), _readable_file, "File with that password."),
-    Setting("config", ("RRWATCH_CONFIG",), _bird_path, "BIRD's configuration, owned by rrwatch.", "/etc/bird/bird.cfg"),
-    Setting("config6", ("RRWATCH_CONFIG6",), _bird_path, "The same of BIRD 1.6 for IPv6.", "/etc/bird/bird6.cfg"),
-    Setting("bird_socket", ("RRWATCH_BIRD_SOCKET",), _socket_path, "BIRD's control socket.", "/run/bird/bird.ctl"),
-    Setting(
-        "bird6_socket", ("RRWATCH_BIRD6_SOCKET",), _socket_path, "The same of BIRD 1.6 for IPv6.", "/run/bird/bird6.ctl"
-    ),
+    Setting("etcd_authority", _authority, "One etcd as host:port; the older spelling.", older=("ETCD_AUTHORITY",)),
+    Setting("etcd_scheme", _scheme, "Goes with etcd_authority: http or https.", "http", older=("ETCD_SCHEME",)),
+    Setting("etcd_ca_cert_file", _readable_file, "PEM file of etcd's authority.", older=("ETCD_CA_CERT_FILE",)),
+    Setting("etcd_cert_file", _readable_file, "PEM file of rrwatch's own certificate.", older=("ETCD_CERT_FILE",)),
+    Setting("etcd_key_file", _readable_file, "PEM file of its key.", older=("ETCD_KEY_FILE",)),
+    Setting("etcd_username", str, "User for etcd's basic authentication.", older=("ETCD_USERNAME",)),
+    Setting("etcd_password", str, "That user's password; better in a file.", older=("ETCD_PASSWORD",)),
+    Setting("etcd_password_file", _readable_file, "File with that password.", older=("ETCD_PASSWORD_FILE",)),
+    Setting("config", _bird_path, "BIRD's configuration, owned by rrwatch.", "/etc/bird/bird.cfg"),
+    Setting("config6", _bird_path, "The same of BIRD 1.6 for IPv6.", "/etc/bird/bird6.cfg"),
+    Setting("bird_socket", _socket_path, "BIRD's control socket.", "/run/bird/bird.ctl"),
+    Setting("bird6_socket", _socket_path, "The same of BIRD 1.6 for IPv6.", "/run/bird/bird6.ctl"),
     Setting(
         "bird_version",
-        ("RRWATCH_BIRD_VERSION",),
         _bird_version,
         "For which BIRD to write: 1.6, 2 or 3.",
         shown_default="what BIRD itself says",
     ),
     Setting(
+        "bird_log",
+        _bird_log,
+        "Where BIRD logs: syslog, stderr, or the absolute path of a file.",
+        shown_default="no `log` statement: BIRD's own default",
+    ),
+    Setting(
         "custom_filters",
-        ("RRWATCH_CUSTOM_FILTERS",),
         _switch,
         "Whether a node takes operators' filters from etcd, which are code: on or off.",
         "off",
     ),
-    Setting("templates", ("RRWATCH_TEMPLATES",), _folder, "Folder of templates that win over the shipped ones."),
+    Setting("templates", _folder, "Folder of templates that win over the shipped ones."),
     Setting(
         "state_dir",
-        ("RRWATCH_STATE_DIR",),
         _absolute,
         "Folder for what must outlive a restart: the guard's baseline, the history.",
         "/var/lib/rrwatch",
     ),
     Setting(
         "guard_percent",
-        ("RRWATCH_GUARD_PERCENT",),
         _whole(100),
         "Hold a change in which more than this share of the known nodes vanish at once; 0 turns the guard off.",
         "50",
     ),
     Setting(
         "guard_min",
-        ("RRWATCH_GUARD_MIN",),
         _whole(1_000_000),
         "With fewer known nodes than this no share is held.",
         "5",
     ),
     Setting(
         "status_listen",
-        ("RRWATCH_STATUS_LISTEN",),
         _listen,
         "Address of the status and health pages; port 0 picks one, empty turns it off.",
         "127.0.0.1:9817",
         empty_counts=True,
     ),
-    Setting("min_interval", ("RRWATCH_MIN_INTERVAL",), _seconds(0), "Seconds between two configures of BIRD.", "0.25"),
-    Setting(
-        "resync_interval", ("RRWATCH_RESYNC_INTERVAL",), _seconds(1), "Seconds between two full lists of etcd.", "300"
-    ),
+    Setting("min_interval", _seconds(0), "Seconds between two configures of BIRD.", "0.25"),
+    Setting("resync_interval", _seconds(1), "Seconds between two full lists of etcd.", "300"),
     Setting(
         "etcd_watch_timeout",
-        ("RRWATCH_ETCD_WATCH_TIMEOUT",),
         _seconds(1),
         "Seconds until a watch without news is asked again, and so until an etcd that hangs is noticed.",
         "20",
     ),
     Setting(
         "etcd_spread",
-        ("RRWATCH_ETCD_SPREAD",),
         _seconds(0),
         "Seconds over which lists at the start and after an outage are spread at random.",
         shown_default="0; 3 in the node role",
     ),
     Setting(
         "log_format",
-        ("RRWATCH_LOG_FORMAT",),
         _choice(LogFormat),
         "console or json.",
         shown_default="console on a terminal, else json",
     ),
-    Setting("log_level", ("RRWATCH_LOG_LEVEL",), _choice(LogLevel), "debug, info, warning or error.", "info"),
+    Setting("log_level", _choice(LogLevel), "debug, info, warning or error.", "info"),
 )
 """Every setting there is; command line, environment, settings file and README go by this table."""
 
@@ -397,7 +403,14 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     values = {setting.name: _value(setting, values) for setting in SETTINGS}
     view = _view(values)
     families = view.only or tuple(Family) if isinstance(view, NodeView) else tuple(view.addresses)
-    places = Places(families, values["config"], values["bird_socket"], values["config6"], values["bird6_socket"])
+    places = Places(
+        families,
+        values["config"],
+        values["bird_socket"],
+        values["config6"],
+        values["bird6_socket"],
+        values["bird_log"],
+    )
     for one, other in ("config", "config6"), ("bird_socket", "bird6_socket"):
         if values[one] == values[other]:
             raise UsageError(f"{one} and {other} are both {values[one]}: want two, BIRD 1.6 runs once for each family")

@@ -72,6 +72,7 @@ class Status:
         template_error: why the operator's templates are not in use, empty where they are.
         waits_for: the key without which nothing can be said, empty where all are there.
         baseline: what was accepted last, and what is held.
+        not_ready_since: Unix time since when it is not ready, None where it is.
         tallies, recent: what was done, see `rrwatch.ledger`.
     """
 
@@ -82,6 +83,7 @@ class Status:
     template_error: str
     waits_for: str = ""
     baseline: Baseline = NOTHING_KEPT
+    not_ready_since: float | None = None
     tallies: Mapping[str, Tally] = field(default_factory=dict)
     recent: tuple[dict[str, Any], ...] = ()
 
@@ -109,6 +111,21 @@ class Status:
             reasons.append(f"templates: {self.template_error}")
         return "; ".join(reasons)
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether BIRD runs what it should, or rrwatch knows what it waits for; failures to reach etcd do not count."""
+        return bool(self.outcome or self.waits_for or self.template_error)
+
+    def summary(self) -> str:
+        """One line for the service manager: what BIRD runs, or what rrwatch waits for."""
+        if not self.is_settled:
+            return f"waiting for etcd: {self.etcd.trouble or 'connecting'}"
+        confirmed = self.outcome.wanted.items() if self.outcome else ()
+        state = self.unready() or "; ".join(
+            f"{target.name} confirmed: {len(wanted.blocks)} sessions" for target, wanted in confirmed
+        )
+        return f"{state}; etcd does not answer: {self.etcd.trouble}" if self.etcd.trouble else state
+
     def document(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
         etcd, outcome = self.etcd, self.outcome
@@ -116,6 +133,7 @@ class Status:
             "viewer": self.viewer,
             "ready": not self.unready(),
             "reason": self.unready() or None,
+            "not_ready_since": None if self.not_ready_since is None else _iso(self.not_ready_since),
             "etcd": {
                 "endpoint": etcd.endpoint,
                 "index": etcd.index,
@@ -137,10 +155,9 @@ class Status:
         held = self.baseline.held
         if held is None:
             return None
-        since = datetime.fromtimestamp(self.baseline.held_since, UTC).isoformat(timespec="seconds")
         return {
             "reason": held.reason,
-            "since": since.replace("+00:00", "Z"),
+            "since": _iso(self.baseline.held_since),
             "nodes": list(held.nodes),
             "sessions": list(held.sessions),
         }
@@ -158,6 +175,10 @@ class Status:
             "version": applied.version and str(applied.version),
             "sessions": len(outcome.wanted[target].blocks),
         }
+
+
+def _iso(timestamp: float) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _remarks(remarks: tuple[Remark, ...]) -> list[dict[str, str]]:

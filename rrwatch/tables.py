@@ -50,9 +50,7 @@ def print_status(document: Mapping[str, Any], stream: TextIO) -> None:
     """The status of a running rrwatch."""
     console = _console(stream)
     ready, etcd = document["ready"], document["etcd"]
-    console.print(
-        Text("ready" if ready else f"not ready: {_visible(document['reason'])}", "green" if ready else "bold red")
-    )
+    console.print(Text("ready" if ready else _not_ready(document), "green" if ready else "bold red"), soft_wrap=True)
     age = etcd["last_answer_age_s"]
     heard = "never answered" if age is None else f"answered {age:.0f} s ago, index {etcd['index']}, {etcd['keys']} keys"
     trouble = f"; {_visible(etcd['trouble'])}" if etcd["trouble"] else ""
@@ -88,6 +86,10 @@ def print_records(rows: Sequence[Mapping[str, Any]], stream: TextIO, *, as_json:
         columns = [titles.get(name, name) for name in rows[0]]
         cells = [[value if value is not None else absent.get(name, "") for name, value in row.items()] for row in rows]
         _console(stream).print(_table(columns, cells))
+
+
+def _not_ready(document: Mapping[str, Any]) -> str:
+    return f"not ready: {_visible(document['reason'])} (since {document['not_ready_since']})"
 
 
 def _change(entry: Mapping[str, Any]) -> tuple[object, ...]:

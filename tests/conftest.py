@@ -1,9 +1,11 @@
 """Real etcd, real BIRD and real rrwatch for every test that asks for them."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import hypothesis
 import pytest
 import trustme
 
@@ -11,12 +13,20 @@ from lab.bird import MINIMAL, RELEASES, Bird, Release
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.network import Namespace, namespace
+from lab.process import wait_until
+from rrwatch.settings import SETTINGS
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("rrwatch", deadline=None)
+hypothesis.settings.load_profile("rrwatch")
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("IP", "IP6", "NODENAME", "HOSTNAME", "ETCD_ENDPOINTS", "ETCD_AUTHORITY", "ETCD_SCHEME"):
-        monkeypatch.delenv(name, raising=False)
+    for name in os.environ.keys() & {variable for setting in SETTINGS for variable in setting.older}:
+        monkeypatch.delenv(name)
+    for name in [name for name in os.environ if name.startswith("RRWATCH_")]:
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +48,16 @@ def etcd(_etcd_of_the_session: Etcd) -> Etcd:
 def own_etcd(tmp_path: Path) -> Iterator[Etcd]:
     """A running etcd that the test may do anything to."""
     etcd = Etcd(tmp_path / "etcd").start()
+    yield etcd
+    etcd.stop()
+
+
+@pytest.fixture(scope="session")
+def etcd_without_v2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
+    """A running etcd that serves the v3 API alone, as it does by default."""
+    etcd = Etcd(tmp_path_factory.mktemp("etcd-v3"), flags=["--enable-v2=false"])
+    etcd.launch()
+    wait_until(etcd.serves_version, f"etcd on {etcd.url}", 30)
     yield etcd
     etcd.stop()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.bird import BIRD1, MINIMAL, Bird
+from lab.bird import BIRD1, MINIMAL, Bird, Release
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.process import free_port, wait_until
@@ -62,7 +62,7 @@ class TestHelp:
 
     def test_lists_every_setting_with_its_variable(self, run: Run) -> None:
         told = " ".join(run("run", "--help").stdout.split())
-        for words in ("--etcd-endpoints", "[ETCD_ENDPOINTS; default: http://127.0.0.1:2379]", "[NODENAME or HOSTNAME;"):
+        for words in ("--etcd-endpoints", "[RRWATCH_ETCD_ENDPOINTS or ETCD_ENDPOINTS; default: http://127.0.0.1:2379]"):
             assert words in told
 
     def test_no_command(self, run: Run) -> None:
@@ -145,6 +145,29 @@ class TestSessions:
         assert "\x1b" not in done.stdout
         assert "/host/b\\x1b[2Jad/ip_addr_v4" in done.stdout
 
+    @pytest.mark.parametrize("command", ["sessions", "render"])
+    @pytest.mark.parametrize("key", ["/calico/resources/v3/projectcalico.org/bgppeers/a", f"{PREFIX}/globl/as_num"])
+    def test_of_keys_that_nothing_follows_from(self, run: Run, command: str, key: str) -> None:
+        done = run(command, "--keys", "-", stdin=json.dumps({key: "1"}))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == (
+            f"rrwatch: -: sessions follow from none of its 1 keys, '{key}' for one: "
+            f"want keys as Calico writes them, like {PREFIX}/host/NODE/ip_addr_v4\n"
+        )
+        assert run(command, "--keys", "-", stdin="{}").returncode == 0
+
+    def test_what_is_no_setting_is_warned_of(self, run: Run, keys: str, tmp_path: Path) -> None:
+        (tmp_path / "rrwatch.toml").write_text("guard_mni = 3\n")
+        for words in ("sessions", "--keys", keys), ("rr", "list", "--timeout", "0.1"):
+            done = run(
+                *words, "--settings", str(tmp_path / "rrwatch.toml"), RRWATCH_ETCD_ENDPOINTS="http://127.0.0.1:1"
+            )
+            assert done.stderr.splitlines()[0] == (
+                f"rrwatch: warning: guard_mni in {tmp_path}/rrwatch.toml is no setting and has no effect: "
+                "did you mean guard_min?"
+            )
+            assert done.returncode == (1 if "rr" in words else 0)
+
     def test_from_etcd(self, run: Run, etcd: Etcd) -> None:
         etcd.put_all(CLUSTER)
         done = run("sessions", "--json", ETCD_ENDPOINTS=f"http://127.0.0.1:{free_port()},{etcd.url}")
@@ -159,6 +182,18 @@ class TestSessions:
         assert done.stderr.count("\n") == 1
 
 
+class TestEtcdWithoutV2:
+    @pytest.mark.parametrize(
+        "command", ["once", "render", "sessions", "rr list", "peer add 172.17.42.40 as 65100", "node-mesh off"]
+    )
+    def test_one_line_names_the_flag(self, run: Run, etcd_without_v2: Etcd, command: str) -> None:
+        done = run(*command.split(), ETCD_ENDPOINTS=etcd_without_v2.url)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"rrwatch: {etcd_without_v2.url}: etcd 3.4.")
+        assert "does not serve the v2 API: start it with --enable-v2=true" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+
 class TestRender:
     def test_text(self, run: Run, keys: str) -> None:
         done = run("render", "--keys", keys)
@@ -169,6 +204,18 @@ class TestRender:
         done = run("render", "--keys", keys, IP6="fd00::28", RRWATCH_CONFIG6=str(tmp_path / "six.cfg"))
         assert f"# {tmp_path}/bird.cfg\n" in done.stdout
         assert f"# {tmp_path}/six.cfg\n" in done.stdout
+
+    @pytest.mark.parametrize("target", ["syslog", "stderr", "/tmp/bird.log"])
+    @pytest.mark.parametrize("role", ["reflector", "node"])
+    def test_bird_log(self, run: Run, keys: str, tmp_path: Path, release: Release, role: str, target: str) -> None:
+        settings = {"RRWATCH_ROLE": role, "NODENAME": "kube-node1", "RRWATCH_BIRD_VERSION": release.name}
+        plain = run("render", "--keys", keys, **settings).stdout
+        done = run("render", "--keys", keys, RRWATCH_BIRD_LOG=target, **settings)
+        statement = f'log "{target}" all;' if target.startswith("/") else f"log {target} all;"
+        assert [line for line in done.stdout.splitlines() if line.startswith("log ")] == [statement]
+        assert "\nlog " not in plain
+        (tmp_path / "told.cfg").write_text(done.stdout)
+        assert release.refuses(tmp_path / "told.cfg") == ""
 
     def test_diff(self, run: Run, keys: str, tmp_path: Path) -> None:
         assert "+router id 172.17.42.40;" in run("render", "--diff", "--keys", keys).stdout
@@ -201,6 +248,20 @@ class TestOnce:
 
         assert run("once", **beside(bird, etcd)).returncode == 0
         assert bird.reconfigurations() == 1
+
+    def test_what_is_no_setting_is_logged(self, run: Run, etcd: Etcd, bird: Bird) -> None:
+        done = run("once", **beside(bird, etcd), RRWATCH_GUARD_MNI="3")
+        line = done.stderr.splitlines()[0]
+        assert list(json.loads(line))[:3] == ["timestamp", "level", "event"]
+        assert json.loads(line) | {"timestamp": ""} == {
+            "timestamp": "",
+            "level": "warning",
+            "event": "setting_unknown",
+            "setting": "RRWATCH_GUARD_MNI",
+            "place": "the environment",
+            "hint": "did you mean RRWATCH_GUARD_MIN?",
+        }
+        assert all(list(json.loads(line))[:3] == ["timestamp", "level", "event"] for line in done.stderr.splitlines())
 
     def test_before_bird_starts(self, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER)

@@ -1,6 +1,6 @@
 """Settings: flag, variable, file, default; and one line for each wrong one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -13,7 +13,7 @@ from rrwatch.bgp.topology import Family
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
 from rrwatch.errors import UsageError
-from rrwatch.options import with_settings
+from rrwatch.options import Unknown, unknown_settings, with_settings
 from rrwatch.settings import SETTINGS, Listen, LogFormat, LogLevel, Settings, settings_of
 from rrwatch.view import NodeView, ReflectorView
 
@@ -25,13 +25,19 @@ def resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Resolve:
     """Resolves settings from flags, a settings file's text, and variables."""
     monkeypatch.setattr("rrwatch.options.SETTINGS_FILE", tmp_path / "absent.toml")
 
-    def resolve(*flags: str, file: str | None = None, **variables: str | None) -> Settings:
+    def resolve(
+        *flags: str,
+        file: str | None = None,
+        tell: Callable[[Iterable[Unknown]], object] = lambda _: None,
+        **variables: str | None,
+    ) -> Settings:
         resolved: list[Settings] = []
 
         @click.command()
         @with_settings
         def command(**values: object) -> None:
             resolved.append(settings_of(values))
+            tell(unknown_settings())
 
         if file is not None:
             (tmp_path / "rrwatch.toml").write_text(file)
@@ -167,18 +173,19 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
         "etcd_password_file": str(pem),
         "config": "/a/b.cfg", "config6": "/a/b6.cfg", "bird_socket": "/a/b.ctl",
         "bird6_socket": "/a/b6.ctl", "custom_filters": "on", "templates": str(folder), "status_listen": "127.0.0.1:1",
-        "min_interval": "1", "bird_version": "1.6", "state_dir": "/s", "guard_percent": "60", "guard_min": "6",
-        "etcd_watch_timeout": "7", "etcd_spread": "4",
+        "min_interval": "1", "bird_version": "1.6", "bird_log": "syslog", "state_dir": "/s",
+        "guard_percent": "60", "guard_min": "6", "etcd_watch_timeout": "7", "etcd_spread": "4",
         "resync_interval": "2", "log_format": "json", "log_level": "debug",
     }  # fmt: skip
     assert set(values) == {setting.name for setting in SETTINGS}
     flags = [part for name, value in values.items() for part in ("--" + name.replace("_", "-"), value)]
     file = "".join(f"{name} = '{value}'\n" for name, value in values.items())
-    variables = {setting.variables[0]: values[setting.name] for setting in SETTINGS}
+    variables = {f"RRWATCH_{name.upper()}": value for name, value in values.items()}
+    older = variables | {"IP": "192.0.2.1", "ETCD_ENDPOINTS": "http://older:1", "NODENAME": "older"}
 
     by_flag, by_file, by_variable = resolve(*flags), resolve(file=file, IP=None), resolve(**variables)
 
-    assert by_flag == by_file == by_variable
+    assert by_flag == by_file == by_variable == resolve(**older)
     assert by_flag.view == ReflectorView(
         IPv4Address("10.0.0.2"), {Family.IPV4: IPv4Address("10.0.0.2"), Family.IPV6: IPv6Address("fd00::2")}
     )
@@ -206,6 +213,10 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
         ({"ETCD_CERT_FILE": "/dev/null"}, "etcd_cert_file and etcd_key_file go together"),
         ({"RRWATCH_CONFIG": "bird.cfg"}, "RRWATCH_CONFIG is 'bird.cfg': want an absolute path"),
         ({"RRWATCH_CONFIG": '/a"b'}, "want an absolute path"),
+        ({"RRWATCH_IP": "10.0.0"}, "ip is '10.0.0': '10.0.0' is not an IPv4 address"),
+        ({"RRWATCH_ETCD_ENDPOINTS": "etcd:2379"}, "RRWATCH_ETCD_ENDPOINTS is 'etcd:2379': want URLs"),
+        ({"RRWATCH_BIRD_LOG": "bird.log"}, "RRWATCH_BIRD_LOG is 'bird.log': want syslog, stderr, or the absolute path"),
+        ({"RRWATCH_BIRD_LOG": '/var/log/"'}, "want syslog, stderr, or the absolute path"),
         ({"RRWATCH_CONFIG6": "/etc/bird/bird.cfg"}, "config and config6 are both /etc/bird/bird.cfg"),
         ({"RRWATCH_BIRD_SOCKET": "/" + "x" * 107}, "want at most 107 bytes"),
         ({"RRWATCH_CUSTOM_FILTERS": "yes"}, "RRWATCH_CUSTOM_FILTERS is 'yes': want on or off"),
@@ -231,10 +242,7 @@ def test_refused_in_one_line(resolve: Resolve, variables: dict[str, str | None],
     ("file", "line"),
     [
         ("min_interval = 'x'", "rrwatch.toml is 'x': want a number of seconds"),
-        ("min_intervall = 1", "rrwatch.toml is no setting: did you mean min_interval?"),
-        ("zzz = 1", "rrwatch.toml is no setting: want one of role, ip,"),
         ("ip = true", "rrwatch.toml is True: want a string, a number or a list"),
-        ("[etcd]\na = 1", "rrwatch.toml is no setting"),
         ("ip = ", "is not TOML"),
     ],
 )
@@ -248,3 +256,38 @@ def test_refused_in_the_file(resolve: Resolve, file: str, line: str) -> None:
 def test_a_flag_is_named_as_a_flag(resolve: Resolve) -> None:
     with pytest.raises(UsageError, match=r"^--min-interval is 'x'"):
         resolve("--min-interval", "x")
+
+
+def test_what_is_no_setting_is_named_and_does_no_harm(resolve: Resolve, tmp_path: Path) -> None:
+    told: list[Unknown] = []
+    place = tmp_path / "rrwatch.toml"
+    file = "log_level = 'error'\nmin_intervall = 1\nzz = true\n[etcd]\na = 1"
+    variables = {"RRWATCH_GUARD_MNI": "1", "RRWATCH_ETCD_ENDPOINTS": "http://e:1"}
+
+    settings = resolve(file=file, tell=told.extend, **variables)
+
+    assert settings.log_level is LogLevel.ERROR
+    assert list(map(str, told)) == [
+        "RRWATCH_GUARD_MNI in the environment is no setting and has no effect: did you mean RRWATCH_GUARD_MIN?",
+        f"min_intervall in {place} is no setting and has no effect: did you mean min_interval?",
+        f"zz in {place} is no setting and has no effect: `rrwatch run --help` lists all settings",
+        f"etcd in {place} is no setting and has no effect: `rrwatch run --help` lists all settings",
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_STATUS", "PORT", "PORT_9817_TCP", "PORT_9817_TCP_ADDR",
+     "STATUS_SERVICE_HOST", "STATUS_PORT_9817_UDP_PROTO"],
+)  # fmt: skip
+def test_what_kubernetes_sets_for_a_service_of_that_name_is_no_mistake(resolve: Resolve, name: str) -> None:
+    told: list[Unknown] = []
+    resolve(tell=told.extend, **{f"RRWATCH_{name}": "tcp://10.0.0.1:9817"})
+    assert told == []
+
+
+@pytest.mark.parametrize(
+    ("text", "statement"), [("syslog", "syslog"), ("stderr", "stderr"), ("/var/log/bird log", '"/var/log/bird log"')]
+)
+def test_bird_log(resolve: Resolve, text: str, statement: str) -> None:
+    assert str(resolve(RRWATCH_BIRD_LOG=text).places.log) == statement

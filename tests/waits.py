@@ -1,6 +1,9 @@
 """What tests wait for."""
 
+import urllib.request
+
 from lab.bird import Bird
+from lab.daemon import Rrwatch
 from lab.process import wait_until
 
 
@@ -16,3 +19,10 @@ def wait_for_sessions(bird: Bird, wanted: set[str], seconds: float = 15.0) -> No
 def names(*addresses: str) -> set[str]:
     """The sessions of a reflector with nodes that have those addresses."""
     return {f"Global_{address.replace('.', '_')}" for address in addresses}
+
+
+def metric(rrwatch: Rrwatch, name: str) -> float:
+    """The value of one time series in `/metrics`; 0 where it is not there."""
+    with urllib.request.urlopen(f"http://{rrwatch.status_address}/metrics", timeout=5) as page:
+        lines = page.read().decode().splitlines()
+    return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.rsplit(" ", 1)[0] == name), 0.0)

@@ -19,7 +19,7 @@ from rrwatch.bird.render import Rendered, generation_in
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Version, version_in
 from rrwatch.deadline import Deadline
-from rrwatch.errors import BirdAbsent, BirdError, BirdRefused, InstallError, LintError
+from rrwatch.errors import BirdAbsent, BirdElsewhere, BirdError, BirdRefused, InstallError, LintError
 
 TIMEOUT = 20.0
 """Seconds for one BIRD, all steps together. BIRD was seen busy for up to 10 s with peers that read slowly."""
@@ -198,6 +198,8 @@ class _Attempt:
             return Applied(State.CONFIRMED)
         with self._timed("wait"):
             bird.wait_until_idle()
+        if not self._trusted:
+            self._require_own_file(bird)
         if right:
             self._configure(bird)
         else:
@@ -209,10 +211,7 @@ class _Attempt:
                 self.configured = True
                 self._commit()
             else:
-                with self._timed("check"):
-                    bird.check(staged)
-                self._require_all()
-                self._commit()
+                self._check_and_commit(bird, staged)
                 self._configure(bird)
         with self._timed("confirm"):
             bird.wait_until_idle()
@@ -222,6 +221,30 @@ class _Attempt:
             return Applied(State.FAILED, other)
         self.file.settle()
         return Applied(State.CONFIRMED)
+
+    def _require_own_file(self, bird: Conversation) -> None:
+        """Makes sure that BIRD reads this file; one that reads another finds this one in place when it is restarted.
+
+        It is not told to read its own file: what stands there is not for rrwatch to put into effect.
+
+        Raises:
+            BirdElsewhere: it reads another one.
+        """
+        try:
+            self._target.require_own(bird.own_file())
+        except BirdElsewhere:
+            if not self.plan.is_empty:
+                with self._timed("stage"):
+                    staged = self.file.stage(self._wanted.text)
+                self._check_and_commit(bird, staged)
+            self.file.settle()
+            raise
+
+    def _check_and_commit(self, bird: Conversation, staged: Path) -> None:
+        with self._timed("check"):
+            bird.check(staged)
+        self._require_all()
+        self._commit()
 
     def _configure(self, bird: Conversation) -> None:
         """Makes BIRD read its own file."""

@@ -23,11 +23,26 @@ class Dialect:
 
 
 @dataclass(frozen=True, slots=True)
+class LogTarget:
+    """Where BIRD logs (BIRD manual, "log").
+
+    Attributes:
+        text: as a configuration has it: `syslog`, `stderr`, or the quoted path of a file.
+    """
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True)
 class ReflectorConfig:
     """A route reflector's.
 
     Attributes:
         source_addresses: one for each family that this BIRD has sessions of.
+        log: where BIRD logs; None: no statement says so, and BIRD's own default counts.
     """
 
     grammar: Grammar
@@ -35,6 +50,7 @@ class ReflectorConfig:
     source_addresses: tuple[Address, ...]
     debug: Debug
     sessions: tuple[Session, ...]
+    log: LogTarget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +80,7 @@ class NodeConfig:
         local_as: of all the sessions.
         families: those of this BIRD.
         tunnels: this BIRD can send a route through a tunnel's device.
+        log: where BIRD logs; None: no statement says so, and BIRD's own default counts.
     """
 
     grammar: Grammar
@@ -73,6 +90,7 @@ class NodeConfig:
     families: tuple[NodeFamily, ...]
     sessions: tuple[Session, ...]
     tunnels: bool
+    log: LogTarget | None = None
 
 
 Config = ReflectorConfig | NodeConfig

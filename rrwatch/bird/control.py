@@ -21,6 +21,7 @@ from rrwatch.errors import BirdAbsent, BirdBroken, BirdRefused, BirdTimeout
 
 _END_OF_REPLY = re.compile(r"^([0-9]{4}) (.*)\n", re.MULTILINE)
 _SESSION = re.compile(r"^(?:1002-| )(\S+) +BGP ", re.MULTILINE)
+_READING = re.compile(r"^0002-Reading configuration from (.+)$", re.MULTILINE)
 _MAX_REPLY = 1 << 22  # characters; the longest answer has a line of less than a hundred for each session
 
 _GREETING = 1
@@ -136,6 +137,17 @@ class Conversation:
         """The names of the BGP sessions that BIRD has, up or not."""
         return set(_SESSION.findall(self.ask("show protocols").whole))
 
+    def own_file(self) -> str:
+        """The path of the file that BIRD was started with, which `configure` and its next start read.
+
+        BIRD names it when it is told to check it (`configure check`, all versions); nothing takes effect. A relative
+        path counts from BIRD's working directory. Only when BIRD is idle.
+        """
+        reply = self.ask("configure check")
+        if not (found := _READING.search(reply.whole)):
+            raise self._nonsense(reply)
+        return found[1]
+
     def check(self, staged: Path) -> None:
         """Lets BIRD read a configuration, without effect.
 
@@ -188,6 +200,9 @@ class Conversation:
     def _refusal(self, reply: Reply) -> BirdRefused | BirdBroken:
         if reply.code == _CONFIG_ERROR:
             return BirdRefused(reply.text)
+        return self._nonsense(reply)
+
+    def _nonsense(self, reply: Reply) -> BirdBroken:
         return BirdBroken(f"BIRD's answer on {self._path} makes no sense: {reply.code:04} {reply.text}")
 
     def _receive(self) -> str:

@@ -81,6 +81,7 @@ def _ask(target: Target, text: str, stop: threading.Event) -> str | None:
     try:
         lint(text)
         with connect(target.socket, Deadline(_TIMEOUT, stop)) as bird:
+            bird.wait_until_idle()
             bird.check(file.stage(text))
     except LintError as fault:
         return str(fault)

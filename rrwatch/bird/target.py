@@ -1,10 +1,13 @@
 """Which BIRD: its name, its address families, its file and its socket."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from rrwatch.bgp.topology import Family
+from rrwatch.bird.config import LogTarget
 from rrwatch.bird.version import Grammar
+from rrwatch.errors import BirdElsewhere
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,27 @@ class Target:
     config: Path
     socket: Path
 
+    def require_own(self, file: str) -> None:
+        """Makes sure that the file that BIRD was started with is `config`.
+
+        Args:
+            file: as BIRD names it. Of a relative path only the last part can be compared: BIRD's working directory is
+                not known here.
+
+        Raises:
+            BirdElsewhere: it is another one; the text says how to change that.
+        """
+        same = file == str(self.config) or (
+            os.path.realpath(file) == os.path.realpath(self.config)
+            if file.startswith("/")
+            else Path(file).name == self.config.name
+        )
+        if not same:
+            raise BirdElsewhere(
+                f"BIRD reads {file}, not {self.config}: `systemctl restart {self.name}` where rrwatch's drop-in is "
+                f"installed, else start it with -c {self.config}"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
@@ -32,6 +56,7 @@ class Places:
         families: those that are on.
         config, socket: of the one BIRD, or of that for IPv4.
         config6, socket6: of BIRD 1.6 for IPv6.
+        log: where they log, None where no configuration says so.
     """
 
     families: tuple[Family, ...]
@@ -39,6 +64,7 @@ class Places:
     socket: Path
     config6: Path
     socket6: Path
+    log: LogTarget | None = None
 
     def targets(self, grammar: Grammar) -> tuple[Target, ...]:
         """The daemons that there are to configure."""

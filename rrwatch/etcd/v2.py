@@ -9,10 +9,12 @@ import contextlib
 import itertools
 import json
 import logging
+import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
 
@@ -21,7 +23,7 @@ import urllib3
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
-from rrwatch.errors import Resync, TransportError
+from rrwatch.errors import Resync, TransportError, WrongApi
 from rrwatch.etcd.access import Access
 from rrwatch.etcd.follow import Watched
 from rrwatch.etcd.members import Members
@@ -34,6 +36,8 @@ _SETS = frozenset({"set", "create", "update", "compareAndSwap"})
 _REMOVES = frozenset({"delete", "expire", "compareAndDelete"})
 
 _KEY_NOT_FOUND = 100
+_V2_GONE = (3, 6)
+_RELEASE = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.[0-9]{1,3}")
 
 _MOST_OF_A_REASON = 300  # characters
 
@@ -207,8 +211,34 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
         self, path: str, method: str, params: Mapping[str, str] | None = None, timeout: float | None = None
     ) -> urllib3.BaseHTTPResponse:
         """python-etcd's one way to the network. Every answer is read whole, or fails, within the timeout."""
+        response = self._request(path, method, params, timeout or LIST_TIMEOUT)
+        if response.status == HTTPStatus.NOT_FOUND and not _is_json(response.data):
+            self._require_v2()
+        self._handle_server_response(response)
+        return response
+
+    def _require_v2(self) -> None:
+        """Tells an etcd without the v2 API from a stranger: /version is there in either case (etcd API, "Version").
+
+        Raises:
+            WrongApi: it is an etcd without the v2 API.
+        """
+        version = None
+        with contextlib.suppress(HTTPError, OSError, ValueError, LookupError, TypeError):
+            answer = json.loads(self._request("/version", self._MGET, None, LIST_TIMEOUT).data)
+            version = _RELEASE.match(answer["etcdserver"])
+        if version:
+            remedy = (
+                "it is gone since etcd 3.6, rrwatch needs etcd 3.5 or older with --enable-v2=true"
+                if (int(version[1]), int(version[2])) >= _V2_GONE
+                else "start it with --enable-v2=true, which is off by default since etcd 3.4"
+            )
+            raise WrongApi(f"{self.endpoint}: etcd {version[0]} does not serve the v2 API: {remedy}")
+
+    def _request(
+        self, path: str, method: str, params: Mapping[str, str] | None, timeout: float
+    ) -> urllib3.BaseHTTPResponse:
         self._head = None
-        timeout = timeout or LIST_TIMEOUT
         # The read timeout bounds a silence; the timer bounds an answer that comes a byte at a time.
         timer = threading.Timer(timeout + CONNECT_TIMEOUT, self.cut)
         timer.daemon = True
@@ -229,7 +259,6 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
             response.read(cache_content=True)
         finally:
             timer.cancel()
-        self._handle_server_response(response)
         return response
 
     def cut(self) -> None:
@@ -256,6 +285,14 @@ def _translated(client: _Client) -> Iterator[None]:
         raise _failure(client, _plain(error)) from error
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise _failure(client, f"not an answer of etcd's v2 API: {error}") from error
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except ValueError:
+        return False
+    return True
 
 
 def _failure(client: _Client, reason: str) -> TransportError:

@@ -62,7 +62,8 @@ def test_applied_and_confirmed(bird: Bird) -> None:
 def test_nothing_is_asked_of_a_busy_bird(play: Play, tmp_path: Path) -> None:
     busy, idle = b"0013 Reconfiguration in progress\n", b"0013 Daemon is up and running\n"
     heard: list[str] = []
-    replies = [b"9001 x\n", busy, idle, b"0020 OK\n", b"0004 Reconfiguring\n", busy, idle, b"0023 7\n"]
+    reading = f"0002-Reading configuration from {tmp_path}/bird.cfg\n0020 OK\n".encode()
+    replies = [b"9001 x\n", busy, idle, reading, b"0020 OK\n", b"0004 Reconfiguring\n", busy, idle, b"0023 7\n"]
     path = play(b"0001 BIRD 1.6.8 ready.\n", *replies, heard=heard)
 
     applied = Applier(threading.Event()).apply(Target("bird", (Family.IPV4,), tmp_path / "bird.cfg", path), config(7))
@@ -71,7 +72,7 @@ def test_nothing_is_asked_of_a_busy_bird(play: Play, tmp_path: Path) -> None:
     ask = "eval rrwatch_generation"
     check = f'configure check "{tmp_path}/.bird.cfg.rrwatch-new"'
     status = "show status"
-    assert heard == [ask, status, status, check, "configure", status, status, ask]
+    assert heard == [ask, status, status, "configure check", check, "configure", status, status, ask]
 
 
 def test_nothing_to_do(bird: Bird) -> None:
@@ -191,7 +192,7 @@ class TestOneLook:
         bird.start()
         applied = applier.apply(before, in_blocks(8, A=1))
         assert applied.state is State.FAILED
-        assert f"another file than {before.config}" in applied.message
+        assert f"BIRD reads {bird.config}, not {before.config}" in applied.message
 
 
 def test_refused_at_the_last_moment_is_rolled_back(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,10 +234,62 @@ def test_interrupted_after_the_rename_and_confirmed_later(bird: Bird) -> None:
 
 
 def test_bird_reads_another_file(bird: Bird, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "bird" / "other.cfg"
-    applied = Applier(threading.Event()).apply(Target("bird", (Family.IPV4,), elsewhere, bird.socket), config(7))
+    own = tmp_path / "bird" / "own.cfg"
+    applier, own_target = Applier(threading.Event()), Target("bird", (Family.IPV4,), own, bird.socket)
+    # An operator may be editing the other file: rrwatch must not put that into effect.
+    bird.config.write_text(MINIMAL.replace("192.0.2.1", "192.0.2.2"))
+
+    for installed in True, False:
+        applied = applier.apply(own_target, config(7, "A"))
+        assert (applied.state, applied.installed, applied.configured) == (State.FAILED, installed, False)
+        assert f"BIRD reads {bird.config}, not {own}: `systemctl restart bird`" in applied.message
+        assert own.read_text() == config(7, "A").text
+        assert litter(bird) == []
+    assert "192.0.2.1" in bird.command("show status")
+    assert bird.reconfigurations() == 0
+
+    bird.stop()
+    bird.config = own
+    bird.start()
+    assert applier.apply(own_target, config(7, "A")).state is State.CONFIRMED
+
+
+def test_bird_reads_another_file_and_refuses_this_one(bird: Bird, tmp_path: Path) -> None:
+    own = tmp_path / "bird" / "own.cfg"
+    wrong = Rendered(config(8).text + "nonsense\n", 8, Grammar.BIRD1)
+    applied = Applier(threading.Event()).apply(Target("bird", (Family.IPV4,), own, bird.socket), wrong)
+    assert applied.state is State.REFUSED
+    assert not own.exists()
+
+
+def test_bird_was_started_with_a_link_to_the_file(bird: Bird, tmp_path: Path) -> None:
+    bird.stop()
+    link = tmp_path / "link.cfg"
+    link.symlink_to(bird.config)
+    own, bird.config = bird.config, link
+    bird.start()
+    applied = Applier(threading.Event()).apply(Target("bird", (Family.IPV4,), own, bird.socket), config(7, "A"))
+    assert applied.state is State.CONFIRMED
+    assert bird.generation() == 7
+
+
+@pytest.mark.parametrize(("named", "same"), [("bird.cfg", True), ("conf/bird.cfg", True), ("bird.conf", False)])
+def test_bird_was_started_with_a_relative_path(play: Play, tmp_path: Path, named: str, same: bool) -> None:
+    idle = b"0013 Daemon is up and running\n"
+    reading = f"0002-Reading configuration from {named}\n0020 OK\n".encode()
+    replies = [b"9001 x\n", idle, reading, b"0020 OK\n", b"0003 Reconfigured\n", idle, b"0023 7\n"]
+    path = play(b"0001 BIRD 1.6.8 ready.\n", *replies)
+    own = Target("bird", (Family.IPV4,), tmp_path / "bird.cfg", path)
+    assert (Applier(threading.Event()).apply(own, config(7)).state is State.CONFIRMED) is same
+
+
+def test_bird_does_not_say_what_it_reads(play: Play, tmp_path: Path) -> None:
+    path = play(b"0001 BIRD 1.6.8 ready.\n", b"9001 x\n", b"0013 Daemon is up and running\n", b"9001 what?\n")
+    own = Target("bird", (Family.IPV4,), tmp_path / "bird.cfg", path)
+    applied = Applier(threading.Event()).apply(own, config(7))
     assert applied.state is State.FAILED
-    assert f"another file than {elsewhere}" in applied.message
+    assert "makes no sense: 9001 what?" in applied.message
+    assert not own.config.exists()
 
 
 def test_bird_away(bird: Bird) -> None:

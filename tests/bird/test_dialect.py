@@ -24,6 +24,7 @@ TUNNELS = CLUSTER | pool("192.168.0.0/16", "tunl0") | pool("10.0.0.0/8", "tunl0"
 
 
 GREETING = b"0001 BIRD 1.6.8 ready.\n"
+IDLE = b"0013 Daemon is up and running\n"
 VIEW = NodeView("kube-node1")
 
 
@@ -59,8 +60,16 @@ def test_tunnels_of_debians_birds(bird: Bird) -> None:
 
 
 def test_a_bird_that_takes_the_statement_has_them(play: Play, tmp_path: Path) -> None:
-    path = play(GREETING, b"0020 Configuration OK\n", greetings=3)
+    path = play(GREETING, IDLE, b"0020 Configuration OK\n", greetings=3)
     assert learned(interpreter(tmp_path / "bird.cfg", path), TUNNELS).tunnels is True
+
+
+def test_a_busy_bird_is_not_asked(play: Play, tmp_path: Path) -> None:
+    heard: list[str] = []
+    busy = b"0013 Reconfiguration in progress\n"
+    path = play(GREETING, busy, busy, IDLE, b"0020 Configuration OK\n", greetings=3, heard=heard)
+    assert learned(interpreter(tmp_path / "bird.cfg", path), TUNNELS).tunnels is True
+    assert [command.partition('"')[0] for command in heard] == ["show status"] * 3 + ["configure check "]
 
 
 def test_a_bird_is_asked_once_in_its_life(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +94,7 @@ def test_a_bird_is_asked_once_in_its_life(bird: Bird, monkeypatch: pytest.Monkey
 
 def test_a_bird_that_may_not_read_the_question_tells_nothing(play: Play, tmp_path: Path) -> None:
     refusal = b"8002 /x/.bird.cfg-probe.rrwatch-new: Permission denied\n"
-    path = play(GREETING, refusal, greetings=3)
+    path = play(GREETING, IDLE, refusal, greetings=3)
     assert learned(interpreter(tmp_path / "bird.cfg", path), TUNNELS).tunnels is None
 
 

@@ -18,8 +18,8 @@ BOTH = (Family.IPV4, Family.IPV6)
 
 
 def recognizer(folder: Path, families: tuple[Family, ...] = BOTH, pinned: Grammar | None = None) -> Recognizer:
-    files = (folder / name for name in ("bird.cfg", "bird.ctl", "bird6.cfg", "bird6.ctl"))
-    return Recognizer(Places(families, *files), pinned, threading.Event())
+    config, control, config6, control6 = (folder / name for name in ("bird.cfg", "bird.ctl", "bird6.cfg", "bird6.ctl"))
+    return Recognizer(Places(families, config, control, config6, control6), pinned, threading.Event())
 
 
 def grammar(release: Release) -> Grammar:

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import http.server
 import json
+import re
 import socket
 import threading
 import time
@@ -15,11 +16,12 @@ import pytest
 
 from lab.etcd import Etcd
 from lab.process import free_port, wait_until
-from rrwatch.errors import Resync, TransportError
+from rrwatch.errors import Resync, TransportError, WrongApi
 from rrwatch.etcd import v2
 from rrwatch.etcd.access import Access
 from rrwatch.etcd.follow import Follower, Heard, Lost, News
 from rrwatch.etcd.mirror import Change, Mirror, Snapshot
+from rrwatch.etcd.patient import PatientEtcd
 from rrwatch.etcd.v2 import EtcdV2
 
 P = "/calico/bgp/v1"
@@ -441,3 +443,62 @@ def send(url: str, method: str, body: object, credentials: str = "") -> None:
     data = None if body is None else json.dumps(body).encode()
     with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=5):
         pass
+
+
+class TestWithoutV2:
+    """An etcd that does not serve the v2 API."""
+
+    def test_a_real_one_names_the_flag(self, etcd_without_v2: Etcd) -> None:
+        client = EtcdV2(access_to(etcd_without_v2.url))
+        for ask in (
+            lambda: client.list(P),
+            lambda: client.watch(P, 1),
+            lambda: client.put(f"{P}/a", "1"),
+            lambda: client.remove(f"{P}/a"),
+            lambda: client.probe(P),
+        ):
+            with pytest.raises(TransportError) as caught:
+                ask()
+            assert re.fullmatch(
+                rf"{etcd_without_v2.url}: etcd 3\.4\.[0-9]+ does not serve the v2 API: start it with --enable-v2=true, "
+                "which is off by default since etcd 3.4",
+                str(caught.value),
+            )
+
+    @pytest.mark.parametrize(
+        ("version", "words"),
+        [
+            ("3.5.30", "start it with --enable-v2=true"),
+            ("3.6.0-rc.1", "gone since etcd 3.6, rrwatch needs etcd 3.5 or older"),
+            ("10.0.1", "gone since etcd 3.6"),
+            ("x.y", "Bad response : 404"),
+            (5, "Bad response : 404"),
+        ],
+    )
+    def test_a_release_that_is_not_at_hand(self, version: object, words: str) -> None:
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                found = self.path == "/version"
+                body = json.dumps({"etcdserver": version}).encode() if found else b"404 page not found"
+                self.send_response(200 if found else 404)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            with pytest.raises(TransportError, match=words):
+                EtcdV2(access_to(f"http://127.0.0.1:{server.server_address[1]}")).list(P)
+            server.shutdown()
+
+    def test_commands_that_ask_once_do_not_wait(self, etcd_without_v2: Etcd) -> None:
+        with pytest.raises(WrongApi):
+            PatientEtcd(access_to(etcd_without_v2.url), 3600).list(P)
+
+    def test_they_ask_every_endpoint_before(self, etcd_without_v2: Etcd, etcd: Etcd) -> None:
+        etcd.put(f"{P}/a", "1")
+        for _ in range(4):  # the order is drawn
+            assert PatientEtcd(Access((etcd_without_v2.url, etcd.url)), 3600).list(P).items == {f"{P}/a": "1"}

@@ -114,6 +114,19 @@ class TestFollowing:
         rrwatch.wait_for("configured", sessions_added=["Global_172_17_42_99"])
         assert bird.reconfigurations() == before + 1
 
+    def test_bird_logs_where_a_setting_says(self, etcd: Etcd, bird: Bird, start_rrwatch: Start, tmp_path: Path) -> None:
+        etcd.put_all(CLUSTER)
+        log = tmp_path / "bird's own.log"
+        rrwatch = start_rrwatch(etcd.url, bird, RRWATCH_BIRD_LOG=str(log))
+        rrwatch.wait_for("configured")
+        etcd.delete(f"{PREFIX}/host/kube-node1", recursive=True)
+        wait_until(lambda: "Reconfiguring" in log.read_text(), "a line in the log")
+
+        rrwatch.stop()
+        refused = start_rrwatch(etcd.url, bird, RRWATCH_BIRD_LOG=str(tmp_path / "no" / "bird.log")).wait_for("refused")
+        assert "No such file" in refused["reason"]
+        assert f'log "{log}" all;' in bird.config.read_text()
+
     def test_sighup_lists_again(self, etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
         etcd.put_all(CLUSTER)
         rrwatch = start_rrwatch(etcd.url, bird, RRWATCH_LOG_LEVEL="debug")
