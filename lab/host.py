@@ -1,34 +1,41 @@
-"""A whole Debian host: a real systemd, booted in namespaces on a fresh tree of files."""
+"""A whole Debian host: a real systemd, booted in namespaces on a tree of files."""
 
 import contextlib
 import re
 import subprocess
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 from lab.network import Namespace
 from lab.process import PATH, Process, program, wait_until
 
-# systemd in a container of its own: an overlay on the tree, a new /proc, /sys and /run, and devices without hardware.
-# It ends with the process that runs this; with it end all of the host's processes, and its mounts.
-_BOOT = """
+# The disk is an overlay: what the host writes goes into a folder of its own.
+_MOUNT = """
 set -eu
-tree=$1 upper=$2 work=$3 root=$4
+lower=$1 upper=$2 work=$3 root=$4
+shift 4
 mount --make-rprivate /
-mount -t overlay -o "lowerdir=$tree,upperdir=$upper,workdir=$work" overlay "$root"
+mount -t overlay -o "lowerdir=$lower,upperdir=$upper,workdir=$work" overlay "$root"
 mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
-mount -t sysfs -o nosuid,nodev,noexec sysfs "$root/sys"
-mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 "$root/sys/fs/cgroup"
 mount -t tmpfs -o mode=755,nosuid tmpfs "$root/run"
 mount -t tmpfs -o mode=755,nosuid tmpfs "$root/dev"
 for device in null zero full random urandom tty; do
     : >"$root/dev/$device"
     mount --bind "/dev/$device" "$root/dev/$device"
 done
+ln -s /proc/self/fd "$root/dev/fd"
+"""
+
+# systemd as PID 1 of its own namespaces. All of the host's processes and mounts end with it.
+_BOOT = f"""{_MOUNT}
+mount -t sysfs -o nosuid,nodev,noexec sysfs "$root/sys"
+mount -t cgroup2 -o nosuid,nodev,noexec cgroup2 "$root/sys/fs/cgroup"
 mkdir "$root/dev/pts" "$root/dev/shm"
 mount -t devpts -o newinstance,ptmxmode=0666,mode=620,gid=5 devpts "$root/dev/pts"
 mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs "$root/dev/shm"
 ln -s pts/ptmx "$root/dev/ptmx"
-ln -s /proc/self/fd "$root/dev/fd"
 echo reflector >"$root/etc/hostname"
 cd "$root"
 pivot_root . .
@@ -36,21 +43,34 @@ umount -l .
 exec env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=journal
 """
 
+_CHROOT = f"""{_MOUNT}
+exec chroot "$root" "$@"
+"""
+
+_ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LC_ALL": "C.UTF-8",
+    "DEBIAN_FRONTEND": "noninteractive",
+    "SYSTEMD_PAGER": "cat",
+}
+
 
 class Host:
     """A Debian that boots, and boots again on the same disk."""
 
-    def __init__(self, folder: Path, space: Namespace, tree: Path) -> None:
+    def __init__(self, folder: Path, space: Namespace, layers: Sequence[Path]) -> None:
         """Lays out its disk; `boot()` switches it on.
 
         Args:
-            folder: for what it changes of the tree, and for its log.
+            folder: for what it changes, and for its log.
             space: its network.
-            tree: what `scripts/host-tree` made.
+            layers: what its disk holds at first, topmost layer first: disks of other hosts, which are off, and the tree
+                that `scripts/host-tree` made.
         """
-        self._space, self._tree = space, tree
-        self._upper, self._work, self._root = folder / "upper", folder / "work", folder / "root"
-        for made in self._upper, self._work, self._root:
+        self._space, self._layers = space, layers
+        self.disk, self._work, self._root = folder / "disk", folder / "work", folder / "root"
+        for made in self.disk, self._work, self._root:
             made.mkdir(parents=True)
             made.chmod(0o755)
         self._log = folder / "console.log"
@@ -59,24 +79,19 @@ class Host:
         self._init = 0
 
     def boot(self) -> "Host":
-        """Switches it on, and waits until systemd has started all that it starts."""
+        """Switches it on, and waits until systemd has started all that a boot starts."""
         self._cgroup.mkdir()
         enter = f'echo $$ >"{self._cgroup}/cgroup.procs"; exec "$@"'
         spaces = ["--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--cgroup"]
-        self._process = Process(
-            ["sh", "-c", enter, "sh", program("unshare"), *spaces, "sh", "-c", _BOOT, "sh",
-             *map(str, (self._tree, self._upper, self._work, self._root))],
-            self._log,
-            self._space.name,
-            {"PATH": PATH},
-        )  # fmt: skip
+        command = ["sh", "-c", enter, "sh", program("unshare"), *spaces, "sh", "-c", _BOOT, "sh", *self._mounts()]
+        self._process = Process(command, self._log, self._space.name, {"PATH": PATH})
         self._init = wait_until(self._find_init, "systemd started")
         wait_until(lambda: self.try_run("test", "-S", "/run/systemd/private").returncode == 0, "systemd answers")
         self.try_run("systemctl", "is-system-running", "--wait", timeout=60)
         return self
 
     def power_off(self) -> None:
-        """Shuts it down in order; what is on its disk stays."""
+        """Shuts it down in order; its disk stays."""
         if self._process:
             self.try_run("systemctl", "poweroff", "--no-block")
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -84,28 +99,29 @@ class Host:
         self.cut_power()
 
     def cut_power(self) -> None:
-        """Ends it at once, whatever state it is in."""
+        """Ends it at once, whatever state it is in; its disk stays."""
         if self._process:
             self._process.kill()
             self._process = None
         if self._cgroup.exists():
             wait_until(self._is_cgroup_removed, "all processes of the host have ended")
 
-    def try_run(self, *command: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    def try_run(
+        self, *command: str, timeout: float = 30, stdin: IO[bytes] | int = subprocess.DEVNULL
+    ) -> subprocess.CompletedProcess[str]:
         """Runs a command on it, as root; -> how it ended and what it printed."""
-        enter = [program("nsenter"), "--target", str(self._init), "--mount", "--pid", "--ipc", "--uts", "--net", "--cgroup",
-                 "--root", "--"]  # fmt: skip
-        environment = ["env", "--chdir=/", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8",
-                       "HOME=/root", "DEBIAN_FRONTEND=noninteractive", "SYSTEMD_PAGER=cat"]  # fmt: skip
-        return subprocess.run(
-            [*enter, *environment, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        enter = [
+            program("nsenter"),
+            "--target",
+            str(self._init),
+            "--root",
+            "--mount",
+            "--pid",
+            "--ipc",
+            "--uts",
+            "--net",
+        ]
+        return _run([*enter, "--cgroup", "--", "env", "--chdir=/", *command], timeout, stdin)
 
     def run(self, *command: str, timeout: float = 30) -> str:
         """Runs a command on it, as root; -> what it printed.
@@ -113,10 +129,28 @@ class Host:
         Raises:
             RuntimeError: it failed.
         """
-        done = self.try_run(*command, timeout=timeout)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}")
-        return done.stdout
+        return _successful(self.try_run(*command, timeout=timeout))
+
+    def run_unbooted(self, *command: str, timeout: float = 60) -> str:
+        """Runs a command on the disk of a host that is off, as an installer does in a chroot; -> what it printed.
+
+        Raises:
+            RuntimeError: it failed.
+        """
+        spaces = ["--mount", "--pid", "--fork", "--kill-child"]
+        unshare = [program("unshare"), *spaces, "sh", "-c", _CHROOT, "sh", *self._mounts()]
+        return _successful(_run([*unshare, "env", "--chdir=/", *command], timeout, subprocess.DEVNULL))
+
+    def write(self, path: str, content: str | bytes) -> None:
+        """Writes a file on it, as a shell's `>` does."""
+        with tempfile.TemporaryFile() as source:
+            source.write(content.encode() if isinstance(content, str) else content)
+            source.seek(0)
+            _successful(self.try_run("sh", "-c", 'cat >"$0"', path, stdin=source))
+
+    def _mounts(self) -> list[str]:
+        lower = ":".join(str(layer) for layer in self._layers)
+        return [lower, str(self.disk), str(self._work), str(self._root)]
 
     def _find_init(self) -> int:
         assert self._process
@@ -129,7 +163,7 @@ class Host:
         return 0
 
     def _is_cgroup_removed(self) -> bool:
-        # Those that ran longest ended with the namespace; the groups that they leave are empty.
+        # Its processes ended with its PID 1; the groups that they leave are empty then.
         folders = sorted((path for path in self._cgroup.rglob("*") if path.is_dir()), reverse=True)
         try:
             for folder in [*folders, self._cgroup]:
@@ -137,6 +171,27 @@ class Host:
         except OSError:
             return False
         return True
+
+
+def _run(command: Sequence[str], timeout: float, stdin: IO[bytes] | int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=_ENVIRONMENT,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def _successful(done: subprocess.CompletedProcess[str]) -> str:
+    if done.returncode:
+        words = " ".join(str(word) for word in done.args)
+        raise RuntimeError(f"status {done.returncode} of {words[-200:]}:\n{done.stdout}")
+    return done.stdout
 
 
 def _cgroups() -> Path:
