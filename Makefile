@@ -3,10 +3,10 @@
 ready := .venv/.ready
 bin := .venv/bin
 
-.PHONY: help setup demo soak bench test check format release clean
+.PHONY: help setup demo soak bench test test-host deb check format release clean
 
 help: ## what there is
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 setup: $(ready) ## Debian's packages, and the locked Python packages in .venv
 
@@ -26,6 +26,13 @@ bench: setup ## how fast it is beside BIRD itself; ARGS="--sizes 100 1000 --stor
 
 test: setup ## all tests, on a real etcd and a real BIRD
 	$(bin)/pytest -n 4
+
+test-host: deb ## the package on hosts that boot: install, first hour, upgrade, removal
+	scripts/host-tree
+	$(bin)/pytest -n 2 --dist loadgroup tests/host
+
+deb: setup ## the Debian package, in dist
+	scripts/deb
 
 check: setup ## format, lint, types, layers, version and changelog
 	$(bin)/ruff format --check
