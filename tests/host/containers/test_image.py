@@ -2,10 +2,8 @@
 
 import contextlib
 import re
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -15,46 +13,15 @@ from lab.bird import BIRD2, Bird
 from lab.etcd import Etcd
 from lab.network import Namespace, join, namespace
 from lab.process import wait_until
-from tests.host.images import ROOT, Builder, Image
-from tests.host.pods import Pod, runtime
+from tests.host.containers.images import ROOT, Image
+from tests.host.containers.pods import Pod, runtime
 from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, SESSIONS, block, host, pool
 
-MANIFESTS = ROOT / "deploy" / "kubernetes"
-CA = Path("/etc/ssl/certs/ca-certificates.crt")
+pytestmark = pytest.mark.xdist_group("containers")
 
+MANIFESTS = ROOT / "deploy" / "kubernetes"
 Images = dict[str, Image]
 PodOf = Callable[..., Pod]
-
-
-@pytest.fixture(scope="session")
-def builder() -> Iterator[Builder]:
-    folder = ROOT / ".tools" / "images"
-    folder.mkdir(parents=True, exist_ok=True)
-    made = Builder(folder)
-    made.remove()  # of a run that was cut off
-    yield made
-    made.remove()
-
-
-@pytest.fixture(scope="session")
-def base(builder: Builder) -> str:
-    done = subprocess.run([str(ROOT / "scripts" / "host-tree")], capture_output=True, text=True, timeout=600, check=True)
-    return builder.base(Path(done.stdout.strip()))
-
-
-@pytest.fixture(scope="session")
-def rrwatch_image(builder: Builder, base: str) -> Image:
-    return builder.build("rrwatch", ROOT, base, {"ca": str(CA)})
-
-
-@pytest.fixture(scope="session")
-def birds(builder: Builder, base: str) -> Images:
-    """By the release of BIRD."""
-    folder = ROOT / "deploy" / "bird"
-    return {
-        release: builder.build(f"rrwatch-{package}", folder, base, {}, BIRD=package)
-        for release, package in (("1.6", "bird"), ("2", "bird2"))
-    }
 
 
 @pytest.fixture(params=["1.6", "2"])
@@ -106,6 +73,10 @@ def birdc(pod: Pod, *command: str, container: str = "bird") -> str:
     return output
 
 
+def wait_until_alive(pod: Pod, name: str) -> None:
+    wait_until(lambda: pod.passes("livenessProbe", name), f"{name} passes its liveness probe")
+
+
 def sessions(pod: Pod) -> set[str]:
     """Names of BIRD's BGP protocols; none while BIRD cannot be asked."""
     status, output = pod.containers["bird"].execute("birdc", "show", "protocols")
@@ -140,7 +111,8 @@ def test_the_images_are_small_and_hold_nothing_of_the_build(rrwatch_image: Image
 
 
 @pytest.mark.parametrize("first", ["bird", "rrwatch"])
-def test_a_new_pod_gets_ready_in_either_order(release: str, first: str, cluster: Etcd, pod_of: PodOf) -> None:
+@pytest.mark.usefixtures("cluster")
+def test_a_new_pod_gets_ready_in_either_order(release: str, first: str, pod_of: PodOf) -> None:
     pod = pod_of("reflector", release)
     done = pod.initialize()
     assert done["once"][0] == 0
@@ -148,7 +120,7 @@ def test_a_new_pod_gets_ready_in_either_order(release: str, first: str, cluster:
 
     for name in first, *(pod.containers.keys() - {first}):
         pod.containers[name].start()
-        wait_until(lambda name=name: pod.passes("livenessProbe", name), f"{name} lives")
+        wait_until_alive(pod, name)
 
     pod.wait_until_ready()
     assert sessions(pod) == SESSIONS
@@ -157,7 +129,8 @@ def test_a_new_pod_gets_ready_in_either_order(release: str, first: str, cluster:
     assert status == 0, findings
 
 
-def test_nobody_has_more_rights_than_it_needs(release: str, cluster: Etcd, pod_of: PodOf) -> None:
+@pytest.mark.usefixtures("cluster")
+def test_nobody_has_more_rights_than_it_needs(release: str, pod_of: PodOf) -> None:
     pod = pod_of("reflector", release).start("bird", "rrwatch")
     pod.wait_until_ready()
 
@@ -186,7 +159,7 @@ def test_with_etcd_down_a_new_pod_starts_and_waits(release: str, cluster: Etcd, 
         container.start()
 
     for name in pod.containers:
-        wait_until(lambda name=name: pod.passes("livenessProbe", name), f"{name} lives")
+        wait_until_alive(pod, name)
     assert "is not there yet: bird starts without sessions until rrwatch writes it" in pod.containers["bird"].output()
     assert pod.probe("readinessProbe", "rrwatch")[0] == 1
     assert sessions(pod) == set()
@@ -250,7 +223,7 @@ def test_a_damaged_configuration_does_not_keep_bird_from_starting(release: str, 
 
     pod = pod_of("reflector", release).start("bird", "rrwatch")
 
-    wait_until(lambda: pod.passes("livenessProbe", "bird"), "BIRD lives")
+    wait_until_alive(pod, "bird")
     assert "bird does not accept /etc/bird/bird.cfg: " in pod.containers["bird"].output()
     assert (before.mounted("config") / "bird.cfg.refused").exists()
     cluster.start()
@@ -262,7 +235,7 @@ def test_what_is_held_keeps_its_sessions_in_the_next_pod(release: str, cluster: 
     before = pod_of("reflector", release).start("bird", "rrwatch")
     before.wait_until_ready()
     before.delete()
-    cluster.delete(f"{PREFIX}/host", recursive=True)
+    cluster.delete("/calico", recursive=True)
 
     pod = pod_of("reflector", release)
     done = pod.initialize()
@@ -271,7 +244,7 @@ def test_what_is_held_keeps_its_sessions_in_the_next_pod(release: str, cluster: 
         container.start()
 
     for name in pod.containers:
-        wait_until(lambda name=name: pod.passes("livenessProbe", name), f"{name} lives")
+        wait_until_alive(pod, name)
     wait_until(lambda: sessions(pod) == SESSIONS, "BIRD runs what is held")
     assert pod.probe("readinessProbe", "rrwatch")[0] == 1
     assert pod.containers["rrwatch"].execute("rrwatch", "release")[0] == 0
@@ -279,7 +252,8 @@ def test_what_is_held_keeps_its_sessions_in_the_next_pod(release: str, cluster: 
     assert sessions(pod) == set()
 
 
-def test_wrong_settings_leave_bird_running(cluster: Etcd, pod_of: PodOf) -> None:
+@pytest.mark.usefixtures("cluster")
+def test_wrong_settings_leave_bird_running(pod_of: PodOf) -> None:
     before = pod_of("reflector", "2").start("bird", "rrwatch")
     before.wait_until_ready()
     before.delete()
@@ -291,7 +265,8 @@ def test_wrong_settings_leave_bird_running(cluster: Etcd, pod_of: PodOf) -> None
 
 
 @pytest.mark.parametrize("pinned", [False, True], ids=["found out", "told"])
-def test_bird_is_upgraded(pinned: bool, cluster: Etcd, pod_of: PodOf) -> None:
+@pytest.mark.usefixtures("cluster")
+def test_bird_is_upgraded(pinned: bool, pod_of: PodOf) -> None:
     before = pod_of("reflector", "1.6").start("bird", "rrwatch")
     before.wait_until_ready()
     before.delete()
@@ -346,7 +321,7 @@ def test_a_new_pod_of_a_node_takes_no_route_away(
     assert "blackhole 192.168.0.0/26" in machine.ip("route")
     lost: list[str] = []
 
-    def ready(pod: Pod) -> bool:
+    def established() -> bool:
         if not route.search(neighbor.command("show route")):
             lost.append(neighbor.command("show protocols all node"))
         if "blackhole 192.168.0.0/26" not in machine.ip("route"):
@@ -354,11 +329,9 @@ def test_a_new_pod_of_a_node_takes_no_route_away(
         return neighbor.is_established("node")
 
     pod = pod_of("node", release).start("bird", "rrwatch")
-    wait_until(lambda: ready(pod), "the session is up again", 60)
+    wait_until(established, "the session is up again", 60)
 
     pod.wait_until_ready()
-    ready(pod)
+    established()
     assert lost == []
     assert neighbor.command("show route 192.168.0.0/26").split()[1] == learned.split()[1]
-
-

@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.process import program
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent.parent.parent
 
 _BUILD_TIMEOUT = 300.0  # seconds
 

@@ -1,7 +1,7 @@
 """Pods without a cluster: what a kubelet does with a manifest, done with the OCI runtime `crun`.
 
-Users, groups, capabilities, read-only roots, mounts, commands and variables are those of the manifest and of the images.
-There are no control groups, so limits of resources do not count, and no seccomp filter.
+Users, groups, capabilities, read-only roots, mounts, commands and variables are those of the manifest and of the
+images. There are no control groups, so limits of resources do not count, and no seccomp filter.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any
 
 from lab.network import Namespace
 from lab.process import Process, program, wait_until
-from tests.host.images import Image
+from tests.host.containers.images import Image
 
 _STATE = Path(f"/run/rrwatch-pods-{os.getpid()}")
 
@@ -25,12 +25,14 @@ _TIMEOUT = 60.0  # seconds for a container that is to end by itself
 class Container:
     """One container of a pod; it can be stopped and started again, as a kubelet does."""
 
-    def __init__(self, name: str, bundle: Path) -> None:
-        """Names it; `start()` sets it going.
+    def __init__(self, name: str, bundle: Path, config: Mapping[str, Any]) -> None:
+        """Writes its bundle; `start()` sets it going.
 
         Args:
-            bundle: folder with its `config.json` (OCI runtime specification).
+            bundle: a folder of its own.
+            config: its `config.json` (OCI runtime specification).
         """
+        (bundle / "config.json").write_text(json.dumps(config))
         self._id, self._bundle = f"{name}-{os.getpid()}-{bundle.parent.name}", bundle
         self.log = bundle / "log"
         self._process: Process | None = None
@@ -235,8 +237,8 @@ class Pod:
         arguments = [*spec.get("command", image.config["Entrypoint"])]
         arguments += spec.get("args", [] if "command" in spec else image.config["Cmd"])
         mounts = [
-            _mount(mount["mountPath"], self._volumes[mount["name"]], read_only=mount.get("readOnly", False))
-            for mount in spec["volumeMounts"]
+            mount(each["mountPath"], self._volumes[each["name"]], read_only=each.get("readOnly", False))
+            for each in spec["volumeMounts"]
         ]
         bundle = self._own / spec["name"]
         bundle.mkdir()
@@ -251,8 +253,7 @@ class Pod:
             mounts=mounts,
             network=self._host,
         )
-        (bundle / "config.json").write_text(json.dumps(config))
-        container = Container(spec["name"], bundle)
+        container = Container(spec["name"], bundle, config)
         self._started.append(container)
         return container
 
@@ -317,7 +318,8 @@ def configuration(
     }
 
 
-def _mount(destination: str, source: Path, *, read_only: bool) -> dict[str, Any]:
+def mount(destination: str, source: Path, *, read_only: bool = False) -> dict[str, Any]:
+    """A folder of the host that a container sees (OCI runtime specification, "mounts")."""
     options = ["rbind", "ro" if read_only else "rw"]
     return {"destination": destination, "type": "bind", "source": str(source), "options": options}
 
