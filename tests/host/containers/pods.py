@@ -305,6 +305,8 @@ def configuration(
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
             shared,
+            # A runtime's caller provides it.
+            mount("/etc/hosts", Path("/etc/hosts"), read_only=True),
             *mounts,
         ],
         "linux": {

@@ -235,7 +235,10 @@ def test_what_is_held_keeps_its_sessions_in_the_next_pod(release: str, cluster: 
     before = pod_of("reflector", release).start("bird", "rrwatch")
     before.wait_until_ready()
     before.delete()
-    cluster.delete("/calico", recursive=True)
+    cluster.stop()
+    cluster.wipe()
+    cluster.token = "another cluster"
+    cluster.start()
 
     pod = pod_of("reflector", release)
     done = pod.initialize()
@@ -313,16 +316,17 @@ def test_a_new_pod_of_a_node_takes_no_route_away(
     route = re.compile(r"^192\.168\.0\.0/26 .*$", re.MULTILINE)
     wait_until(lambda: route.search(neighbor.command("show route")), "the neighbor has the node's block")
     assert "blackhole 192.168.0.0/26" in machine.ip("route")
-    learned = neighbor.command("show route 192.168.0.0/26")
 
     before.delete()
     assert not neighbor.is_established("node")
-    assert route.search(neighbor.command("show route"))
     assert "blackhole 192.168.0.0/26" in machine.ip("route")
+    # BIRD 1.6 has no command to end without a word to its neighbors.
+    keeps = release != "1.6"
+    assert bool(route.search(neighbor.command("show route"))) is keeps
     lost: list[str] = []
 
     def established() -> bool:
-        if not route.search(neighbor.command("show route")):
+        if keeps and not route.search(neighbor.command("show route")):
             lost.append(neighbor.command("show protocols all node"))
         if "blackhole 192.168.0.0/26" not in machine.ip("route"):
             lost.append(machine.ip("route"))
@@ -334,4 +338,4 @@ def test_a_new_pod_of_a_node_takes_no_route_away(
     pod.wait_until_ready()
     established()
     assert lost == []
-    assert neighbor.command("show route 192.168.0.0/26").split()[1] == learned.split()[1]
+    wait_until(lambda: route.search(neighbor.command("show route")), "the neighbor has the block")
