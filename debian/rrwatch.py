@@ -5,6 +5,6 @@ import sys
 
 sys.path.insert(0, "/usr/lib/rrwatch")
 
-from rrwatch.cli import main  # noqa: E402
+from rrwatch.cli import main
 
 sys.exit(main())

@@ -48,7 +48,7 @@ def older(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert old in text
         path.write_text(re.sub(rf'({old})\d[^"\n]*', r"\g<1>0.0.9", text))
     built = folder / "rrwatch_0.0.9_all.deb"
-    command = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", unpacked, built]
+    command = ["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(unpacked), str(built)]
     subprocess.run(command, check=True, capture_output=True, timeout=60)
     shutil.rmtree(unpacked)
     return built

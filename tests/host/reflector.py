@@ -139,7 +139,7 @@ class Reflector:
 
     def story(self) -> str:
         """What happened, for a person."""
-        units = "--unit=rrwatch* --unit=bird*".split()
+        units = ["--unit=rrwatch*", "--unit=bird*"]
         return "\n".join(
             [
                 self.host.try_run("rrwatch", "status").stdout,

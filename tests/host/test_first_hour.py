@@ -1,6 +1,7 @@
 """From a fresh Debian to a session that is up."""
 
 import time
+from collections.abc import Callable
 
 from lab.process import wait_until
 from tests.host.reflector import SETTINGS, Reflector
@@ -8,7 +9,7 @@ from tests.host.reflector import SETTINGS, Reflector
 READY = 10  # seconds; some two of them when this was written
 
 
-def test_two_lines_of_settings(bare: Reflector, bird: str) -> None:
+def test_two_lines_of_settings(bare: Reflector, bird: str, record_property: Callable[[str, object], None]) -> None:
     bare.host.boot()
     bare.apt("install", bird)
     bare.start_cluster()
@@ -27,7 +28,8 @@ def test_two_lines_of_settings(bare: Reflector, bird: str) -> None:
     returned = time.monotonic() - started
     bare.wait_established(READY)
     took = time.monotonic() - started
-    print(f"\n{bird}: `systemctl enable --now rrwatch` returned after {returned:.1f} s, Established after {took:.1f} s")
+    record_property("enabled_s", round(returned, 1))
+    record_property("established_s", round(took, 1))
 
     check = bare.host.try_run("rrwatch", "check")
     assert check.returncode == 0, check.stdout
