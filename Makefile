@@ -3,10 +3,10 @@
 ready := .venv/.ready
 bin := .venv/bin
 
-.PHONY: help setup demo soak bench test check format clean
+.PHONY: help setup demo soak bench test test-host deb check format release clean
 
 help: ## what there is
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 setup: $(ready) ## Debian's packages, and the locked Python packages in .venv
 
@@ -27,15 +27,26 @@ bench: setup ## how fast it is beside BIRD itself; ARGS="--sizes 100 1000 --stor
 test: setup ## all tests, on a real etcd and a real BIRD
 	$(bin)/pytest -n 4
 
-check: setup ## format, lint, types, layers
+test-host: deb ## the package on hosts that boot: install, first hour, upgrade, removal
+	scripts/host-tree
+	$(bin)/pytest -n 2 --dist loadgroup tests/host
+
+deb: setup ## the Debian package, in dist
+	scripts/deb
+
+check: setup ## format, lint, types, layers, version and changelog
 	$(bin)/ruff format --check
 	$(bin)/ruff check
 	$(bin)/mypy
 	$(bin)/lint-imports
+	$(bin)/python -m scripts.versions
 
 format: setup ## format the code, and mend what can be mended by itself
 	$(bin)/ruff format
 	$(bin)/ruff check --fix
+
+release: setup ## sdist, wheel and .deb of the commit in dist/, checked in clean environments
+	$(bin)/python -m scripts.release
 
 clean: ## all that setup and tests made
 	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -160,7 +160,7 @@ class TestEtcdWithoutV2:
 class TestRender:
     def test_text(self, run: Run, keys: str) -> None:
         done = run("render", "--keys", keys)
-        golden = Path(__file__).parent / "golden" / "walkthrough-reflector" / "1.6" / "bird.cfg"
+        golden = Path(__file__).parents[1] / "golden" / "walkthrough-reflector" / "1.6" / "bird.cfg"
         assert done.stdout == golden.read_text()
 
     def test_both_families_are_told_apart(self, run: Run, keys: str, tmp_path: Path) -> None:

@@ -15,12 +15,13 @@ from rrwatch.datastore.mirror import Snapshot
 from rrwatch.report.status import Status
 from rrwatch.report.systemd import Notifier
 from rrwatch.settings.model import settings_of
+from rrwatch.settings.values import RoleName
 from tests.keys import CLUSTER, PREFIX, SESSIONS, host
 
 MESH = CLUSTER | {f"{PREFIX}/global/node_mesh": '{"enabled": true}'}
 NODE = "kube-node1"
 
-SESSION = (Path(__file__).parent.parent / "templates" / "session.cfg.j2").read_text()
+SESSION = (Path(__file__).parents[2] / "templates" / "session.cfg.j2").read_text()
 
 
 class Loop:

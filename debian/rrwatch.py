@@ -1,0 +1,10 @@
+#!/usr/bin/python3 -I
+"""The command rrwatch of the Debian package: its modules are in a folder of their own, which takes precedence."""
+
+import sys
+
+sys.path.insert(0, "/usr/lib/rrwatch")
+
+from rrwatch.cli.main import main
+
+sys.exit(main())

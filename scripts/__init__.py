@@ -1,0 +1,1 @@
+"""Tools for building and releasing rrwatch; not shipped in the wheel."""

@@ -1,0 +1,131 @@
+"""The services of compose.yaml, in networks of their own, and the commands that it says to try."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lab.network import Namespace, Switch
+from lab.process import wait_until
+from tests.host.containers.images import ROOT, Builder, Image
+from tests.host.containers.pods import Container, configuration, mount, runtime
+
+pytestmark = pytest.mark.xdist_group("containers")
+
+FILE = ROOT / "compose.yaml"
+
+
+class Project:
+    """What Docker Compose does with the file, by the OCI runtime."""
+
+    def __init__(self, folder: Path, images: dict[str, Image], stack: contextlib.ExitStack) -> None:
+        """Prepares all services; none runs yet.
+
+        Args:
+            images: by the folder that they are built from.
+            stack: takes everything away again at its end.
+        """
+        stack.enter_context(runtime())
+        self._services: dict[str, Any] = yaml.safe_load(FILE.read_text())["services"]
+        self._folder, self._images = folder, images
+        switch = Switch(stack)
+        dynamic = iter(range(2, 9))
+        spaces: dict[str, Namespace] = {}
+        for name, service in self._services.items():
+            if networks := service.get("networks"):
+                fixed = networks["cluster"]["ipv4_address"] if isinstance(networks, dict) else None
+                spaces[name] = switch.plug(f"{fixed or f'172.30.0.{next(dynamic)}'}/24")
+        for name, service in self._services.items():
+            if mode := service.get("network_mode"):
+                spaces[name] = spaces[mode.removeprefix("service:")]
+        self.containers = {name: self._container(name, spaces[name]) for name in self._services}
+        for container in self.containers.values():
+            stack.callback(container.remove)
+
+    def _container(self, name: str, network: Namespace) -> Container:
+        service = self._services[name]
+        image = self._images[service["build"]]
+        uid, gid = map(int, image.config["User"].split(":"))
+        mounts = []
+        for entry in service.get("volumes", []):
+            volume, path = entry.split(":")
+            mounts.append(mount(path, self._volume(volume, image.rootfs / path.lstrip("/"))))
+        bundle = self._folder / name
+        bundle.mkdir()
+        config = configuration(
+            image,
+            [
+                *service.get("entrypoint", image.config["Entrypoint"]),
+                *service.get("command", image.config["Cmd"] or []),
+            ],
+            environment=service.get("environment", {}),
+            user=(uid, gid, []),
+            capabilities=[f"CAP_{capability}" for capability in service.get("cap_add", [])],
+            read_only=service["read_only"],
+            new_privileges=False,
+            mounts=mounts,
+            network=network,
+        )
+        return Container(name, bundle, config)
+
+    def _volume(self, name: str, below: Path) -> Path:
+        """A named volume; a new one takes its rights from the folder that it is mounted over."""
+        folder = self._folder / "volumes" / name
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            like = below.stat()
+            os.chown(folder, like.st_uid, like.st_gid)
+            folder.chmod(like.st_mode & 0o7777)
+        return folder
+
+    def execute(self, command: str) -> str:
+        """What `docker compose exec` does; -> what the command printed.
+
+        Raises:
+            AssertionError: it failed.
+        """
+        service, *words = command.split()
+        status, output = self.containers[service].execute(*words)
+        assert status == 0, f"{command}: {output}"
+        return output
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, builder: Builder, base: str, rrwatch_image: Image, birds: dict[str, Image]
+) -> Iterator[Project]:
+    etcd = builder.build("rrwatch-etcd", ROOT / "deploy" / "etcd", base, {})
+    images = {".": rrwatch_image, "deploy/bird": birds["2"], "deploy/etcd": etcd}
+    with contextlib.ExitStack() as stack:
+        yield Project(tmp_path, images, stack)
+
+
+def test_what_the_file_says_to_try_works(project: Project) -> None:
+    services = project.containers
+    services["etcd"].start()
+    wait_until(lambda: services["etcd"].execute("etcdctl", "cluster-health")[0] == 0, "etcd is healthy")
+    status, output = services["calico"].run()
+    assert status == 0, output
+    for name in sorted(services.keys() - {"etcd", "calico"}):
+        services[name].start()
+    ready = ["reflector", "node1", "node2"]
+    wait_until(lambda: all(services[name].execute("rrwatch", "status")[0] == 0 for name in ready), "all are ready", 60)
+
+    tried = re.findall(r"^#   docker compose exec (.*)$", FILE.read_text(), re.MULTILINE)
+    add_reflector, add_peer, *looks = tried
+    project.execute(add_reflector)
+    project.execute(add_peer)
+
+    def routed() -> bool:
+        return project.execute("reflector birdc show protocols").count("Established") == 2 and bool(
+            re.search(r"^192\.168\.0\.64/26 +unicast", project.execute("node1 birdc show route"), re.MULTILINE)
+        )
+
+    wait_until(routed, "node1 has the block of node2", 60)
+    for look in looks:
+        project.execute(look)

@@ -1,0 +1,76 @@
+"""The sdist and the wheel, built as for a release."""
+
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from lab.process import program
+from scripts.generator import KINDS, generate
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and with the wheel that was built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [str(ROOT / ".tools" / "bin" / "uv"), "build", "-q", "--no-build-isolation", "--python", sys.executable,
+               "--out-dir", str(folder), str(ROOT)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Mapping[str, str]:
+    """The texts of the wheel's files by their names."""
+    (path,) = built.glob("*.whl")
+    with zipfile.ZipFile(path) as archive:
+        # What is installed below the prefix and not as part of the package has a folder of its own.
+        names = {re.sub(r"^rrwatch-[^/]*\.data/data/", "", name): name for name in archive.namelist()}
+        return {name: archive.read(stored).decode() for name, stored in names.items()}
+
+
+def test_the_sdist_has_every_file_that_git_does_not_ignore(built: Path, tmp_path: Path) -> None:
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    # A repository of its own, for an unpacked sdist is none.
+    subprocess.run([program("git"), "init", "-q", tmp_path], check=True, timeout=30)
+    command = [program("git"), "--git-dir", str(tmp_path / ".git"), "--work-tree", str(ROOT), "ls-files", "--others",
+               "--exclude-standard"]  # fmt: skip
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True).stdout
+    there = set(listed.splitlines())
+    assert {"uv.lock", "Makefile", "scripts/setup", "lab/bird.py", "tests/cases/calico.json"} <= there
+    assert packed == there | {"PKG-INFO"}
+
+
+class TestWheel:
+    def test_carries_the_package_and_the_templates_alone(self, wheel: Mapping[str, str]) -> None:
+        code = {name for name in wheel if name.startswith("rrwatch/")}
+        there = {f"rrwatch/{path.relative_to(ROOT / 'rrwatch')}" for path in (ROOT / "rrwatch").rglob("*.py")}
+        there |= {f"rrwatch/templates/{path.name}" for path in (ROOT / "templates").iterdir()}
+        assert code == there
+        assert {name.split("/")[0] for name in wheel if ".dist-info/" not in name} == {"rrwatch", "share"}
+
+    def test_carries_the_units(self, wheel: Mapping[str, str]) -> None:
+        units = {path.relative_to(ROOT): path.read_text() for path in (ROOT / "systemd").rglob("*") if path.is_file()}
+        assert {path.parts[1] for path in units} >= {"rrwatch.service", "bird.service.d", "bird6.service.d"}
+        for path, text in units.items():
+            assert wheel[f"share/rrwatch/{path}"] == text
+
+    def test_carries_what_is_generated(self, wheel: Mapping[str, str]) -> None:
+        places = {
+            "man": "share/man/man1/rrwatch.1",
+            "settings": "share/rrwatch/rrwatch.toml",
+            "bash": "share/bash-completion/completions/rrwatch",
+            "zsh": "share/zsh/site-functions/_rrwatch",
+            "fish": "share/fish/vendor_completions.d/rrwatch.fish",
+        }
+        assert {kind: wheel[place] for kind, place in places.items()} == {kind: generate(kind) for kind in KINDS}
