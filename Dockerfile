@@ -32,9 +32,8 @@ RUN /uv/bin/uv venv -q /opt/rrwatch \
  && /uv/bin/uv pip install -q --python /opt/rrwatch --require-hashes -r /tmp/locked.txt \
         ${INDEX_URL:+--default-index "$INDEX_URL"} \
  && rm -f /opt/rrwatch/.lock
-COPY README.md LICENSE ./
-COPY rrwatch rrwatch
-COPY templates templates
+# What a wheel is made of: .dockerignore names it.
+COPY . .
 RUN /uv/bin/uv pip install -q --python /opt/rrwatch --no-deps ${INDEX_URL:+--default-index "$INDEX_URL"} . \
  && rm -f /opt/rrwatch/.lock
 
