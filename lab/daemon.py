@@ -35,7 +35,7 @@ class Rrwatch:
         self._lines: list[str] = []
         self.process = Process(
             [*through, sys.executable, "-m", "rrwatch", "run", *arguments],
-            folder / "rrwatch.report.log",
+            folder / "rrwatch.log",
             environment={"RRWATCH_STATUS_LISTEN": "127.0.0.1:0", "RRWATCH_LOG_FORMAT": "json", **environment},
             namespace=namespace,
             stderr=subprocess.PIPE,
