@@ -32,11 +32,11 @@ RUN /uv/bin/uv venv -q /opt/rrwatch \
  && /uv/bin/uv pip install -q --python /opt/rrwatch --require-hashes -r /tmp/locked.txt \
         ${INDEX_URL:+--default-index "$INDEX_URL"} \
  && rm -f /opt/rrwatch/.lock
-COPY README.md LICENSE ./
-COPY rrwatch rrwatch
-COPY templates templates
+# What a wheel is made of: .dockerignore names it. uv notes when it was installed, which would make each build another.
+COPY . .
 RUN /uv/bin/uv pip install -q --python /opt/rrwatch --no-deps ${INDEX_URL:+--default-index "$INDEX_URL"} . \
- && rm -f /opt/rrwatch/.lock
+ && cd /opt/rrwatch && rm -f .lock lib/python3*/site-packages/rrwatch-*.dist-info/uv_cache.json \
+ && sed -i '/uv_cache.json/d' lib/python3*/site-packages/rrwatch-*.dist-info/RECORD
 
 FROM runtime
 ARG REVISION

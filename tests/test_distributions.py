@@ -16,14 +16,18 @@ from scripts.generator import KINDS, generate
 ROOT = Path(__file__).parent.parent
 
 
+def build(source: Path, folder: Path) -> None:
+    command = [str(ROOT / ".tools" / "bin" / "uv"), "build", "-q", "--no-build-isolation", "--python", sys.executable,
+               "--out-dir", str(folder), str(source)]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sdist, and with the wheel that was built from it."""
     folder = tmp_path_factory.mktemp("dist")
-    command = [str(ROOT / ".tools" / "bin" / "uv"), "build", "-q", "--no-build-isolation", "--python", sys.executable,
-               "--out-dir", str(folder), str(ROOT)]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    build(ROOT, folder)
     return folder
 
 
@@ -40,7 +44,7 @@ def wheel(built: Path) -> Mapping[str, str]:
 def test_the_sdist_has_every_file_that_git_does_not_ignore(built: Path, tmp_path: Path) -> None:
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
-        packed = {name.partition("/")[2] for name in archive.getnames()}
+        packed = sorted(name.partition("/")[2] for name in archive.getnames())
     # A repository of its own, for an unpacked sdist is none.
     subprocess.run([program("git"), "init", "-q", tmp_path], check=True, timeout=30)
     command = [program("git"), "--git-dir", str(tmp_path / ".git"), "--work-tree", str(ROOT), "ls-files", "--others",
@@ -48,7 +52,18 @@ def test_the_sdist_has_every_file_that_git_does_not_ignore(built: Path, tmp_path
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True).stdout
     there = set(listed.splitlines())
     assert {"uv.lock", "Makefile", "scripts/setup", "lab/bird.py", "tests/cases/calico.json"} <= there
-    assert packed == there | {"PKG-INFO"}
+    assert packed == sorted(there | {"PKG-INFO"})
+
+
+def test_an_unpacked_sdist_builds_the_same(built: Path, tmp_path: Path) -> None:
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.iterdir()
+    build(unpacked, tmp_path / "again")
+    assert {file.name for file in (tmp_path / "again").iterdir()} >= {file.name for file in built.iterdir()}
+    for file in built.glob("rrwatch-*"):
+        assert (tmp_path / "again" / file.name).read_bytes() == file.read_bytes(), file.name
 
 
 class TestWheel:

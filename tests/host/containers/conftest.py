@@ -1,5 +1,6 @@
 """The images, built once for all tests."""
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,8 @@ CA = Path("/etc/ssl/certs/ca-certificates.crt")
 
 @pytest.fixture(scope="session")
 def builder() -> Iterator[Builder]:
-    folder = ROOT / ".tools" / "images"
+    # Workers of pytest-xdist that get tests of this folder each have images of their own.
+    folder = ROOT / ".tools" / "images" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
     folder.mkdir(parents=True, exist_ok=True)
     made = Builder(folder)
     made.remove()  # of a run that was cut off

@@ -1,4 +1,4 @@
-"""The images of rrwatch and of BIRD, side by side as the manifests in deploy/kubernetes have them."""
+"""The images of rrwatch and of BIRD, side by side as the manifests in deploy/kubernetes and compose.yaml have them."""
 
 import contextlib
 import re
@@ -13,11 +13,10 @@ from lab.bird import BIRD2, Bird
 from lab.etcd import Etcd
 from lab.network import Namespace, join, namespace
 from lab.process import wait_until
-from tests.host.containers.images import ROOT, Image
+from tests.host.containers.compose import FILE, Project
+from tests.host.containers.images import ROOT, Builder, Image
 from tests.host.containers.pods import Pod, runtime
 from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, SESSIONS, block, host, pool
-
-pytestmark = pytest.mark.xdist_group("containers")
 
 MANIFESTS = ROOT / "deploy" / "kubernetes"
 Images = dict[str, Image]
@@ -339,3 +338,37 @@ def test_a_new_pod_of_a_node_takes_no_route_away(
     established()
     assert lost == []
     wait_until(lambda: route.search(neighbor.command("show route")), "the neighbor has the block")
+
+
+@pytest.fixture
+def project(tmp_path: Path, builder: Builder, base: str, rrwatch_image: Image, birds: Images) -> Iterator[Project]:
+    etcd = builder.build("rrwatch-etcd", ROOT / "deploy" / "etcd", base, {})
+    images = {".": rrwatch_image, "deploy/bird": birds["2"], "deploy/etcd": etcd}
+    with contextlib.ExitStack() as stack:
+        yield Project(tmp_path, images, stack)
+
+
+def test_what_the_file_says_to_try_works(project: Project) -> None:
+    services = project.containers
+    services["etcd"].start()
+    wait_until(lambda: services["etcd"].execute("etcdctl", "cluster-health")[0] == 0, "etcd is healthy")
+    status, output = services["calico"].run()
+    assert status == 0, output
+    for name in sorted(services.keys() - {"etcd", "calico"}):
+        services[name].start()
+    ready = ["reflector", "node1", "node2"]
+    wait_until(lambda: all(services[name].execute("rrwatch", "status")[0] == 0 for name in ready), "all are ready", 60)
+
+    tried = re.findall(r"^#   docker compose exec (.*)$", FILE.read_text(), re.MULTILINE)
+    add_reflector, add_peer, *looks = tried
+    project.execute(add_reflector)
+    project.execute(add_peer)
+
+    def routed() -> bool:
+        return project.execute("reflector birdc show protocols").count("Established") == 2 and bool(
+            re.search(r"^192\.168\.0\.64/26 +unicast", project.execute("node1 birdc show route"), re.MULTILINE)
+        )
+
+    wait_until(routed, "node1 has the block of node2", 60)
+    for look in looks:
+        project.execute(look)

@@ -1,21 +1,15 @@
-"""The services of compose.yaml, in networks of their own, and the commands that it says to try."""
+"""The services of compose.yaml without Docker: each in the network that it asks for, with its volumes."""
 
 import contextlib
 import os
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from lab.network import Namespace, Switch
-from lab.process import wait_until
-from tests.host.containers.images import ROOT, Builder, Image
+from tests.host.containers.images import ROOT, Image
 from tests.host.containers.pods import Container, configuration, mount, runtime
-
-pytestmark = pytest.mark.xdist_group("containers")
 
 FILE = ROOT / "compose.yaml"
 
@@ -93,39 +87,3 @@ class Project:
         status, output = self.containers[service].execute(*words)
         assert status == 0, f"{command}: {output}"
         return output
-
-
-@pytest.fixture
-def project(
-    tmp_path: Path, builder: Builder, base: str, rrwatch_image: Image, birds: dict[str, Image]
-) -> Iterator[Project]:
-    etcd = builder.build("rrwatch-etcd", ROOT / "deploy" / "etcd", base, {})
-    images = {".": rrwatch_image, "deploy/bird": birds["2"], "deploy/etcd": etcd}
-    with contextlib.ExitStack() as stack:
-        yield Project(tmp_path, images, stack)
-
-
-def test_what_the_file_says_to_try_works(project: Project) -> None:
-    services = project.containers
-    services["etcd"].start()
-    wait_until(lambda: services["etcd"].execute("etcdctl", "cluster-health")[0] == 0, "etcd is healthy")
-    status, output = services["calico"].run()
-    assert status == 0, output
-    for name in sorted(services.keys() - {"etcd", "calico"}):
-        services[name].start()
-    ready = ["reflector", "node1", "node2"]
-    wait_until(lambda: all(services[name].execute("rrwatch", "status")[0] == 0 for name in ready), "all are ready", 60)
-
-    tried = re.findall(r"^#   docker compose exec (.*)$", FILE.read_text(), re.MULTILINE)
-    add_reflector, add_peer, *looks = tried
-    project.execute(add_reflector)
-    project.execute(add_peer)
-
-    def routed() -> bool:
-        return project.execute("reflector birdc show protocols").count("Established") == 2 and bool(
-            re.search(r"^192\.168\.0\.64/26 +unicast", project.execute("node1 birdc show route"), re.MULTILINE)
-        )
-
-    wait_until(routed, "node1 has the block of node2", 60)
-    for look in looks:
-        project.execute(look)
