@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from lab.process import wait_until
 from tests.host.reflector import Reflector
 
@@ -41,21 +43,21 @@ def test_an_upgrade_of_bird(established: Reflector, bird: str) -> None:
     _assert_rrwatch_may_write(established)
 
 
-def test_from_one_bird_to_another(established: Reflector, bird: str) -> None:
-    other = {"bird": "bird2", "bird2": "bird"}[bird]
-    began = established.birdc("show", "status").splitlines()[0]
+@pytest.mark.parametrize("bird", ["bird"], indirect=True)
+def test_from_bird_1_to_bird_2(established: Reflector) -> None:
+    # The other direction is none that Debian supports: it does not start the older BIRD then.
+    established.apt("install", "bird2")
 
-    established.apt("install", other)
-
-    wait_until(lambda: established.birdc("show", "status").splitlines()[:1] not in ([], [began]), "the other BIRD", 30)
+    wait_until(lambda: "BIRD 2." in established.birdc("show", "status"), "BIRD 2", 30)
     established.wait_established(60)
     _assert_rrwatch_may_write(established)
 
 
 def test_bird_is_purged_and_installed_again(established: Reflector, bird: str) -> None:
     established.apt("purge", bird)
-    assert established.is_active("rrwatch")
-    _assert_rrwatch_may_write(established)
+    # Without BIRD rrwatch runs on, and also starts.
+    established.host.run("systemctl", "restart", "rrwatch", timeout=15)
+    assert "bird waiting" in established.status()
 
     established.apt("install", bird)
 
