@@ -79,6 +79,12 @@ class TestSettings:
         assert set(re.findall(r"^(\w+) = ", example, re.MULTILINE)) <= {setting.name for setting in SETTINGS}
 
 
+def found_in_source(pattern: str) -> list[str]:
+    """What a pattern finds in rrwatch's source, wherever it is."""
+    sources = (path.read_text() for path in (ROOT / "rrwatch").rglob("*.py"))
+    return [found for source in sources for found in re.findall(pattern, source, re.MULTILINE)]
+
+
 def all_commands() -> dict[str, click.Command]:
     found: dict[str, click.Command] = {}
     for name, command in cli.commands.items():
@@ -123,8 +129,7 @@ class TestCommands:
 
     def test_exit_statuses(self) -> None:
         statuses = {row[0] for row in rows(DOCS / "operations.md", "Commands") if row[0].isdecimal()}
-        source = (ROOT / "rrwatch" / "cli.py").read_text()
-        (assigned,) = re.findall(r"^DONE, .* = ([0-9, ]+)$", source, re.MULTILINE)
+        (assigned,) = found_in_source(r"^DONE, .* = ([0-9, ]+)$")
         assert statuses == set(assigned.split(", "))
 
 
@@ -186,12 +191,12 @@ def logged_events() -> Iterator[str]:
             ):
                 yield from _texts(node.args[0])
             # A table of events by state, from which a call takes one.
-            elif path.name == "journal.py" and isinstance(node, ast.Dict) and all(map(_is_member, node.keys)):
+            elif isinstance(node, ast.Dict) and node.keys and all(map(_is_state, node.keys)):
                 yield from (text for value in node.values for text in _texts(value))
 
 
-def _is_member(key: ast.expr | None) -> bool:
-    return isinstance(key, ast.Attribute)
+def _is_state(key: ast.expr | None) -> bool:
+    return isinstance(key, ast.Attribute) and isinstance(key.value, ast.Name) and key.value.id == "State"
 
 
 def _called(call: ast.Call) -> str:
@@ -217,8 +222,7 @@ def test_every_metric_is_described() -> None:
 
 
 def test_every_page_of_the_status_server_is_described() -> None:
-    source = (ROOT / "rrwatch" / "httpd.py").read_text()
-    served = set(re.findall(r'^    "(/\w+)": ', source, re.MULTILINE))
+    served = set(found_in_source(r'^    "(/\w+)": '))
     assert served == names_in(row[0] for row in rows(DOCS / "operations.md", "Status pages"))
 
 
