@@ -29,7 +29,8 @@ test: setup ## all tests, on a real etcd and a real BIRD
 
 test-host: deb ## the package on hosts that boot: install, first hour, upgrade, removal
 	scripts/host-tree
-	$(bin)/pytest -n 2 --dist loadgroup tests/host
+	scripts/container-tools
+	$(bin)/pytest -n 2 --dist loadfile tests/host
 
 deb: setup ## the Debian package, in dist
 	scripts/deb
