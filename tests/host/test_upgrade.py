@@ -45,7 +45,7 @@ def test_an_upgrade_of_bird(established: Reflector, bird: str) -> None:
 
 @pytest.mark.parametrize("bird", ["bird"], indirect=True)
 def test_from_bird_1_to_bird_2(established: Reflector) -> None:
-    # The other direction is none that Debian supports: it does not start the older BIRD then.
+    # In the other direction BIRD was not started by its package in one run; docs/operations.md says what to do then.
     established.apt("install", "bird2")
 
     wait_until(lambda: "BIRD 2." in established.birdc("show", "status"), "BIRD 2", 30)
