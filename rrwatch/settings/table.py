@@ -51,7 +51,7 @@ class Unknown:
 
     Attributes:
         name: as it stands there.
-        place: the settings file, or `environment`.
+        place: the path of the settings file, or `the environment`.
         hint: what may have been meant.
     """
 
