@@ -23,7 +23,7 @@ class Baseline:
     """What was accepted last.
 
     Attributes:
-        viewer: whose view it was; another one's nodes mean nothing.
+        viewer: the summary of the role that it was kept for; the baseline of another role does not count.
         cluster_id, index: of etcd, as it was then.
         held: what is held against it since, and the name by which a release speaks of that.
     """
