@@ -3,12 +3,12 @@
 import threading
 
 from rrwatch.bgp.topology import CustomFilter, Family, Rejected, Topology
-from rrwatch.bird.config import Dialect
+from rrwatch.bird.config import Capabilities
 from rrwatch.bird.config_file import ConfigFile
 from rrwatch.bird.control import connect
-from rrwatch.bird.detect import Recognizer, birth
+from rrwatch.bird.detect import BirdDetector, birth
 from rrwatch.bird.lint import lint
-from rrwatch.bird.target import Places, Target
+from rrwatch.bird.target import BirdPaths, Target
 from rrwatch.bird.version import Grammar
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdError, BirdRefused, InstallError, LintError
@@ -26,20 +26,20 @@ _TUNNEL = {
 _FILTER = _HEAD + "function custom_filters ()\n{\n%s\n}\n"
 
 
-class Interpreter:
+class CapabilityProbe:
     """Asks each question once in a BIRD's life; while BIRD is away its last answer counts."""
 
-    def __init__(self, places: Places, pinned: Grammar | None, stop: threading.Event) -> None:
+    def __init__(self, bird_paths: BirdPaths, pinned: Grammar | None, stop: threading.Event) -> None:
         """Asks nothing yet.
 
         Args:
             pinned: for which BIRD to write, whatever runs; None: find out.
         """
-        self._places, self._stop = places, stop
-        self._recognizer = Recognizer(places, pinned, stop)
+        self._bird_paths, self._stop = bird_paths, stop
+        self._detector = BirdDetector(bird_paths, pinned, stop)
         self._answers: dict[tuple[Target, str], tuple[int, str]] = {}
 
-    def learn(self, topology: Topology, *, filters: bool) -> Dialect | None:
+    def learn(self, topology: Topology, *, filters: bool) -> Capabilities | None:
         """Finds out all that matters for this topology; None where nothing tells which BIRD there will be.
 
         Args:
@@ -48,7 +48,7 @@ class Interpreter:
         Raises:
             Stopping: rrwatch was asked to stop.
         """
-        grammar = self._recognizer.grammar()
+        grammar = self._detector.grammar()
         if grammar is None:
             return None
         tunnels = None
@@ -56,7 +56,7 @@ class Interpreter:
             refusal = self._refusal(grammar, Family.IPV4, _TUNNEL[grammar])
             tunnels = None if refusal is None else not refusal
         refused = (self._refused(grammar, entry) for entry in topology.custom_filters) if filters else ()
-        return Dialect(grammar, tunnels, tuple(filter(None, refused)))
+        return Capabilities(grammar, tunnels, tuple(filter(None, refused)))
 
     def _refused(self, grammar: Grammar, entry: CustomFilter) -> Rejected | None:
         refusal = self._refusal(grammar, entry.family, _FILTER.replace("%s", entry.text))
@@ -64,7 +64,7 @@ class Interpreter:
 
     def _refusal(self, grammar: Grammar, family: Family, text: str) -> str | None:
         """BIRD's words against a configuration, empty where it takes it; None where it could not be asked yet."""
-        target = next((target for target in self._places.targets(grammar) if family in target.families), None)
+        target = next((target for target in self._bird_paths.targets(grammar) if family in target.families), None)
         if target is None:
             return None
         now = birth(target.socket)

@@ -9,7 +9,7 @@ from rrwatch.bird.version import Grammar
 
 
 @dataclass(frozen=True, slots=True)
-class Dialect:
+class Capabilities:
     """What the BIRDs of this host understand, of that which not every BIRD does.
 
     Attributes:

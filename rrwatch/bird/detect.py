@@ -6,7 +6,7 @@ from pathlib import Path
 from rrwatch.bird import program
 from rrwatch.bird.config_file import ConfigFile
 from rrwatch.bird.control import connect, listens
-from rrwatch.bird.target import Places, Target
+from rrwatch.bird.target import BirdPaths, Target
 from rrwatch.bird.version import Grammar, Version, version_in, written_for
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdError, InstallError
@@ -14,16 +14,16 @@ from rrwatch.errors import BirdError, InstallError
 _TIMEOUT = 5.0  # seconds for a greeting
 
 
-class Recognizer:
+class BirdDetector:
     """Knows at any moment for which BIRD to write; a host may be upgraded while rrwatch runs."""
 
-    def __init__(self, places: Places, pinned: Grammar | None, stop: threading.Event) -> None:
+    def __init__(self, bird_paths: BirdPaths, pinned: Grammar | None, stop: threading.Event) -> None:
         """Looks at nothing yet.
 
         Args:
             pinned: what a setting says, and nothing else counts; None: find out.
         """
-        self._places, self._pinned, self._stop = places, pinned, stop
+        self._bird_paths, self._pinned, self._stop = bird_paths, pinned, stop
         self._greeted: dict[Path, tuple[int, Version]] = {}
         self._program_counts = True
         self._last: Grammar | None = None
@@ -36,7 +36,7 @@ class Recognizer:
         """
         if self._pinned:
             return self._pinned
-        candidates = self._places.candidates()
+        candidates = self._bird_paths.candidates()
         for target in candidates:
             if running := self._running(target):
                 self._last = running.grammar

@@ -9,7 +9,7 @@ from pathlib import Path
 from rrwatch.errors import OwnedElsewhere
 
 
-class Ownership:
+class FolderLock:
     """A lock on folders themselves: it leaves no file behind, and ends with the process, whatever ends that."""
 
     def __init__(self) -> None:

@@ -50,7 +50,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class BirdPaths:
     """Where the BIRDs of this host have their files; how many there are depends on their version.
 
     Attributes:

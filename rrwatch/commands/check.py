@@ -12,8 +12,8 @@ from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Topology
 from rrwatch.bird import templates
 from rrwatch.bird.apply import State
-from rrwatch.bird.capabilities import Interpreter
-from rrwatch.bird.config import Dialect
+from rrwatch.bird.capabilities import CapabilityProbe
+from rrwatch.bird.config import Capabilities
 from rrwatch.bird.config_file import ConfigFile
 from rrwatch.bird.control import Conversation, connect
 from rrwatch.bird.render import Rendered
@@ -81,9 +81,9 @@ def check(settings: Settings, unknown: Sequence[Unknown] = (), file: Path | None
 def _check(settings: Settings, unknown: Sequence[Unknown], file: Path | None) -> Iterator[Finding]:
     finding, status = _check_daemon(settings)
     yield finding
-    dialect = Interpreter(settings.places, settings.grammar, threading.Event())
+    probe = CapabilityProbe(settings.bird_paths, settings.grammar, threading.Event())
     grammar = show.grammar_of(settings)
-    targets = settings.places.targets(grammar)
+    targets = settings.bird_paths.targets(grammar)
     daemons = ", ".join(f"{target.name} with {target.config}" for target in targets)
     yield Finding("settings", True, f"{settings.role.summary()}; BIRD {grammar.value}: {daemons}")
     for one in unknown:
@@ -96,7 +96,7 @@ def _check(settings: Settings, unknown: Sequence[Unknown], file: Path | None) ->
         items = listed if items is None else items
         yield finding
     topology = RecordStore.of(items or {}, settings.role.model).topology()
-    learned = dialect.learn(topology, filters=settings.role.takes_filters) or Dialect(grammar)
+    learned = probe.learn(topology, filters=settings.role.takes_filters) or Capabilities(grammar)
     derived = settings.role.derive(topology, learned)
     if items is not None:
         yield _check_sessions(settings, derived)
@@ -188,7 +188,7 @@ def _check_sessions(settings: Settings, derived: Derived) -> Finding:
 
 
 def _check_templates(
-    settings: Settings, topology: Topology, derived: Derived, dialect: Dialect, *, known: bool
+    settings: Settings, topology: Topology, derived: Derived, capabilities: Capabilities, *, known: bool
 ) -> tuple[list[Finding], Mapping[Target, Rendered]]:
     """What the templates give; -> with the configurations, as far as there are any.
 
@@ -197,7 +197,7 @@ def _check_templates(
     """
     try:
         loaded = templates.load(settings.templates)
-        rendered = render_all(settings.role, loaded, settings.places, topology, derived, dialect)
+        rendered = render_all(settings.role, loaded, settings.bird_paths, topology, derived, capabilities)
     except MissingRecord as error:
         hint = "the node's own Calico writes it: does it run, under this name?"
         return [Finding("sessions", False, str(error), hint)] if known else [], {}
@@ -272,7 +272,7 @@ def _check_generation(
 
 
 def _check_log(settings: Settings, target: Target) -> Iterator[Finding]:
-    if settings.places.log:
+    if settings.bird_paths.log:
         return
     try:
         says = _LOG_STATEMENT.search(ConfigFile(target.config).read() or "")

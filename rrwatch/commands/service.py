@@ -9,15 +9,15 @@ import structlog
 
 from rrwatch.bird import templates
 from rrwatch.bird.apply import Applier, State
-from rrwatch.bird.capabilities import Interpreter
-from rrwatch.bird.lock import Ownership
+from rrwatch.bird.capabilities import CapabilityProbe
+from rrwatch.bird.lock import FolderLock
 from rrwatch.calico.store import RecordStore
 from rrwatch.commands import keys
 from rrwatch.daemon.loop import Daemon
 from rrwatch.daemon.reconciler import apply_all, render_all, sessions_there
 from rrwatch.guard.baseline import StateFolder
 from rrwatch.guard.guard import Guard
-from rrwatch.report.events import Journal
+from rrwatch.report.events import EventLog
 from rrwatch.report.http import StatusServer
 from rrwatch.report.outcome import Outcome
 from rrwatch.report.systemd import Notifier
@@ -52,8 +52,8 @@ def once(settings: Settings, timeout: float) -> set[State] | None:
     Raises:
         RrwatchError: it did not come to the point of telling BIRD.
     """
-    owner = Ownership()
-    owner.claim(target.config for target in settings.places.first())
+    owner = FolderLock()
+    owner.claim(target.config for target in settings.bird_paths.first())
     try:
         return _once(settings, timeout, owner)
     finally:
@@ -81,9 +81,9 @@ def release(settings: Settings) -> str:
     return f"rrwatch does not run here, and will let it go ahead when it starts; {what}"
 
 
-def _once(settings: Settings, timeout: float, owner: Ownership) -> set[State] | None:
+def _once(settings: Settings, timeout: float, owner: FolderLock) -> set[State] | None:
     began = time.monotonic()
-    journal = Journal()
+    journal = EventLog()
     loaded = templates.load(settings.templates)
     guard = Guard(
         StateFolder(settings.state_dir),
@@ -98,12 +98,14 @@ def _once(settings: Settings, timeout: float, owner: Ownership) -> set[State] | 
         items |= snapshot.items
     topology = RecordStore.of(items, settings.role.model).topology()
     stop = threading.Event()
-    dialect = Interpreter(settings.places, settings.grammar, stop).learn(topology, filters=settings.role.takes_filters)
-    derived = settings.role.derive(topology, dialect)
+    capabilities = CapabilityProbe(settings.bird_paths, settings.grammar, stop).learn(
+        topology, filters=settings.role.takes_filters
+    )
+    derived = settings.role.derive(topology, capabilities)
     journal.derived(derived)
-    wanted = render_all(settings.role, loaded, settings.places, topology, derived, dialect)
+    wanted = render_all(settings.role, loaded, settings.bird_paths, topology, derived, capabilities)
     names = {session.name for session in derived.sessions}
-    held = guard.weigh(settings.role.nodes(topology), lambda: sessions_there(settings.places, stop) - names)
+    held = guard.weigh(settings.role.nodes(topology), lambda: sessions_there(settings.bird_paths, stop) - names)
     journal.held(held)
     if held:
         return None

@@ -11,9 +11,9 @@ from typing import Any
 from rrwatch.bgp.sessions import Derived, session_document
 from rrwatch.bgp.topology import Topology
 from rrwatch.bird import templates
-from rrwatch.bird.config import Dialect
+from rrwatch.bird.config import Capabilities
 from rrwatch.bird.config_file import ConfigFile
-from rrwatch.bird.detect import Recognizer
+from rrwatch.bird.detect import BirdDetector
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
@@ -53,14 +53,16 @@ def would_run(settings: Settings, topology: Topology, derived: Derived) -> dict[
     grammar = grammar_of(settings)
     # Only BIRD itself knows whether it has tunnels, and a command that looks does not write files to ask: every BIRD 2
     # of these years has them, and of 1.6 Calico's fork, whose file tells.
-    told = any(ConfigFile(target.config).mentions("krt_tunnel") for target in settings.places.targets(grammar))
-    dialect = Dialect(grammar, tunnels=grammar is Grammar.BIRD2 or told)
-    return render_all(settings.role, templates.load(settings.templates), settings.places, topology, derived, dialect)
+    told = any(ConfigFile(target.config).mentions("krt_tunnel") for target in settings.bird_paths.targets(grammar))
+    capabilities = Capabilities(grammar, tunnels=grammar is Grammar.BIRD2 or told)
+    return render_all(
+        settings.role, templates.load(settings.templates), settings.bird_paths, topology, derived, capabilities
+    )
 
 
 def grammar_of(settings: Settings) -> Grammar:
     """For which BIRD to write: for the one that runs here, or would; for BIRD 2 where there is none."""
-    return Recognizer(settings.places, settings.grammar, threading.Event()).grammar() or Grammar.BIRD2
+    return BirdDetector(settings.bird_paths, settings.grammar, threading.Event()).grammar() or Grammar.BIRD2
 
 
 def difference(path: Path, wanted: str) -> str:

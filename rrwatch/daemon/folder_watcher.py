@@ -25,7 +25,7 @@ _KINDS: list[type[FileSystemEvent]] = [
 
 
 @dataclass(frozen=True, slots=True)
-class Touched:
+class FileChanged:
     """Something happened to a name in a watched folder."""
 
     path: Path
@@ -34,7 +34,7 @@ class Touched:
 class FolderWatcher(FileSystemEventHandler):
     """Watches the folders of some paths. It only hurries: what it misses, the next verification finds."""
 
-    def __init__(self, paths: Iterable[Path], folders: Iterable[Path], publish: Callable[[Touched], None]) -> None:
+    def __init__(self, paths: Iterable[Path], folders: Iterable[Path], publish: Callable[[FileChanged], None]) -> None:
         """Makes a watcher; `start()` sets it going.
 
         Args:
@@ -96,4 +96,4 @@ class FolderWatcher(FileSystemEventHandler):
         for name in (event.src_path, event.dest_path):
             path = Path(str(name))
             if name and (path in self._paths or path.parent in self._whole):
-                self._publish(Touched(path))
+                self._publish(FileChanged(path))

@@ -19,26 +19,26 @@ from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Topology
 from rrwatch.bird import templates as template_folders
 from rrwatch.bird.apply import Applied, Applier, State
-from rrwatch.bird.capabilities import Interpreter
-from rrwatch.bird.config import Dialect
+from rrwatch.bird.capabilities import CapabilityProbe
+from rrwatch.bird.config import Capabilities
 from rrwatch.bird.config_file import ConfigFile, Stamp
 from rrwatch.bird.detect import birth
-from rrwatch.bird.lock import Ownership
+from rrwatch.bird.lock import FolderLock
 from rrwatch.bird.render import Rendered, Templates
 from rrwatch.bird.target import Target
 from rrwatch.calico.store import RecordStore
-from rrwatch.daemon.folder_watcher import FolderWatcher, Touched
+from rrwatch.daemon.folder_watcher import FileChanged, FolderWatcher
 from rrwatch.daemon.reconciler import adopt_all, apply_all, render_all, sessions_there
 from rrwatch.datastore.etcd_v2 import EtcdV2
-from rrwatch.datastore.folders import Following
+from rrwatch.datastore.folders import Folders
 from rrwatch.datastore.follow import Alarm, Follower, Heard, Lost, News
 from rrwatch.datastore.members import Members
 from rrwatch.datastore.mirror import Change, Snapshot
 from rrwatch.errors import Stopping, TemplateError
 from rrwatch.guard.baseline import StateFolder
 from rrwatch.guard.guard import Guard
-from rrwatch.report.events import Journal
-from rrwatch.report.history import RECENT, Ledger
+from rrwatch.report.events import EventLog
+from rrwatch.report.history import RECENT, History
 from rrwatch.report.outcome import Outcome
 from rrwatch.report.status import EtcdStatus, Status
 from rrwatch.report.systemd import Notifier
@@ -65,7 +65,7 @@ class Ask(Enum):
     RELOAD = auto()
 
 
-Event = News | Touched | Ask
+Event = News | FileChanged | Ask
 
 _Look = Mapping[Path, Stamp | int | None]
 
@@ -80,7 +80,7 @@ class _Wanted:
 
     topology: Topology
     derived: Derived
-    dialect: Dialect | None
+    capabilities: Capabilities | None
     rendered: dict[Templates, dict[Target, Rendered]] = field(default_factory=dict)
     adopted: Mapping[Target, Rendered] | None = None
 
@@ -103,11 +103,11 @@ class Daemon:
         self._settings, self._notifier, self._publish = settings, notifier, publish
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._journal = Journal()
+        self._journal = EventLog()
         self._members = Members(settings.etcd.endpoints)
-        self._following = Following(self._follower_of)
+        self._following = Folders(self._follower_of)
         folders = [settings.templates] if settings.templates else []
-        paths = [path for target in settings.places.candidates() for path in (target.config, target.socket)]
+        paths = [path for target in settings.bird_paths.candidates() for path in (target.config, target.socket)]
         paths.append(StateFolder(settings.state_dir).release_file)
         self._folders = FolderWatcher(paths, folders, self._events.put)
 
@@ -122,9 +122,9 @@ class Daemon:
         self._guard = Guard(
             state, settings.guard, settings.role.summary(), settings.role.model, self._journal.state_lost
         )
-        self._ledger = Ledger(state.history(RECENT))
-        self._ownership = Ownership()
-        self._interpreter = Interpreter(settings.places, settings.grammar, self._stop)
+        self._ledger = History(state.history(RECENT))
+        self._folder_lock = FolderLock()
+        self._probe = CapabilityProbe(settings.bird_paths, settings.grammar, self._stop)
         self._applier = Applier(self._stop)
         self._templates: Templates | None = None
         self._trusted: Templates | None = None
@@ -147,7 +147,7 @@ class Daemon:
         Raises:
             OwnedElsewhere: another rrwatch looks after the same files.
         """
-        self._ownership.claim(target.config for target in self._settings.places.first())
+        self._folder_lock.claim(target.config for target in self._settings.bird_paths.first())
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         viewer, endpoints = self._settings.role.summary(), list(self._settings.etcd.endpoints)
@@ -170,7 +170,7 @@ class Daemon:
             self._folders.stop()
             self._following.stop()
             self._guard.close()
-            self._ownership.release()
+            self._folder_lock.release()
             self._journal.stopped("asked to")
 
     def _follower_of(self, prefix: str) -> Follower:
@@ -212,7 +212,7 @@ class Daemon:
 
     def _take(self, event: Event) -> None:
         match event:
-            case Touched():
+            case FileChanged():
                 if self._guard.held or self._look != self._look_around() or self._template_files != self._fingerprint():
                     self._want_soon()
             case Ask.RELOAD:
@@ -294,7 +294,7 @@ class Daemon:
         self._look = self._look_around()
 
     def _notice_restarts(self) -> None:
-        for target in self._settings.places.candidates():
+        for target in self._settings.bird_paths.candidates():
             born, known = birth(target.socket), self._born.get(target.socket)
             if born:
                 self._born[target.socket] = born
@@ -312,12 +312,12 @@ class Daemon:
         if self._waits_for:
             self._journal.waiting_for_key(self._waits_for)
             return wanted
-        learned = self._interpreter.learn(topology, filters=view.takes_filters)
+        learned = self._probe.learn(topology, filters=view.takes_filters)
         self._journal.bird_known(learned.grammar if learned else None)
         if fresh:
             derived = view.derive(topology, learned, self._deriver.derive(topology))
             wanted = self._weighed(_Wanted(topology, derived, learned))
-        if wanted and wanted.adopted is None and wanted.dialect != learned:
+        if wanted and wanted.adopted is None and wanted.capabilities != learned:
             wanted = _Wanted(wanted.topology, view.derive(wanted.topology, learned), learned)
         self._wanted = wanted
         return wanted
@@ -342,7 +342,7 @@ class Daemon:
         def ending() -> set[str]:
             there = before.names() if before else set()
             if before is None or before.adopted is not None:
-                there |= sessions_there(self._settings.places, self._stop)
+                there |= sessions_there(self._settings.bird_paths, self._stop)
             return there - fresh.names()
 
         held = self._guard.weigh(self._settings.role.nodes(fresh.topology), ending)
@@ -355,7 +355,7 @@ class Daemon:
             return before
         # Just started: what is installed is all that is known of what was wanted.
         derived = replace(fresh.derived, sessions=())
-        return replace(fresh, derived=derived, adopted=adopt_all(self._settings.places, fresh.dialect))
+        return replace(fresh, derived=derived, adopted=adopt_all(self._settings.bird_paths, fresh.capabilities))
 
     def _apply(self, wanted: _Wanted, news: bool) -> tuple[dict[Target, Applied], dict[Target, Rendered]]:
         """Applies what is wanted; templates that fail, or that BIRD refuses, give way to those that worked before.
@@ -389,17 +389,17 @@ class Daemon:
         return {}, {}
 
     def _apply_all(self, rendered: Mapping[Target, Rendered]) -> dict[Target, Applied]:
-        self._ownership.claim(target.config for target in rendered)
+        self._folder_lock.claim(target.config for target in rendered)
         return apply_all(rendered, self._applier)
 
     def _render(self, wanted: _Wanted, templates: Templates) -> dict[Target, Rendered]:
         wanted.rendered[templates] = render_all(
             self._settings.role,
             templates,
-            self._settings.places,
+            self._settings.bird_paths,
             wanted.topology,
             wanted.derived,
-            wanted.dialect,
+            wanted.capabilities,
         )
         return wanted.rendered[templates]
 
@@ -457,7 +457,7 @@ class Daemon:
         return template_folders.fingerprint(self._settings.templates)
 
     def _look_around(self) -> _Look:
-        targets = self._settings.places.candidates()
+        targets = self._settings.bird_paths.candidates()
         files: _Look = {target.config: ConfigFile(target.config).stamp() for target in targets}
         return {**files, **{target.socket: birth(target.socket) for target in targets}}
 
@@ -470,7 +470,7 @@ class Daemon:
             template_error=self._template_error,
             waits_for=self._waits_for,
             baseline=self._guard.baseline,
-            tallies=self._ledger.tallies,
+            counters=self._ledger.counters,
             recent=self._ledger.recent,
         )
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Topology
 from rrwatch.bird.apply import Applied, Applier
-from rrwatch.bird.config import Dialect
+from rrwatch.bird.config import Capabilities
 from rrwatch.bird.config_file import ConfigFile
 from rrwatch.bird.control import connect
 from rrwatch.bird.plan import session_names
 from rrwatch.bird.render import MARKER, Rendered, Templates, installed
-from rrwatch.bird.target import Places, Target
+from rrwatch.bird.target import BirdPaths, Target
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdError, InstallError, MissingRecord
 from rrwatch.roles import Role
@@ -22,7 +22,12 @@ _PATIENCE = 5.0  # seconds for a BIRD to say which sessions it has
 
 
 def render_all(
-    view: Role, templates: Templates, places: Places, topology: Topology, derived: Derived, dialect: Dialect | None
+    view: Role,
+    templates: Templates,
+    bird_paths: BirdPaths,
+    topology: Topology,
+    derived: Derived,
+    capabilities: Capabilities | None,
 ) -> dict[Target, Rendered]:
     """The configurations of those BIRDs of this host that have something to do.
 
@@ -32,29 +37,29 @@ def render_all(
     """
     if key := view.waits_for(topology):
         raise MissingRecord(f"{key} is missing in etcd, or cannot be read: nothing can be said without it")
-    if dialect is None:
-        return dict.fromkeys(places.first(), templates.starter())
+    if capabilities is None:
+        return dict.fromkeys(bird_paths.first(), templates.starter())
     active, wanted = view.families(topology), {}
-    for target in places.targets(dialect.grammar):
+    for target in bird_paths.targets(capabilities.grammar):
         families = tuple(family for family in target.families if family in active)
         # A file that is rrwatch's own stays so: sessions of a family that is no more wanted shall end.
         if families or ConfigFile(target.config).mentions(MARKER):
-            config = view.config(topology, derived, families or target.families, dialect)
-            wanted[target] = templates.render(replace(config, log=places.log))
+            config = view.config(topology, derived, families or target.families, capabilities)
+            wanted[target] = templates.render(replace(config, log=bird_paths.log))
     return wanted
 
 
-def adopt_all(places: Places, dialect: Dialect | None) -> dict[Target, Rendered]:
+def adopt_all(bird_paths: BirdPaths, capabilities: Capabilities | None) -> dict[Target, Rendered]:
     """The configurations that are installed, as far as they are rrwatch's own and whole."""
     found = {}
-    for target in places.targets(dialect.grammar) if dialect else places.first():
+    for target in bird_paths.targets(capabilities.grammar) if capabilities else bird_paths.first():
         with contextlib.suppress(InstallError):
             if rendered := installed(ConfigFile(target.config).read() or ""):
                 found[target] = rendered
     return found
 
 
-def sessions_there(places: Places, stop: threading.Event) -> set[str]:
+def sessions_there(bird_paths: BirdPaths, stop: threading.Event) -> set[str]:
     """The names of all sessions, whoever wrote them: those in the installed files, and those that BIRDs run.
 
     A file may be lost or cut off, and a BIRD may not run.
@@ -63,7 +68,7 @@ def sessions_there(places: Places, stop: threading.Event) -> set[str]:
         Stopping: rrwatch was asked to stop.
     """
     names: set[str] = set()
-    for target in places.candidates():
+    for target in bird_paths.candidates():
         with contextlib.suppress(InstallError):
             names.update(session_names(ConfigFile(target.config).read() or ""))
         with contextlib.suppress(BirdError), connect(target.socket, Deadline(_PATIENCE, stop)) as bird:

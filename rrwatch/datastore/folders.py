@@ -10,7 +10,7 @@ from rrwatch.datastore.mirror import Change, Mirror, Snapshot
 _STOP_TIMEOUT = 1.0  # seconds, for all threads together
 
 
-class Following:
+class Folders:
     """Mirrors by prefix. What is followed can change: a folder is let go only when all that are wanted are known."""
 
     def __init__(self, follower: Callable[[str], Follower]) -> None:

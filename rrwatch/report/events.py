@@ -20,7 +20,7 @@ _MOST = 20  # items of a list in one event; beyond that a count tells more
 _REPEAT = 60.0  # seconds after which a lasting outage is told again
 
 
-class Journal:
+class EventLog:
     """Tells what happens. It remembers what it told, so that a lasting state makes one line and not one a pass."""
 
     def __init__(self) -> None:

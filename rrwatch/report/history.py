@@ -17,7 +17,7 @@ _MOST_KEYS = 20  # that are named as the cause of one change
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class Counters:
     """Of one BIRD since rrwatch started.
 
     Attributes:
@@ -33,7 +33,7 @@ class Tally:
     failures: int = 0
 
 
-class Ledger:
+class History:
     """Keeps count. It belongs to the loop; what it gives away does not change."""
 
     def __init__(self, history: list[dict[str, Any]]) -> None:
@@ -43,7 +43,7 @@ class Ledger:
             history: entries as `passed` gives them, the oldest first.
         """
         self._recent = deque(history, maxlen=RECENT)
-        self._tallies: dict[str, Tally] = {}
+        self._tallies: dict[str, Counters] = {}
         self._told: dict[str, tuple[State, str]] = {}
 
     @property
@@ -52,7 +52,7 @@ class Ledger:
         return tuple(self._recent)
 
     @property
-    def tallies(self) -> Mapping[str, Tally]:
+    def counters(self) -> Mapping[str, Counters]:
         """By the names of daemons."""
         return dict(self._tallies)
 
@@ -74,7 +74,7 @@ class Ledger:
         return entries
 
     def _count(self, name: str, applied: Applied, took: float, *, drift: bool) -> None:
-        tally = self._tallies.get(name, Tally())
+        tally = self._tallies.get(name, Counters())
         done = applied.state is State.CONFIRMED and applied.configured
         self._tallies[name] = replace(
             tally,

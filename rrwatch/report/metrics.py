@@ -9,7 +9,7 @@ from prometheus_client.registry import Collector
 
 import rrwatch
 from rrwatch.bird.apply import State
-from rrwatch.report.history import Tally
+from rrwatch.report.history import Counters
 from rrwatch.report.status import Status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -107,13 +107,13 @@ def _of_birds(status: Status) -> Iterator[Metric]:
             ("failures", "Attempts to configure BIRD that failed otherwise."),
         )
     }
-    for daemon, tally in status.tallies.items():
+    for daemon, tally in status.counters.items():
         changes.add_metric([daemon], tally.changes, tally.seconds)
         for name, counter in counters.items():
             counter.add_metric([daemon], _count(tally, name))
     yield from (changes, *counters.values())
 
 
-def _count(tally: Tally, name: str) -> int:
+def _count(tally: Counters, name: str) -> int:
     number: int = getattr(tally, name)
     return number

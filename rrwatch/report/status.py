@@ -11,7 +11,7 @@ from rrwatch.bgp.topology import Remark
 from rrwatch.bird.apply import Applied, State
 from rrwatch.bird.target import Target
 from rrwatch.guard.baseline import Baseline
-from rrwatch.report.history import Tally
+from rrwatch.report.history import Counters
 from rrwatch.report.outcome import Outcome
 
 STALLED_AFTER = 60.0
@@ -73,7 +73,7 @@ class Status:
         waits_for: the key without which nothing can be said, empty where all are there.
         baseline: what was accepted last, and what is held.
         not_ready_since: Unix time since when it is not ready, None where it is.
-        tallies, recent: what was done, see `rrwatch.report.history`.
+        counters, recent: what was done, see `rrwatch.report.history`.
     """
 
     viewer: str
@@ -84,7 +84,7 @@ class Status:
     waits_for: str = ""
     baseline: Baseline = NOTHING_KEPT
     not_ready_since: float | None = None
-    tallies: Mapping[str, Tally] = field(default_factory=dict)
+    counters: Mapping[str, Counters] = field(default_factory=dict)
     recent: tuple[dict[str, Any], ...] = ()
 
     def stalled(self) -> str:

@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from rrwatch.bgp.ipam import announced
 from rrwatch.bgp.sessions import Derived, node_sessions
 from rrwatch.bgp.topology import AsNumber, Debug, Family, Pool, Rejected, Remark, Topology
-from rrwatch.bird.config import Dialect, NodeConfig, NodeFamily
+from rrwatch.bird.config import Capabilities, NodeConfig, NodeFamily
 from rrwatch.calico.model import DataModel
 from rrwatch.guard.rule import Nodes
 
@@ -76,21 +76,23 @@ class NodeRole:
         """The sessions of all its families, by the rules alone."""
         return node_sessions(topology, self.name, self.only or tuple(Family))
 
-    def derive(self, topology: Topology, dialect: Dialect | None = None, ruled: Derived | None = None) -> Derived:
+    def derive(
+        self, topology: Topology, capabilities: Capabilities | None = None, ruled: Derived | None = None
+    ) -> Derived:
         """All that follows: the sessions of all its families, and what is wrong with pools and blocks.
 
         Args:
-            dialect: what this host's BIRDs do not understand is told.
+            capabilities: what this host's BIRDs do not understand is told.
             ruled: what `sessions` gives, where that is known already.
         """
         derived = ruled or self.sessions(topology)
         rejected: dict[str, Rejected] = {remark.key: remark for remark in derived.rejected}
         warnings: dict[str, Remark] = {remark.key: remark for remark in derived.warnings}
-        rejected |= {remark.key: remark for remark in (dialect.refused if dialect else ())}
+        rejected |= {remark.key: remark for remark in (capabilities.refused if capabilities else ())}
         for family in Family:
             known, overlapping = announced(topology, self.name, family)
             rejected |= {remark.key: remark for remark in overlapping}
-            if dialect and dialect.tunnels is False and family is Family.IPV4:
+            if capabilities and capabilities.tunnels is False and family is Family.IPV4:
                 warnings |= {pool.key: _without_tunnel(pool) for pool in known.pools if pool.tunnel}
         return replace(
             derived,
@@ -98,25 +100,27 @@ class NodeRole:
             warnings=tuple(warnings[key] for key in sorted(warnings)),
         )
 
-    def config(self, topology: Topology, derived: Derived, families: Sequence[Family], dialect: Dialect) -> NodeConfig:
+    def config(
+        self, topology: Topology, derived: Derived, families: Sequence[Family], capabilities: Capabilities
+    ) -> NodeConfig:
         """What the configuration of its BIRD of those families is made of; only where nothing is waited for."""
         host = topology.hosts[self.name]
         router_id, local_as = host.address(Family.IPV4), self._local_as(topology)
         if not isinstance(router_id, IPv4Address) or local_as is None:
             raise ValueError(self.waits_for(topology))
         return NodeConfig(
-            grammar=dialect.grammar,
+            grammar=capabilities.grammar,
             router_id=router_id,
             local_as=local_as,
             debug=host.debug or topology.debug or Debug.STATES,
-            families=tuple(self._family(topology, family, dialect) for family in families),
+            families=tuple(self._family(topology, family, capabilities) for family in families),
             sessions=derived.of(families),
-            tunnels=bool(dialect.tunnels),
+            tunnels=bool(capabilities.tunnels),
         )
 
-    def _family(self, topology: Topology, family: Family, dialect: Dialect) -> NodeFamily:
+    def _family(self, topology: Topology, family: Family, capabilities: Capabilities) -> NodeFamily:
         known, _ = announced(topology, self.name, family)
-        refused = {remark.key for remark in dialect.refused}
+        refused = {remark.key for remark in capabilities.refused}
         filters = tuple(entry for entry in known.custom_filters if entry.key not in refused)
         return NodeFamily(
             family=family,

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 
 from rrwatch.bgp.sessions import Derived, reflector_sessions
 from rrwatch.bgp.topology import Address, Debug, Family, Topology
-from rrwatch.bird.config import Dialect, ReflectorConfig
+from rrwatch.bird.config import Capabilities, ReflectorConfig
 from rrwatch.calico.model import DataModel
 from rrwatch.guard.rule import Nodes
 
@@ -69,7 +69,12 @@ class ReflectorRole:
         """The sessions of all its families, by the rules alone."""
         return reflector_sessions(topology, self.addresses.values())
 
-    def derive(self, topology: Topology, dialect: Dialect | None = None, ruled: Derived | None = None) -> Derived:  # noqa: ARG002  # as above
+    def derive(
+        self,
+        topology: Topology,
+        capabilities: Capabilities | None = None,  # noqa: ARG002  # as above
+        ruled: Derived | None = None,
+    ) -> Derived:
         """All that follows.
 
         Args:
@@ -78,11 +83,11 @@ class ReflectorRole:
         return ruled or self.sessions(topology)
 
     def config(
-        self, topology: Topology, derived: Derived, families: Sequence[Family], dialect: Dialect
+        self, topology: Topology, derived: Derived, families: Sequence[Family], capabilities: Capabilities
     ) -> ReflectorConfig:
         """What the configuration of its BIRD of those families is made of."""
         return ReflectorConfig(
-            grammar=dialect.grammar,
+            grammar=capabilities.grammar,
             router_id=self.router_id,
             source_addresses=tuple(self.addresses[family] for family in families),
             debug=topology.debug or Debug.OFF,

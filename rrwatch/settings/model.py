@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rrwatch.bgp.topology import Family
-from rrwatch.bird.target import Places
+from rrwatch.bird.target import BirdPaths
 from rrwatch.bird.version import Grammar
 from rrwatch.calico.models import MODELS
 from rrwatch.datastore.access import Access
@@ -29,7 +29,7 @@ class Settings:
 
     Attributes:
         role: whose sessions are wanted.
-        places: where the BIRDs that rrwatch configures have their files.
+        bird_paths: where the BIRDs that rrwatch configures have their files.
         grammar: for which BIRD to write, None: for that which runs.
         templates: the operator's folder of templates.
         state_dir: where it keeps what must outlive a restart.
@@ -43,7 +43,7 @@ class Settings:
     """
 
     role: Role
-    places: Places
+    bird_paths: BirdPaths
     grammar: Grammar | None
     etcd: Access
     templates: Path | None
@@ -70,7 +70,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     values = {setting.name: _value(setting, values) for setting in SETTINGS}
     role = _role(values)
     families = role.only or tuple(Family) if isinstance(role, NodeRole) else tuple(role.addresses)
-    places = Places(
+    bird_paths = BirdPaths(
         families,
         values["config"],
         values["bird_socket"],
@@ -83,7 +83,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
             raise UsageError(f"{one} and {other} are both {values[one]}: want two, BIRD 1.6 runs once for each family")
     return Settings(
         role=role,
-        places=places,
+        bird_paths=bird_paths,
         grammar=values["bird_version"],
         etcd=access_of(values),
         templates=values["templates"],

@@ -8,8 +8,8 @@ import pytest
 from lab.bird import BIRD1, BIRD2, MINIMAL, Bird, Release
 from rrwatch.bgp.topology import Family
 from rrwatch.bird import program
-from rrwatch.bird.detect import Recognizer
-from rrwatch.bird.target import Places
+from rrwatch.bird.detect import BirdDetector
+from rrwatch.bird.target import BirdPaths
 from rrwatch.bird.version import Grammar, first_line
 from rrwatch.errors import BirdBroken
 from tests.bird.conftest import Play
@@ -17,9 +17,9 @@ from tests.bird.conftest import Play
 BOTH = (Family.IPV4, Family.IPV6)
 
 
-def recognizer(folder: Path, families: tuple[Family, ...] = BOTH, pinned: Grammar | None = None) -> Recognizer:
+def detector(folder: Path, families: tuple[Family, ...] = BOTH, pinned: Grammar | None = None) -> BirdDetector:
     config, control, config6, control6 = (folder / name for name in ("bird.cfg", "bird.ctl", "bird6.cfg", "bird6.ctl"))
-    return Recognizer(Places(families, config, control, config6, control6), pinned, threading.Event())
+    return BirdDetector(BirdPaths(families, config, control, config6, control6), pinned, threading.Event())
 
 
 def grammar(release: Release) -> Grammar:
@@ -54,26 +54,26 @@ def other(release: Release) -> Release:
 
 def test_a_running_bird_tells(bird: Bird, install: Install) -> None:
     install(other(bird.release))
-    assert recognizer(bird.folder).grammar() is grammar(bird.release)
+    assert detector(bird.folder).grammar() is grammar(bird.release)
 
 
 @pytest.mark.usefixtures("install")
 def test_also_where_only_ipv6_is_on(bird: Bird, bird6: Bird) -> None:
-    asking = recognizer(bird.folder, (Family.IPV6,))
+    asking = detector(bird.folder, (Family.IPV6,))
     assert asking.grammar() is grammar(bird.release)
     if bird6 is not bird:
         bird.stop()
-        assert recognizer(bird.folder, (Family.IPV6,)).grammar() is grammar(bird.release)
+        assert detector(bird.folder, (Family.IPV6,)).grammar() is grammar(bird.release)
 
 
 def test_a_setting_wins(bird: Bird) -> None:
     wrong = grammar(other(bird.release))
-    assert recognizer(bird.folder, pinned=wrong).grammar() is wrong
+    assert detector(bird.folder, pinned=wrong).grammar() is wrong
 
 
 @pytest.mark.usefixtures("install")
 def test_nothing_tells(tmp_path: Path) -> None:
-    asking = recognizer(tmp_path)
+    asking = detector(tmp_path)
     assert asking.grammar() is None
     (tmp_path / "bird.cfg").write_text(MINIMAL)
     assert asking.grammar() is None
@@ -83,18 +83,18 @@ def test_nothing_tells(tmp_path: Path) -> None:
 @pytest.mark.parametrize("written", Grammar)
 def test_the_file_tells_where_no_bird_does(tmp_path: Path, written: Grammar) -> None:
     (tmp_path / "bird.cfg").write_text(first_line(written))
-    assert recognizer(tmp_path).grammar() is written
+    assert detector(tmp_path).grammar() is written
 
 
 @pytest.mark.parametrize("release", [BIRD1, BIRD2], ids=str, indirect=True)
 def test_what_is_installed_tells_before_the_file(tmp_path: Path, install: Install, release: Release) -> None:
     (tmp_path / "bird.cfg").write_text(first_line(grammar(other(release))))
     install(release)
-    assert recognizer(tmp_path).grammar() is grammar(release)
+    assert detector(tmp_path).grammar() is grammar(release)
 
 
 def test_a_bird_that_hangs_is_what_it_was(bird: Bird, install: Install) -> None:
-    asking = recognizer(bird.folder)
+    asking = detector(bird.folder)
     asking.grammar()
     with bird.process.frozen():
         install(other(bird.release))
@@ -108,7 +108,7 @@ def test_while_nobody_can_be_asked_it_is_what_it_was(
         raise BirdBroken("no socket")
 
     install(bird.release)
-    asking = recognizer(bird.folder)
+    asking = detector(bird.folder)
     asking.grammar()
     install(other(bird.release))
     monkeypatch.setattr("rrwatch.bird.detect.listens", without_descriptors)
@@ -117,7 +117,7 @@ def test_while_nobody_can_be_asked_it_is_what_it_was(
 
 def test_one_that_was_killed_is_not_asked_any_more(bird: Bird, install: Install) -> None:
     install(bird.release)
-    asking = recognizer(bird.folder)
+    asking = detector(bird.folder)
     asking.grammar()
     bird.kill()
     assert bird.socket.exists()
@@ -128,7 +128,7 @@ def test_one_that_was_killed_is_not_asked_any_more(bird: Bird, install: Install)
 def test_an_upgraded_host(bird: Bird, install: Install) -> None:
     before, after = bird.release, other(bird.release)
     install(before)
-    asking = recognizer(bird.folder)
+    asking = detector(bird.folder)
     assert asking.grammar() is grammar(before)
     install(after)
     assert asking.grammar() is grammar(before)
@@ -141,7 +141,7 @@ def test_an_upgraded_host(bird: Bird, install: Install) -> None:
 
 def test_a_program_that_is_not_the_one_that_runs_does_not_count(bird: Bird, install: Install) -> None:
     install(other(bird.release))
-    asking = recognizer(bird.folder)
+    asking = detector(bird.folder)
     assert asking.grammar() is grammar(bird.release)
     bird.stop()
     assert asking.grammar() is grammar(bird.release)
@@ -150,7 +150,7 @@ def test_a_program_that_is_not_the_one_that_runs_does_not_count(bird: Bird, inst
 @pytest.mark.usefixtures("install")
 def test_what_is_no_bird_tells_nothing(play: Play) -> None:
     path = play(b"0001 Something else\n")
-    asking = Recognizer(Places(BOTH, path, path, path, path.with_name("none")), None, threading.Event())
+    asking = BirdDetector(BirdPaths(BOTH, path, path, path, path.with_name("none")), None, threading.Event())
     assert asking.grammar() is None
 
 
@@ -158,4 +158,4 @@ def test_a_program_that_cannot_be_run(tmp_path: Path, install: Install) -> None:
     broken = install.folder / "bird"
     broken.write_text("#!/nowhere\n")
     broken.chmod(0o755)
-    assert recognizer(tmp_path).grammar() is None
+    assert detector(tmp_path).grammar() is None

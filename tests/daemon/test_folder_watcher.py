@@ -7,13 +7,13 @@ import pytest
 
 from lab.process import wait_until
 from rrwatch.daemon import folder_watcher
-from rrwatch.daemon.folder_watcher import FolderWatcher, Touched
+from rrwatch.daemon.folder_watcher import FileChanged, FolderWatcher
 
 
 def test_without_watches_it_goes_on_and_tries_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heard: list[Touched] = []
+    heard: list[FileChanged] = []
     watcher = FolderWatcher([tmp_path / "bird.cfg"], [], heard.append)
 
     def none_left() -> None:

@@ -1,6 +1,6 @@
 """Which folders are followed, and what they hold together."""
 
-from rrwatch.datastore.folders import Following
+from rrwatch.datastore.folders import Folders
 from rrwatch.datastore.follow import Follower
 from rrwatch.datastore.mirror import Change, Snapshot
 
@@ -35,7 +35,7 @@ def test_widening_and_narrowing_leave_no_gap() -> None:
         made[prefix] = Silent(prefix)
         return made[prefix]
 
-    following = Following(make)
+    following = Folders(make)
     following.want(["/global", "/host/n1"])
     assert not following.is_complete()
     assert following.take(listed("/global", mesh="on")) == {"/global/mesh"}
@@ -63,7 +63,7 @@ def test_widening_and_narrowing_leave_no_gap() -> None:
 
 
 def test_the_last_word_of_a_folder_that_was_let_go_counts_no_more() -> None:
-    following = Following(Silent)
+    following = Folders(Silent)
     following.want(["/a", "/b"])
     following.take(listed("/a", x="1"))
     following.take(listed("/b", x="1"))
@@ -75,7 +75,7 @@ def test_the_last_word_of_a_folder_that_was_let_go_counts_no_more() -> None:
 
 
 def test_all_are_told() -> None:
-    following = Following(Silent)
+    following = Folders(Silent)
     following.want(["/a"])
     following.relist()
     following.stop()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lab.bird import BIRD1, BIRD2, Release
 from rrwatch.bgp.topology import Address, Family
 from rrwatch.bird import templates
-from rrwatch.bird.config import Dialect
+from rrwatch.bird.config import Capabilities
 from rrwatch.bird.lint import lint, require_sessions
 from rrwatch.bird.version import Grammar
 from rrwatch.calico.store import RecordStore
@@ -116,12 +116,12 @@ def hostile(items: dict[str, str]) -> dict[str, str]:
 
 def texts(role: Role, items: dict[str, str], grammar: Grammar) -> list[str]:
     topology = RecordStore.of(items, V1).topology()
-    dialect = Dialect(grammar, tunnels=True)
-    derived = role.derive(topology, dialect)
+    capabilities = Capabilities(grammar, tunnels=True)
+    derived = role.derive(topology, capabilities)
     found = []
     families = [tuple(Family)] if grammar is Grammar.BIRD2 else [(Family.IPV4,), (Family.IPV6,)]
     for some in families:
-        rendered = SHIPPED.render(role.config(topology, derived, some, dialect))
+        rendered = SHIPPED.render(role.config(topology, derived, some, capabilities))
         lint(rendered.text)
         require_sessions(rendered.text, rendered.blocks)
         found.append(rendered.text)

@@ -60,8 +60,8 @@ def test_defaults(resolve: Resolve) -> None:
     settings = resolve()
     own = IPv4Address("10.0.0.1")
     assert settings.role == ReflectorRole(own, {Family.IPV4: own}, V1)
-    assert settings.places.targets(Grammar.BIRD1) == settings.places.targets(Grammar.BIRD2)
-    assert settings.places.targets(Grammar.BIRD2) == (BIRD,)
+    assert settings.bird_paths.targets(Grammar.BIRD1) == settings.bird_paths.targets(Grammar.BIRD2)
+    assert settings.bird_paths.targets(Grammar.BIRD2) == (BIRD,)
     assert settings.grammar is None
     assert settings.etcd.endpoints == ("http://127.0.0.1:2379",)
     assert settings.templates is None
@@ -93,12 +93,12 @@ def test_ipv6(resolve: Resolve) -> None:
     assert settings.role == ReflectorRole(
         IPv4Address("10.0.0.1"), {Family.IPV4: IPv4Address("10.0.0.1"), Family.IPV6: IPv6Address("fd00::1")}, V1
     )
-    assert settings.places.targets(Grammar.BIRD1) == (BIRD, BIRD6)
-    assert settings.places.targets(Grammar.BIRD2) == (replace(BIRD, families=(Family.IPV4, Family.IPV6)),)
-    only6 = resolve(IP6="fd00::1", RRWATCH_FAMILIES="6").places
+    assert settings.bird_paths.targets(Grammar.BIRD1) == (BIRD, BIRD6)
+    assert settings.bird_paths.targets(Grammar.BIRD2) == (replace(BIRD, families=(Family.IPV4, Family.IPV6)),)
+    only6 = resolve(IP6="fd00::1", RRWATCH_FAMILIES="6").bird_paths
     assert only6.targets(Grammar.BIRD1) == (BIRD6,)
     assert only6.targets(Grammar.BIRD2) == (replace(BIRD, families=(Family.IPV6,)),)
-    assert resolve(IP6="").places.targets(Grammar.BIRD1) == (BIRD,)
+    assert resolve(IP6="").bird_paths.targets(Grammar.BIRD1) == (BIRD,)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_node(resolve: Resolve, variables: dict[str, str], name: str) -> None:
     settings = resolve(RRWATCH_ROLE="node", IP="", **variables)
     assert settings.role == NodeRole(name, V1)
     assert settings.etcd_spread == 3
-    assert settings.places.families == (Family.IPV4, Family.IPV6)
+    assert settings.bird_paths.families == (Family.IPV4, Family.IPV6)
 
 
 def test_the_addresses_of_a_calico_nodes_container_are_no_fault(resolve: Resolve) -> None:
@@ -293,4 +293,4 @@ def test_what_kubernetes_sets_for_a_service_of_that_name_is_no_mistake(resolve: 
     ("text", "statement"), [("syslog", "syslog"), ("stderr", "stderr"), ("/var/log/bird log", '"/var/log/bird log"')]
 )
 def test_bird_log(resolve: Resolve, text: str, statement: str) -> None:
-    assert str(resolve(RRWATCH_BIRD_LOG=text).places.log) == statement
+    assert str(resolve(RRWATCH_BIRD_LOG=text).bird_paths.log) == statement
