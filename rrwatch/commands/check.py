@@ -20,7 +20,8 @@ from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
 from rrwatch.calico.store import RecordStore
 from rrwatch.commands import privileges, show
-from rrwatch.daemon.reconciler import render_all
+from rrwatch.daemon.desired import Desired, render
+from rrwatch.daemon.reconciler import is_ours
 from rrwatch.datastore.access import Access
 from rrwatch.datastore.etcd_v2 import EtcdV2
 from rrwatch.deadline import Deadline
@@ -197,7 +198,8 @@ def _check_templates(
     """
     try:
         loaded = templates.load(settings.templates)
-        rendered = render_all(settings.role, loaded, settings.bird_paths, topology, derived, capabilities)
+        desired = Desired(topology, derived, capabilities)
+        rendered = render(settings.role, loaded, settings.bird_paths, desired, is_ours)
     except MissingRecord as error:
         hint = "the node's own Calico writes it: does it run, under this name?"
         return [Finding("sessions", False, str(error), hint)] if known else [], {}

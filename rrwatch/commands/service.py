@@ -1,29 +1,23 @@
 """The commands that act on BIRD: the daemon with all that surrounds it, and a single pass."""
 
 import contextlib
-import gc
 import threading
 import time
 
 import structlog
 
-from rrwatch.bird import templates
-from rrwatch.bird.apply import Applier, State
-from rrwatch.bird.capabilities import CapabilityProbe
-from rrwatch.bird.lock import FolderLock
-from rrwatch.calico.store import RecordStore
+from rrwatch.bird.apply import State
 from rrwatch.commands import keys
 from rrwatch.daemon.loop import Daemon
-from rrwatch.daemon.reconciler import apply_all, render_all, sessions_there
-from rrwatch.guard.baseline import StateFolder
-from rrwatch.guard.guard import Guard
+from rrwatch.daemon.reconciler import LocalBird, Reconciler
+from rrwatch.errors import MissingRecord, RrwatchError
+from rrwatch.guard.baseline import Hold, StateFolder
 from rrwatch.report.events import EventLog
 from rrwatch.report.http import StatusServer
-from rrwatch.report.outcome import Outcome
 from rrwatch.report.systemd import Notifier
 from rrwatch.settings.model import Settings
 
-_RELEASE_PATIENCE = 10.0  # seconds; a running daemon looks every 5
+_RELEASE_TIMEOUT = 10.0  # seconds; a running daemon looks for a release every 5
 
 
 def run(settings: Settings) -> None:
@@ -32,8 +26,6 @@ def run(settings: Settings) -> None:
     Raises:
         UsageError: the settings cannot be put into effect.
     """
-    # Nothing of what is read first goes away by itself: to look for that in it, again and again, is a waste.
-    gc.disable()
     with contextlib.ExitStack() as stack:
         server = StatusServer(settings.status_listen) if settings.status_listen else None
         if server:
@@ -44,73 +36,60 @@ def run(settings: Settings) -> None:
 
 
 def once(settings: Settings, timeout: float) -> set[State] | None:
-    """One pass; -> how the BIRDs stand after it, None where it is held.
+    """Runs one pass, the same as the first one of `run`.
 
     Args:
-        timeout: seconds to try to reach etcd.
+        timeout: seconds to try to reach the datastore.
+
+    Returns:
+        How the BIRDs stand after it, None where the guard holds something.
 
     Raises:
-        RrwatchError: it did not come to the point of telling BIRD.
+        RrwatchError: nothing could be applied.
     """
-    owner = FolderLock()
-    owner.claim(target.config for target in settings.bird_paths.first())
+    reconciler = Reconciler(settings, LocalBird(settings, threading.Event()), EventLog())
+    reconciler.claim()
     try:
-        return _once(settings, timeout, owner)
+        items: dict[str, str] = {}
+        for snapshot in keys.snapshots(settings.etcd, settings.role.all_prefixes, timeout):
+            reconciler.hear(snapshot, snapshot.items.keys())
+            items |= snapshot.items
+        outcome = reconciler.run(reconciler.settle(items))
     finally:
-        owner.release()
+        reconciler.close()
+    if outcome is None or outcome.hold:
+        return None
+    if outcome.waits_for:
+        raise MissingRecord(f"{outcome.waits_for} is missing in etcd, or cannot be read")
+    if not outcome.results:
+        raise RrwatchError(outcome.templates.error)
+    return outcome.states
 
 
 def release(settings: Settings) -> str:
-    """Lets what is held go ahead; -> what came of it, for people.
+    """Lets what is held go ahead.
+
+    Returns:
+        One line for people: what came of it.
 
     Raises:
-        StateError: word cannot be left.
+        StateError: the state cannot be read, or the request cannot be written.
     """
-    folder = StateFolder(settings.state_dir)
-    kept = folder.load()
-    if not kept or not kept.held:
+    folder, role = StateFolder(settings.state_dir), settings.role.summary()
+    hold = _hold(folder, role)
+    if not hold:
         return "nothing is held"
-    folder.ask_release(kept.held_id)
-    what = f"{len(kept.held.sessions)} sessions to end: {kept.held.reason}"
-    end = time.monotonic() + _RELEASE_PATIENCE
+    folder.ask_release(hold)
+    what = f"{len(hold.loss.sessions)} sessions to end: {hold.loss.reason}"
+    end = time.monotonic() + _RELEASE_TIMEOUT
     while time.monotonic() < end:
-        now = folder.load()
-        if now and now.held_id != kept.held_id:
+        now = _hold(folder, role)
+        if now is None or now.id != hold.id:
             return f"released; {what}"
         time.sleep(0.05)
     return f"rrwatch does not run here, and will let it go ahead when it starts; {what}"
 
 
-def _once(settings: Settings, timeout: float, owner: FolderLock) -> set[State] | None:
-    began = time.monotonic()
-    journal = EventLog()
-    loaded = templates.load(settings.templates)
-    guard = Guard(
-        StateFolder(settings.state_dir),
-        settings.guard,
-        settings.role.summary(),
-        settings.role.model,
-        journal.state_lost,
-    )
-    items: dict[str, str] = {}
-    for snapshot in keys.snapshots(settings.etcd, settings.role.all_prefixes, timeout):
-        guard.hear(snapshot, 0)
-        items |= snapshot.items
-    topology = RecordStore.of(items, settings.role.model).topology()
-    stop = threading.Event()
-    capabilities = CapabilityProbe(settings.bird_paths, settings.grammar, stop).learn(
-        topology, filters=settings.role.takes_filters
-    )
-    derived = settings.role.derive(topology, capabilities)
-    journal.derived(derived)
-    wanted = render_all(settings.role, loaded, settings.bird_paths, topology, derived, capabilities)
-    names = {session.name for session in derived.sessions}
-    held = guard.weigh(settings.role.nodes(topology), lambda: sessions_there(settings.bird_paths, stop) - names)
-    journal.held(held)
-    if held:
-        return None
-    owner.claim(target.config for target in wanted)
-    applied = apply_all(wanted, Applier(stop))
-    journal.passed(Outcome((), derived, wanted, applied, time.monotonic() - began), drift=False, retry_in=None)
-    guard.close()
-    return {result.state for result in applied.values()}
+def _hold(folder: StateFolder, role: str) -> Hold | None:
+    baseline = folder.load(role)
+    return baseline.hold if baseline else None

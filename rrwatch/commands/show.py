@@ -18,7 +18,8 @@ from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
 from rrwatch.calico.store import RecordStore
-from rrwatch.daemon.reconciler import render_all
+from rrwatch.daemon.desired import Desired, render
+from rrwatch.daemon.reconciler import is_ours
 from rrwatch.errors import RrwatchError, UsageError
 from rrwatch.settings.model import Settings
 from rrwatch.settings.values import Listen
@@ -55,9 +56,8 @@ def would_run(settings: Settings, topology: Topology, derived: Derived) -> dict[
     # of these years has them, and of 1.6 Calico's fork, whose file tells.
     told = any(ConfigFile(target.config).mentions("krt_tunnel") for target in settings.bird_paths.targets(grammar))
     capabilities = Capabilities(grammar, tunnels=grammar is Grammar.BIRD2 or told)
-    return render_all(
-        settings.role, templates.load(settings.templates), settings.bird_paths, topology, derived, capabilities
-    )
+    desired = Desired(topology, derived, capabilities)
+    return render(settings.role, templates.load(settings.templates), settings.bird_paths, desired, is_ours)
 
 
 def grammar_of(settings: Settings) -> Grammar:

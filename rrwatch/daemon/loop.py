@@ -1,4 +1,4 @@
-"""The one loop: wait for a reason, reconcile, try again later; it owns all state."""
+"""The loop of `rrwatch run`: it waits for a reason, runs a pass, and owns all state."""
 
 import contextlib
 import gc
@@ -6,156 +6,102 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
 
-from tenacity import RetryCallState, Retrying, wait_exponential_jitter
-
 import rrwatch
-from rrwatch.bgp.increment import Deriver
-from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Topology
-from rrwatch.bird import templates as template_folders
-from rrwatch.bird.apply import Applied, Applier, State
-from rrwatch.bird.capabilities import CapabilityProbe
-from rrwatch.bird.config import Capabilities
 from rrwatch.bird.config_file import ConfigFile, Stamp
-from rrwatch.bird.detect import birth
-from rrwatch.bird.lock import FolderLock
-from rrwatch.bird.render import Rendered, Templates
-from rrwatch.bird.target import Target
-from rrwatch.calico.store import RecordStore
 from rrwatch.daemon.folder_watcher import FileChanged, FolderWatcher
-from rrwatch.daemon.reconciler import adopt_all, apply_all, render_all, sessions_there
+from rrwatch.daemon.reconciler import LocalBird, Reconciler
+from rrwatch.daemon.retries import Retries
 from rrwatch.datastore.etcd_v2 import EtcdV2
 from rrwatch.datastore.folders import Folders
 from rrwatch.datastore.follow import Alarm, Follower, Heard, Lost, News
 from rrwatch.datastore.members import Members
 from rrwatch.datastore.mirror import Change, Snapshot
-from rrwatch.errors import Stopping, TemplateError
+from rrwatch.errors import Stopping
 from rrwatch.guard.baseline import StateFolder
-from rrwatch.guard.guard import Guard
 from rrwatch.report.events import EventLog
-from rrwatch.report.history import RECENT, History
 from rrwatch.report.outcome import Outcome
 from rrwatch.report.status import EtcdStatus, Status
 from rrwatch.report.systemd import Notifier
 from rrwatch.settings.model import Settings
 
-TEMPLATE_REST = 0.3
-"""Seconds for which the operator's folder must be still before it is read: editors save in more than one step."""
-
 VERIFY_INTERVAL = 5.0
-"""Seconds until a host at rest is looked at again: is the file still ours, does BIRD still run it?"""
+"""Seconds between two passes on a host at rest: is the file still rrwatch's, does BIRD still run it?"""
 
 START_GRACE = 3.0
 """Seconds after which rrwatch counts as started whatever it waits for: an outage must not block a boot."""
 
-_MOST_EVENTS = 1000  # that are taken before the loop looks whether a pass is due
+_EVENTS_MAX = 1000  # taken before the loop checks whether a pass is due
 _BEAT = 5.0  # seconds; the loop turns at least this often, and feeds systemd's watchdog
-_ABSENT_RETRY = 1.0  # seconds between two looks for a BIRD that is not running; the folder's watch is faster
+
+_COLLECT_NORMALLY = gc.get_threshold()
+_COLLECT_RARELY = (50_000, 20, 100)
+"""Thresholds of the garbage collector until the first pass: what is read until then stays, and is not garbage."""
 
 
-class Ask(Enum):
+class Request(Enum):
     """What a signal asks of the loop."""
 
     STOP = auto()
     RELOAD = auto()
 
 
-Event = News | FileChanged | Ask
-
-_Look = Mapping[Path, Stamp | int | None]
-
-
-@dataclass(slots=True)
-class _Wanted:
-    """What BIRD shall run, by the keys as they are; rendered once by each set of templates that is tried.
-
-    Attributes:
-        adopted: the configurations themselves, where no keys tell what they came from.
-    """
-
-    topology: Topology
-    derived: Derived
-    capabilities: Capabilities | None
-    rendered: dict[Templates, dict[Target, Rendered]] = field(default_factory=dict)
-    adopted: Mapping[Target, Rendered] | None = None
-
-    def names(self) -> set[str]:
-        """Of its sessions."""
-        if self.adopted is None:
-            return {session.name for session in self.derived.sessions}
-        return set[str]().union(*(rendered.blocks for rendered in self.adopted.values()))
+Event = News | FileChanged | Request
 
 
 class Daemon:
-    """Keeps every BIRD of this host equal to etcd until it is told to stop."""
+    """Keeps every BIRD of this host equal to the datastore until it is told to stop."""
 
     def __init__(self, settings: Settings, notifier: Notifier, publish: Callable[[Status], None]) -> None:
-        """Makes a daemon; `run()` is its life.
+        """Reads what survived the last run; `run()` starts everything else.
 
         Args:
-            publish: is called with the status after every turn of the loop that may have changed it.
+            publish: called with the status after every turn of the loop.
         """
         self._settings, self._notifier, self._publish = settings, notifier, publish
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._journal = EventLog()
+        self._log = EventLog()
         self._members = Members(settings.etcd.endpoints)
-        self._following = Folders(self._follower_of)
-        folders = [settings.templates] if settings.templates else []
-        paths = [path for target in settings.bird_paths.candidates() for path in (target.config, target.socket)]
-        paths.append(StateFolder(settings.state_dir).release_file)
-        self._folders = FolderWatcher(paths, folders, self._events.put)
-
-        self._records = RecordStore(settings.role.model)
-        self._etcd = EtcdStatus()
-        self._cause: set[str] = set()
-        self._dirty = False
-        self._wanted: _Wanted | None = None
-        self._waits_for = ""
-        state = StateFolder(settings.state_dir)
-        self._deriver = Deriver(settings.role.sessions, settings.role.own_hosts)
-        self._guard = Guard(
-            state, settings.guard, settings.role.summary(), settings.role.model, self._journal.state_lost
+        self._folders = Folders(self._follower_of)
+        self._watcher = FolderWatcher(
+            [path for target in settings.bird_paths.candidates() for path in (target.config, target.socket)]
+            + [StateFolder(settings.state_dir).release_file],
+            [settings.templates] if settings.templates else [],
+            self._events.put,
         )
-        self._ledger = History(state.history(RECENT))
-        self._folder_lock = FolderLock()
-        self._probe = CapabilityProbe(settings.bird_paths, settings.grammar, self._stop)
-        self._applier = Applier(self._stop)
-        self._templates: Templates | None = None
-        self._trusted: Templates | None = None
-        self._distrusted: Templates | None = None
-        self._template_files: object = None
-        self._template_seen: object = None
-        self._template_due = 0.0
-        self._template_error = ""
+        self._retries = Retries()
+        self._bird = LocalBird(settings, self._stop)
+        self._reconciler = Reconciler(settings, self._bird, self._log, self._retries)
+        self._etcd = EtcdStatus()
         self._outcome: Outcome | None = None
-        self._look: _Look = {}
-        self._born: dict[Path, int] = {}
+        self._topology: Topology | None = None
+        self._followed: frozenset[str] = frozenset()
+        self._unsettled = True
         self._due = 0.0
-        self._effort = -settings.min_interval
-        self._failures = 0
+        self._configured_at = -settings.min_interval
+        self._files: dict[Path, Stamp | int | None] = {}
         self._not_ready_since: float | None = None
 
     def run(self) -> None:
-        """Runs until SIGTERM or SIGINT; sessions stay as they are.
+        """Runs until SIGTERM or SIGINT; BIRD keeps its sessions.
 
         Raises:
             OwnedElsewhere: another rrwatch looks after the same files.
         """
-        self._folder_lock.claim(target.config for target in self._settings.bird_paths.first())
+        self._reconciler.claim()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
-        viewer, endpoints = self._settings.role.summary(), list(self._settings.etcd.endpoints)
-        self._journal.started(version=rrwatch.__version__, viewer=viewer, etcd=endpoints)
-        self._load_templates()
-        self._following.want(self._settings.role.prefixes(None))
-        self._folders.start()
-        self._tell()
+        gc.set_threshold(*_COLLECT_RARELY)
+        role, endpoints = self._settings.role, list(self._settings.etcd.endpoints)
+        self._log.started(version=rrwatch.__version__, viewer=role.summary(), etcd=endpoints)
+        self._folders.want(role.prefixes(None))
+        self._watcher.start()
         started = threading.Timer(START_GRACE, self._notifier.ready)
         started.daemon = True
         started.start()
@@ -167,11 +113,10 @@ class Daemon:
         finally:
             started.cancel()
             self._notifier.stopping()
+            self._watcher.stop()
             self._folders.stop()
-            self._following.stop()
-            self._guard.close()
-            self._folder_lock.release()
-            self._journal.stopped("asked to")
+            self._reconciler.close()
+            self._log.stopped("asked to")
 
     def _follower_of(self, prefix: str) -> Follower:
         return Follower(
@@ -183,265 +128,117 @@ class Daemon:
         )
 
     def _on_signal(self, number: int, _: object) -> None:
-        # A handler may run between any two steps of the loop: it only leaves word.
+        # A handler may run between any two steps of the loop: it only leaves a request.
         if number == signal.SIGHUP:
-            self._events.put(Ask.RELOAD)
+            self._events.put(Request.RELOAD)
         else:
             self._stop.set()
-            self._events.put(Ask.STOP)
+            self._events.put(Request.STOP)
 
     def _turn(self) -> None:
-        self._hear(max(0.0, min(_BEAT, self._due - time.monotonic())))
+        self._take_events(max(0.0, min(_BEAT, self._due - time.monotonic())))
         self._notifier.alive()
         if time.monotonic() >= self._due and not self._stop.is_set():
             try:
                 self._pass()
             except Stopping:
                 raise
-            # A fault of rrwatch's own: a crash would come back with every start, a retry may find other records.
-            except Exception as error:  # noqa: BLE001  # told in full
-                self._journal.fault(error, self._plan_next({}))
-        self._tell()
+            # A defect of rrwatch: after a crash it would come back with every start; a retry may find other records.
+            except Exception as error:  # noqa: BLE001  # logged in full
+                retry_in = self._retries.failed()
+                self._due = time.monotonic() + retry_in
+                self._log.fault(error, retry_in)
+        self._reconciler.guard.keep()
+        self._report()
 
-    def _hear(self, patience: float) -> None:
-        """Takes the events that are there, after waiting for a first one."""
+    def _take_events(self, timeout: float) -> None:
+        """Takes the events that have come, after waiting for the first one."""
         with contextlib.suppress(queue.Empty):
-            self._take(self._events.get(timeout=patience))
-            for _ in range(_MOST_EVENTS):
+            self._take(self._events.get(timeout=timeout))
+            for _ in range(_EVENTS_MAX):
                 self._take(self._events.get_nowait())
 
     def _take(self, event: Event) -> None:
         match event:
             case FileChanged():
-                if self._guard.held or self._look != self._look_around() or self._template_files != self._fingerprint():
-                    self._want_soon()
-            case Ask.RELOAD:
-                self._journal.reloading()
-                self._following.relist()
-                self._template_files = None
-                self._want_soon()
-            case Ask.STOP:
+                templates, hold = self._reconciler.templates, self._reconciler.guard.hold
+                if hold or self._files != self._stamps() or templates.has_changed():
+                    self._want_pass()
+            case Request.RELOAD:
+                self._log.reloading()
+                self._folders.relist()
+                self._reconciler.templates.reread()
+                self._want_pass()
+            case Request.STOP:
                 pass
-            case news:
-                self._take_news(news)
-
-    def _take_news(self, news: News) -> None:
-        match news:
-            case Snapshot():
-                # Even an empty folder completes what is known.
-                first = self._wanted is None or not self._following.is_complete()
-                before = self._following.size_of(news.prefix)
-                changed = self._following.take(news)
-                self._guard.hear(news, before)
-                self._etcd = self._etcd.listed(news.endpoint, news.index, self._following.size)
-                self._journal.synced(news, len(changed))
-                self._changed(changed, first=first)
-            case Change():
-                before = self._following.size_of(news.prefix)
-                changed = self._following.take(news)
-                self._guard.hear(news, before)
-                self._etcd = self._etcd.heard(self._etcd.endpoint, news.index, self._following.size, event=True)
-                self._changed(changed)
+            case Snapshot() | Change():
+                self._take_records(event)
             case Heard():
-                self._etcd = self._etcd.heard(news.endpoint, news.index, self._following.size)
+                self._etcd = self._etcd.heard(event.endpoint, event.index, self._folders.size)
             case Lost():
-                self._etcd = self._etcd.lost(news.endpoint, news.reason)
-                self._journal.lost(news)
+                self._etcd = self._etcd.lost(event.endpoint, event.reason)
+                self._log.lost(event)
             case Alarm():
-                self._guard.hear(news, 0)
-                self._journal.alarm(news)
+                self._reconciler.hear(event)
+                self._log.alarm(event)
 
-    def _changed(self, keys: set[str], first: bool = False) -> None:
-        changed = self._records.update(keys, self._following.items)
-        if changed or first:
-            self._dirty = True
-            self._cause |= keys
-            self._want_soon()
+    def _take_records(self, event: Snapshot | Change) -> None:
+        was_complete = self._folders.is_complete()
+        changed = self._folders.take(event)
+        self._reconciler.hear(event, changed)
+        if isinstance(event, Snapshot):
+            self._etcd = self._etcd.listed(event.endpoint, event.index, self._folders.size)
+            self._log.synced(event, len(changed))
+        else:
+            self._etcd = self._etcd.heard(self._etcd.endpoint, event.index, self._folders.size, event=True)
+        # Even an empty folder can complete what is known.
+        if changed or not was_complete:
+            self._unsettled = True
+            self._want_pass()
 
-    def _want_soon(self) -> None:
-        """A pass at once, or as soon as BIRD has had its rest."""
-        self._due = min(self._due, max(time.monotonic(), self._effort + self._settings.min_interval))
+    def _want_pass(self) -> None:
+        """Schedules a pass, no sooner than `min_interval` after the last configure."""
+        self._due = min(self._due, max(time.monotonic(), self._configured_at + self._settings.min_interval))
 
     def _pass(self) -> None:
-        """Reconciles all that is wanted, whatever the reason was."""
-        began = time.monotonic()
-        self._due = began + VERIFY_INTERVAL
-        self._folders.refresh()
-        new_templates = self._load_templates()
-        known = self._wanted
-        wanted = self._now_wanted()
-        if wanted is None:
+        self._due = time.monotonic() + VERIFY_INTERVAL
+        self._watcher.refresh()
+        if self._unsettled or self._reconciler.guard.hold:
+            self._settle()
+        outcome = self._reconciler.run(self._topology)
+        if outcome is None:
             return
-        news = wanted is not known or new_templates
-        self._notice_restarts()
-        applied, rendered = self._apply(wanted, news)
-        retry_in = self._plan_next(applied)
-        if applied:
-            took = time.monotonic() - began
-            self._outcome = Outcome(tuple(sorted(self._cause)), wanted.derived, rendered, applied, took)
-            if not self._failures:
-                self._cause = set()
-            if not gc.isenabled():
-                # From now on the collector looks at what is new: at 20,000 nodes the rest would take it a second.
-                gc.freeze()
-                gc.enable()
-            self._journal.passed(self._outcome, drift=not news, retry_in=retry_in)
-            for entry in self._ledger.passed(self._outcome, drift=not news):
-                self._guard.remember(entry)
-        self._guard.keep()
-        if any(result.took for result in applied.values()):
-            self._effort = time.monotonic()
-        self._look = self._look_around()
-
-    def _notice_restarts(self) -> None:
-        for target in self._settings.bird_paths.candidates():
-            born, known = birth(target.socket), self._born.get(target.socket)
-            if born:
-                self._born[target.socket] = born
-                if known not in (None, born):
-                    self._journal.bird_restarted(target)
-
-    def _now_wanted(self) -> _Wanted | None:
-        """What BIRD shall run by all that is known; what it was, where too little is; None where nothing ever was."""
-        view, wanted = self._settings.role, self._wanted
-        fresh = wanted is None or self._dirty  # what is held stays so
-        topology = self._complete_topology() if wanted is None or fresh else wanted.topology
-        if topology is None:
-            return wanted  # etcd has not spoken yet, or not of all that matters
-        self._waits_for = view.waits_for(topology)
-        if self._waits_for:
-            self._journal.waiting_for_key(self._waits_for)
-            return wanted
-        learned = self._probe.learn(topology, filters=view.takes_filters)
-        self._journal.bird_known(learned.grammar if learned else None)
-        if fresh:
-            derived = view.derive(topology, learned, self._deriver.derive(topology))
-            wanted = self._weighed(_Wanted(topology, derived, learned))
-        if wanted and wanted.adopted is None and wanted.capabilities != learned:
-            wanted = _Wanted(wanted.topology, view.derive(wanted.topology, learned), learned)
-        self._wanted = wanted
-        return wanted
-
-    def _complete_topology(self) -> Topology | None:
-        """The cluster as etcd describes it; None where that is not known whole."""
-        if not self._following.is_complete():
-            return None
-        topology = self._records.topology()
-        self._following.want(self._settings.role.prefixes(topology))
-        if not self._following.is_complete():
-            return None  # more matters than before: what is known would take sessions away
-        if gone := self._following.narrow():
-            self._records.update(gone, self._following.items)
-            topology = self._records.topology()
-        return topology
-
-    def _weighed(self, fresh: _Wanted) -> _Wanted:
-        """What may go ahead: what is new, or what was wanted before, while the new is held."""
-        before = self._wanted
-
-        def ending() -> set[str]:
-            there = before.names() if before else set()
-            if before is None or before.adopted is not None:
-                there |= sessions_there(self._settings.bird_paths, self._stop)
-            return there - fresh.names()
-
-        held = self._guard.weigh(self._settings.role.nodes(fresh.topology), ending)
-        self._journal.held(held)
-        if held is None:
-            self._dirty = False
-            self._journal.derived(fresh.derived)
-            return fresh
-        if before:
-            return before
-        # Just started: what is installed is all that is known of what was wanted.
-        derived = replace(fresh.derived, sessions=())
-        return replace(fresh, derived=derived, adopted=adopt_all(self._settings.bird_paths, fresh.capabilities))
-
-    def _apply(self, wanted: _Wanted, news: bool) -> tuple[dict[Target, Applied], dict[Target, Rendered]]:
-        """Applies what is wanted; templates that fail, or that BIRD refuses, give way to those that worked before.
-
-        Args:
-            news: there is something to try the newest templates on again, if they failed before.
-        """
-        if wanted.adopted is not None:
-            return self._apply_all(wanted.adopted), dict(wanted.adopted)
-        if news:
-            self._distrusted = None
-        for templates in dict.fromkeys((self._templates, self._trusted)):
-            if templates is None or templates is self._distrusted:
-                continue
-            try:
-                rendered = wanted.rendered.get(templates) or self._render(wanted, templates)
-            except TemplateError as error:
-                self._distrust(templates, str(error))
-                continue
-            applied = self._apply_all(rendered)
-            refused = next((result for result in applied.values() if result.state is State.REFUSED), None)
-            if refused and templates is not self._trusted and self._trusted:
-                self._distrust(templates, f"refused: {refused.message}")
-                continue
-            if templates is self._templates:
-                self._template_error = ""
-            states = {result.state for result in applied.values()}
-            if State.CONFIRMED in states and states <= {State.CONFIRMED, State.WAITING}:
-                self._trusted = templates
-            return applied, rendered
-        return {}, {}
-
-    def _apply_all(self, rendered: Mapping[Target, Rendered]) -> dict[Target, Applied]:
-        self._folder_lock.claim(target.config for target in rendered)
-        return apply_all(rendered, self._applier)
-
-    def _render(self, wanted: _Wanted, templates: Templates) -> dict[Target, Rendered]:
-        wanted.rendered[templates] = render_all(
-            self._settings.role,
-            templates,
-            self._settings.bird_paths,
-            wanted.topology,
-            wanted.derived,
-            wanted.capabilities,
-        )
-        return wanted.rendered[templates]
-
-    def _distrust(self, templates: Templates | None, reason: str) -> None:
-        self._template_error = reason
-        if self._trusted:
-            self._distrusted = templates
-        kept = "the templates that worked before" if self._trusted else "the last configuration"
-        self._journal.template_error(reason, kept)
-
-    def _load_templates(self) -> bool:
-        """Takes up the templates where their files have changed, and are at rest."""
-        files = self._fingerprint()
-        if files == self._template_files:
-            return False
+        if self._outcome is None:
+            # The collector need not look at what is known by now: at 20,000 nodes that would take it a second.
+            gc.freeze()
+            gc.set_threshold(*_COLLECT_NORMALLY)
+        self._outcome = outcome
         now = time.monotonic()
-        if files != self._template_seen:
-            self._template_seen, self._template_due = files, now + TEMPLATE_REST
-        if self._template_files is not None and now < self._template_due:
-            return False
-        first, self._template_files = self._templates is None, files
-        try:
-            self._templates = template_folders.load(self._settings.templates)
-        except TemplateError as error:
-            self._distrust(None, str(error))
-            return False
-        if self._settings.templates and not first:
-            self._journal.templates_loaded(self._settings.templates)
-        return True
+        self._due = now + (outcome.retry_in or VERIFY_INTERVAL)
+        templates_due = self._reconciler.templates.due
+        if templates_due is not None:
+            self._due = min(self._due, templates_due)
+        if any(result.applied.took for result in outcome.results.values()):
+            self._configured_at = now
+        self._files = self._stamps()
 
-    def _plan_next(self, applied: Mapping[Target, Applied]) -> float | None:
-        """Sets when to look again; -> the seconds until a retry, where one is needed."""
-        states = {result.state for result in applied.values()}
-        failed = not applied or bool(states & {State.FAILED, State.REFUSED})
-        self._failures = self._failures + 1 if failed else 0
-        retry_in = _back_off(self._failures) if failed else _ABSENT_RETRY if State.WAITING in states else None
-        self._due = time.monotonic() + (retry_in or VERIFY_INTERVAL)
-        if self._template_seen != self._template_files:
-            self._due = min(self._due, self._template_due)
-        return retry_in
+    def _settle(self) -> None:
+        """Hands what the datastore says to the reconciler, once all that matters is known."""
+        folders, role, guard = self._folders, self._settings.role, self._reconciler.guard
+        if not folders.is_complete():
+            return
+        topology = self._reconciler.settle(folders.items)
+        folders.want(role.prefixes(topology))
+        if not folders.is_complete():
+            return  # more matters than before: what is known would take sessions away
+        folders.narrow()
+        if folders.wanted != self._followed:
+            self._followed = folders.wanted
+            guard.forget_all_but(folders.wanted)
+            topology = self._reconciler.settle(folders.items)
+        self._topology, self._unsettled = topology, False
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         """Publishes how things stand, to the status pages and to the service manager."""
         status = self._status()
         if not status.unready():
@@ -453,30 +250,22 @@ class Daemon:
         if status.is_settled:
             self._notifier.ready()
 
-    def _fingerprint(self) -> object:
-        return template_folders.fingerprint(self._settings.templates)
-
-    def _look_around(self) -> _Look:
+    def _stamps(self) -> dict[Path, Stamp | int | None]:
+        """What tells whether a file of BIRD's, or its socket, has changed since the last pass."""
         targets = self._settings.bird_paths.candidates()
-        files: _Look = {target.config: ConfigFile(target.config).stamp() for target in targets}
-        return {**files, **{target.socket: birth(target.socket) for target in targets}}
+        births = self._bird.births()
+        files: dict[Path, Stamp | int | None] = {target.config: ConfigFile(target.config).stamp() for target in targets}
+        return files | {target.socket: births.get(target) for target in targets}
 
     def _status(self) -> Status:
+        reconciler = self._reconciler
         return Status(
-            viewer=self._settings.role.summary(),
+            role=self._settings.role.summary(),
             beat=time.monotonic(),
             etcd=self._etcd,
             outcome=self._outcome,
-            template_error=self._template_error,
-            waits_for=self._waits_for,
-            baseline=self._guard.baseline,
-            counters=self._ledger.counters,
-            recent=self._ledger.recent,
+            template_error=reconciler.templates.state.error,
+            hold=reconciler.guard.hold,
+            counters=reconciler.history.counters,
+            recent=reconciler.history.recent,
         )
-
-
-def _back_off(failures: int) -> float:
-    """Seconds until the next attempt: 0.5 and doubling, 30 at most, and some jitter."""
-    state = RetryCallState(Retrying(), None, (), {})
-    state.attempt_number = failures
-    return float(wait_exponential_jitter(multiplier=0.5, max=30, jitter=0.5)(state))

@@ -1,85 +1,307 @@
-"""One pass: the cluster as etcd describes it -> sessions -> texts -> what came of applying them."""
+"""One pass: from what the datastore says to what BIRD runs; the same for `run` and for `once`."""
 
 import contextlib
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Collection, Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Protocol
 
-from rrwatch.bgp.sessions import Derived
-from rrwatch.bgp.topology import Topology
-from rrwatch.bird.apply import Applied, Applier
+from rrwatch.bgp.increment import Deriver
+from rrwatch.bgp.topology import Rejected, Topology
+from rrwatch.bird.apply import Applied, Applier, State
+from rrwatch.bird.capabilities import CapabilityProbe
 from rrwatch.bird.config import Capabilities
 from rrwatch.bird.config_file import ConfigFile
 from rrwatch.bird.control import connect
+from rrwatch.bird.detect import birth
+from rrwatch.bird.lock import FolderLock
 from rrwatch.bird.plan import session_names
 from rrwatch.bird.render import MARKER, Rendered, Templates, installed
-from rrwatch.bird.target import BirdPaths, Target
+from rrwatch.bird.target import Target
+from rrwatch.calico.store import RecordStore
+from rrwatch.daemon.desired import Desired, effects, render
+from rrwatch.daemon.retries import Retries
+from rrwatch.daemon.template_trial import TemplateTrial
+from rrwatch.datastore.follow import Alarm
+from rrwatch.datastore.mirror import Change, Snapshot
 from rrwatch.deadline import Deadline
-from rrwatch.errors import BirdError, InstallError, MissingRecord
-from rrwatch.roles import Role
+from rrwatch.errors import BirdError, InstallError, TemplateError
+from rrwatch.guard.baseline import StateFolder
+from rrwatch.guard.guard import Guard, Verdict
+from rrwatch.guard.in_force import Items
+from rrwatch.report.events import EventLog
+from rrwatch.report.history import RECENT, History
+from rrwatch.report.outcome import Outcome, Result
+from rrwatch.settings.model import Settings
 
-_PATIENCE = 5.0  # seconds for a BIRD to say which sessions it has
+_SESSIONS_TIMEOUT = 5.0  # seconds for a BIRD to list its sessions
 
 
-def render_all(
-    view: Role,
-    templates: Templates,
-    bird_paths: BirdPaths,
-    topology: Topology,
-    derived: Derived,
-    capabilities: Capabilities | None,
-) -> dict[Target, Rendered]:
-    """The configurations of those BIRDs of this host that have something to do.
+class Bird(Protocol):
+    """The BIRDs of this host, as a pass needs them; `LocalBird` is the real thing.
 
-    Raises:
-        MissingRecord: nothing can be said yet.
-        TemplateError: the templates do not allow it.
+    Methods that wait raise Stopping when rrwatch is asked to stop, and their waits are bounded.
     """
-    if key := view.waits_for(topology):
-        raise MissingRecord(f"{key} is missing in etcd, or cannot be read: nothing can be said without it")
-    if capabilities is None:
-        return dict.fromkeys(bird_paths.first(), templates.starter())
-    active, wanted = view.families(topology), {}
-    for target in bird_paths.targets(capabilities.grammar):
-        families = tuple(family for family in target.families if family in active)
-        # A file that is rrwatch's own stays so: sessions of a family that is no more wanted shall end.
-        if families or ConfigFile(target.config).mentions(MARKER):
-            config = view.config(topology, derived, families or target.families, capabilities)
-            wanted[target] = templates.render(replace(config, log=bird_paths.log))
-    return wanted
+
+    def capabilities(self, topology: Topology, *, filters: bool) -> Capabilities | None:
+        """Finds out what the BIRDs understand; None where nothing tells which BIRD there will be.
+
+        Args:
+            filters: operators' filters count, where BIRD accepts them.
+        """
+
+    def apply(self, target: Target, wanted: Rendered) -> Applied:
+        """Makes one BIRD run a configuration, if it does not run it already."""
+
+    def sessions(self) -> set[str]:
+        """Names of all sessions in the installed files, and of those that BIRDs run."""
+
+    def installed(self, capabilities: Capabilities | None) -> dict[Target, Rendered]:
+        """The configurations that are installed, as far as they are rrwatch's own and complete."""
+
+    def is_ours(self, target: Target) -> bool:
+        """Whether the file of a BIRD is one that rrwatch wrote."""
+
+    def births(self) -> dict[Target, int]:
+        """A number for each BIRD that runs, which changes when it is started again."""
 
 
-def adopt_all(bird_paths: BirdPaths, capabilities: Capabilities | None) -> dict[Target, Rendered]:
-    """The configurations that are installed, as far as they are rrwatch's own and whole."""
-    found = {}
-    for target in bird_paths.targets(capabilities.grammar) if capabilities else bird_paths.first():
-        with contextlib.suppress(InstallError):
-            if rendered := installed(ConfigFile(target.config).read() or ""):
-                found[target] = rendered
-    return found
+class LocalBird:
+    """The BIRDs of this host: their files and their control sockets."""
+
+    def __init__(self, settings: Settings, stop: threading.Event) -> None:
+        """Asks nothing yet.
+
+        Args:
+            stop: set when rrwatch is asked to stop.
+        """
+        self._paths, self._stop = settings.bird_paths, stop
+        self._probe = CapabilityProbe(settings.bird_paths, settings.grammar, stop)
+        self._applier = Applier(stop)
+
+    def capabilities(self, topology: Topology, *, filters: bool) -> Capabilities | None:
+        """As `Bird.capabilities`."""
+        return self._probe.learn(topology, filters=filters)
+
+    def apply(self, target: Target, wanted: Rendered) -> Applied:
+        """As `Bird.apply`."""
+        return self._applier.apply(target, wanted)
+
+    def sessions(self) -> set[str]:
+        """As `Bird.sessions`: a file may be lost or truncated, and a BIRD may not run."""
+        names: set[str] = set()
+        for target in self._paths.candidates():
+            with contextlib.suppress(InstallError):
+                names.update(session_names(ConfigFile(target.config).read() or ""))
+            with (
+                contextlib.suppress(BirdError),
+                connect(target.socket, Deadline(_SESSIONS_TIMEOUT, self._stop)) as bird,
+            ):
+                names |= bird.sessions()
+        return names
+
+    def installed(self, capabilities: Capabilities | None) -> dict[Target, Rendered]:
+        """As `Bird.installed`."""
+        found = {}
+        for target in self._paths.targets(capabilities.grammar) if capabilities else self._paths.first():
+            with contextlib.suppress(InstallError):
+                if rendered := installed(ConfigFile(target.config).read() or ""):
+                    found[target] = rendered
+        return found
+
+    def is_ours(self, target: Target) -> bool:
+        """As `Bird.is_ours`."""
+        return is_ours(target)
+
+    def births(self) -> dict[Target, int]:
+        """As `Bird.births`."""
+        births = {target: birth(target.socket) for target in self._paths.candidates()}
+        return {target: born for target, born in births.items() if born}
 
 
-def sessions_there(bird_paths: BirdPaths, stop: threading.Event) -> set[str]:
-    """The names of all sessions, whoever wrote them: those in the installed files, and those that BIRDs run.
+def is_ours(target: Target) -> bool:
+    """Whether the file of a BIRD is one that rrwatch wrote."""
+    return ConfigFile(target.config).mentions(MARKER)
 
-    A file may be lost or cut off, and a BIRD may not run.
 
-    Raises:
-        Stopping: rrwatch was asked to stop.
+class Reconciler:
+    """Makes BIRD run what the records in force ask for, one pass at a time.
+
+    First the datastore is heard (`hear`), then its records are settled (`settle`), then BIRD is brought in line
+    (`run`). The caller decides when.
     """
-    names: set[str] = set()
-    for target in bird_paths.candidates():
-        with contextlib.suppress(InstallError):
-            names.update(session_names(ConfigFile(target.config).read() or ""))
-        with contextlib.suppress(BirdError), connect(target.socket, Deadline(_PATIENCE, stop)) as bird:
-            names |= bird.sessions()
-    return names
 
+    def __init__(self, settings: Settings, bird: Bird, log: EventLog, retries: Retries | None = None) -> None:
+        """Loads what survived the last run.
 
-def apply_all(wanted: Mapping[Target, Rendered], applier: Applier) -> dict[Target, Applied]:
-    """Brings every BIRD of this host to its configuration, one after the other; none waits for another to succeed.
+        Args:
+            log: is told of every outcome.
+            retries: when to try again after a failure; None where no other attempt follows.
+        """
+        role, folder = settings.role, StateFolder(settings.state_dir)
+        self._role, self._paths, self._bird, self._log, self._retries = role, settings.bird_paths, bird, log, retries
+        self.templates = TemplateTrial(settings.templates)
+        self.history = History(folder.history(RECENT))
+        self.guard = Guard(
+            folder,
+            settings.guard,
+            role.summary(),
+            role.model,
+            effects=partial(effects, role),
+            running=bird.sessions,
+            on_error=log.state_lost,
+        )
+        self._lock = FolderLock()
+        self._records = RecordStore(role.model)
+        self._deriver = Deriver(role.sessions, role.own_hosts)
+        self._verdict: Verdict | None = None
+        self._cause: set[str] = set()
+        self._desired: Desired | None = None
+        self._rendered: dict[Templates, Mapping[Target, Rendered]] = {}
+        self._births: dict[Target, int] = {}
+        self._results: Mapping[Target, Result] = {}
 
-    Raises:
-        Stopping: rrwatch was asked to stop.
-    """
-    return {target: applier.apply(target, rendered) for target, rendered in wanted.items()}
+    def claim(self) -> None:
+        """Makes sure that no other rrwatch looks after the same files, for as long as this process runs.
+
+        Raises:
+            OwnedElsewhere: another one does.
+        """
+        self._lock.claim(target.config for target in self._paths.first())
+
+    def close(self) -> None:
+        """Writes what must survive, and lets another rrwatch have the files."""
+        self.guard.close()
+        self._lock.release()
+
+    def hear(self, event: Snapshot | Change | Alarm, changed: Collection[str] = ()) -> None:
+        """Takes note of how the datastore changed.
+
+        Args:
+            changed: the keys whose values differ now.
+        """
+        self.guard.hear(event, changed)
+
+    def settle(self, literal: Items) -> Topology:
+        """Decides which records are in force.
+
+        Args:
+            literal: what the datastore says, as key -> value; every folder that matters has been listed.
+
+        Returns:
+            The cluster by the records in force.
+        """
+        self._verdict = self.guard.settle(literal)
+        if self._records.update(self._verdict.changed, self._verdict.items):
+            self._cause |= self._verdict.changed
+        return self._records.topology()
+
+    def run(self, topology: Topology | None) -> Outcome | None:
+        """Runs one pass, and reports it.
+
+        Args:
+            topology: the cluster as `settle` returned it, None where the datastore has not been heard yet.
+
+        Returns:
+            None where there is nothing to go by yet.
+
+        Raises:
+            Stopping: rrwatch was asked to stop.
+            OwnedElsewhere: another rrwatch looks after the same files.
+        """
+        began = time.monotonic()
+        has_new_templates = self.templates.refresh()
+        if topology is None or self._verdict is None:
+            self._log.templates(self.templates.state)
+            return None
+        outcome = self._reconcile(topology, self._verdict, has_new_templates=has_new_templates)
+        retry_in = self._retries.after(outcome) if self._retries else None
+        outcome = replace(outcome, took=time.monotonic() - began, retry_in=retry_in)
+        if not outcome.needs_retry:
+            self._cause = set()
+        self._log.passed(outcome)
+        for entry in self.history.passed(outcome):
+            self.guard.remember(entry)
+        return outcome
+
+    def _reconcile(self, topology: Topology, verdict: Verdict, *, has_new_templates: bool) -> Outcome:
+        capabilities = self._bird.capabilities(topology, filters=self._role.takes_filters)
+        before, waits_for = self._desired, self._role.waits_for(topology)
+        if not waits_for:
+            self._desired = self._decide(topology, capabilities, verdict.unreadable)
+        prompted = self._desired is not before or has_new_templates
+        restarted = self._restarted()
+        if verdict.keep_installed:
+            results = self._apply(self._bird.installed(capabilities), prompted=prompted)
+        elif self._desired:
+            results = self._apply_templates(self._desired, prompted=prompted)
+        else:
+            results = {}
+        self._results = results or self._results
+        return Outcome(
+            cause=tuple(sorted(self._cause)),
+            derived=self._desired.derived if self._desired else None,
+            hold=verdict.hold,
+            waits_for=waits_for,
+            grammar=capabilities.grammar if capabilities else None,
+            restarted=restarted,
+            templates=self.templates.state,
+            results=results,
+        )
+
+    def _decide(
+        self, topology: Topology, capabilities: Capabilities | None, unreadable: tuple[Rejected, ...]
+    ) -> Desired:
+        """What BIRD should run; the same object as before where that has not changed."""
+        known = self._desired
+        if known and (known.topology, known.capabilities, known.unreadable) == (topology, capabilities, unreadable):
+            return known
+        derived = self._role.derive(topology, capabilities, self._deriver.derive(topology))
+        if unreadable:
+            rejected = {one.key: one for one in (*derived.rejected, *unreadable)}
+            derived = replace(derived, rejected=tuple(rejected[key] for key in sorted(rejected)))
+        self._rendered = {}
+        return Desired(topology, derived, capabilities, unreadable)
+
+    def _apply_templates(self, desired: Desired, *, prompted: bool) -> dict[Target, Result]:
+        """Applies what is desired; templates that fail, or that BIRD refuses, give way to those that worked before."""
+        trial = self.templates
+        for templates in trial.candidates(retry=prompted):
+            try:
+                rendered = self._render(templates, desired)
+            except TemplateError as error:
+                trial.reject(templates, str(error))
+                continue
+            results = self._apply(rendered, prompted=prompted)
+            states = {result.applied.state for result in results.values()}
+            if State.REFUSED in states and trial.has_fallback(templates):
+                refused = next(one.applied for one in results.values() if one.applied.state is State.REFUSED)
+                trial.reject(templates, f"refused: {refused.message}")
+                continue
+            proven = State.CONFIRMED in states and states <= {State.CONFIRMED, State.WAITING}
+            trial.accept(templates, proven=proven)
+            return results
+        return {}
+
+    def _render(self, templates: Templates, desired: Desired) -> Mapping[Target, Rendered]:
+        if templates not in self._rendered:
+            self._rendered[templates] = render(self._role, templates, self._paths, desired, self._bird.is_ours)
+        return self._rendered[templates]
+
+    def _apply(self, wanted: Mapping[Target, Rendered], *, prompted: bool) -> dict[Target, Result]:
+        """Brings every BIRD of this host to its configuration; none of them waits for another one to succeed."""
+        self._lock.claim(target.config for target in wanted)
+        applied = {target: self._bird.apply(target, rendered) for target, rendered in wanted.items()}
+        return {
+            target: Result.of(wanted[target], done, self._results.get(target), unprompted=not prompted)
+            for target, done in applied.items()
+        }
+
+    def _restarted(self) -> tuple[Target, ...]:
+        """The BIRDs that were started again since the pass before."""
+        births = self._bird.births()
+        restarted = tuple(one for one, born in births.items() if self._births.get(one, born) != born)
+        self._births |= births
+        return restarted

@@ -40,6 +40,11 @@ class Folders:
         mirror = self._mirrors.get(prefix)
         return len(mirror.items) if mirror else 0
 
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The prefixes that are wanted now."""
+        return self._wanted
+
     def is_complete(self) -> bool:
         """Has every folder that is wanted been listed?"""
         return self._wanted <= self._mirrors.keys()

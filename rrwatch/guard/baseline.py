@@ -1,97 +1,134 @@
-"""What outlives a restart: the nodes that were accepted last, what is held, and the last changes; one folder."""
+"""What survives a restart: the records in force, what is held, and the latest changes; all in one folder."""
 
 import contextlib
+import fcntl
 import json
 import os
-import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from ipaddress import ip_address
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rrwatch.bgp.topology import Family, Host, HostAddress
 from rrwatch.errors import StateError
-from rrwatch.guard.rule import Held, Nodes
+from rrwatch.guard.rule import Loss
 
-_FORMAT = 1
-_HISTORY_MAX = 1 << 20  # bytes, after which the older half of the history is let go
+_FORMAT = 2
+_HISTORY_MAX = 1 << 20  # bytes, after which the older half of the history is dropped
+_MODE = 0o640
+
+_DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What reading a document of another shape raises."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A loss that is held until the records are back or an operator releases it.
+
+    Attributes:
+        loss: what would end, and why it is held.
+        id: names this hold, so that a release applies to no other one.
+        since: Unix time.
+        frozen: why nothing that the datastore says now takes effect, new records included: it may be another datastore,
+            or an older backup of it. Empty where new records do take effect.
+    """
+
+    loss: Loss
+    id: str
+    since: float
+    frozen: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What was accepted last.
+    """What BIRD was told last, and what that was based on.
 
     Attributes:
-        viewer: the summary of the role that it was kept for; the baseline of another role does not count.
-        cluster_id, index: of etcd, as it was then.
-        held: what is held against it since, and the name by which a release speaks of that.
+        items: key -> value of the records in force; None where those are not known.
+        cluster_id: of the datastore, empty where none has answered yet.
+        index: the newest one that is known of the datastore.
+        hold: what is held, None where nothing is.
     """
 
-    viewer: str
-    nodes: Nodes = field(default_factory=dict)
+    items: Mapping[str, str] | None = None
     cluster_id: str = ""
     index: int = 0
-    held: Held | None = None
-    held_id: str = ""
-    held_since: float = 0.0
+    hold: Hold | None = None
 
 
 class StateFolder:
-    """The files in `state_dir`, each replaced as a whole."""
+    """The files in `state_dir`, each replaced as a whole.
+
+    Several rrwatch processes with roles of their own may share a folder: each has its own entry in `baseline.json`.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._baseline, self._history = folder / "baseline.json", folder / "history.jsonl"
         self.release_file = folder / "release"
+        self._others: dict[str, Any] = {}
+        self._known_state: object = None
 
     def require_writable(self) -> None:
-        """Makes sure that something can be kept here, and makes the folder where its parent allows it.
+        """Makes sure that files can be written here, and creates the folder where its parent allows it.
 
         Raises:
-            StateError: it cannot.
+            StateError: they cannot.
         """
         trial = self._folder / ".trial"
-        try:
+        with self._errors_named():
             self._folder.mkdir(exist_ok=True)
             trial.write_text("", encoding="utf-8")
             trial.unlink()
+
+    def load(self, role: str) -> Baseline | None:
+        """Reads a role's baseline.
+
+        Returns:
+            None where none was ever written for this role.
+
+        Raises:
+            StateError: there is one, or there may be, and it cannot be read.
+        """
+        try:
+            roles = self._read()
+            return _baseline_of(roles[role]) if role in roles else None
         except OSError as error:
-            raise self._error(error) from error
+            raise StateError(f"{self._baseline} cannot be read: {error.strerror}") from error
+        except _DAMAGE as error:
+            raise StateError(f"{self._baseline} is damaged, or was written by another version of rrwatch") from error
 
-    def load(self) -> Baseline | None:
-        """The baseline, None where there is none that can be read."""
-        try:
-            document = json.loads(self._baseline.read_text(encoding="utf-8"))
-            return _baseline_of(document) if document["format"] == _FORMAT else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
-
-    def save(self, baseline: Baseline) -> None:
-        """Keeps the baseline.
+    def save(self, role: str, baseline: Baseline) -> None:
+        """Writes a role's baseline; those of other roles stay as they are.
 
         Raises:
             StateError: it cannot be written.
         """
-        self._replace(self._baseline, json.dumps(_document_of(baseline)))
+        with self._errors_named(), self._locked():
+            if self._known_state != self._stamp():
+                try:
+                    self._others = dict(self._read())
+                except (*_DAMAGE, OSError):
+                    self._baseline.replace(self._baseline.with_suffix(".json.unreadable"))
+            roles = {**self._others, role: _document_of(baseline)}
+            self._replace(self._baseline, json.dumps({"format": _FORMAT, "roles": roles}))
+            self._known_state = self._stamp()
 
-    def ask_release(self, held_id: str) -> None:
-        """Leaves word that what is held under that name may go ahead.
+    def ask_release(self, hold: Hold) -> None:
+        """Leaves the request to release a hold, for the rrwatch that holds it.
 
         Raises:
             StateError: it cannot be written.
         """
-        self._replace(self.release_file, held_id)
+        with self._errors_named():
+            self._replace(self.release_file, hold.id)
 
-    def take_release(self, held_id: str) -> bool:
-        """Was that let go? Word of anything else is out of date, and is taken away too."""
-        try:
-            said = self.release_file.read_text(encoding="utf-8").strip()
-        except (OSError, ValueError):
-            return False
-        with contextlib.suppress(OSError):
-            self.release_file.unlink()
-        return bool(held_id) and said == held_id
+    def take_release(self, hold: Hold) -> bool:
+        """Whether an operator released this hold; a request is for one hold and is taken once."""
+        with contextlib.suppress(OSError, ValueError):
+            if self.release_file.read_text(encoding="utf-8").strip() == hold.id:
+                self.release_file.unlink()
+                return True
+        return False
 
     def remember(self, entry: Mapping[str, Any]) -> None:
         """Adds one change to the history.
@@ -99,82 +136,126 @@ class StateFolder:
         Raises:
             StateError: it cannot be written.
         """
-        try:
+        with self._errors_named():
             self._folder.mkdir(exist_ok=True)
             if self._history.exists() and self._history.stat().st_size > _HISTORY_MAX:
-                lines = self._history.read_text(encoding="utf-8").splitlines(keepends=True)
-                self._replace(self._history, "".join(lines[len(lines) // 2 :]))
-            with self._history.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
-        except OSError as error:
-            raise self._error(error) from error
+                lines = self._history.read_bytes().splitlines(keepends=True)
+                self._replace(self._history, b"".join(lines[len(lines) // 2 :]))
+            with self._history.open("ab") as file:
+                if not file.tell():
+                    self._share_with_owner(file.fileno())
+                file.write(json.dumps(entry).encode() + b"\n")
 
     def history(self, most: int) -> list[dict[str, Any]]:
-        """The last changes, the oldest of them first."""
+        """Reads the latest changes, the oldest of them first; lines that cannot be read are left out."""
         found = []
         with contextlib.suppress(OSError):
-            for line in self._history.read_text(encoding="utf-8", errors="replace").splitlines()[-most:]:
-                with contextlib.suppress(ValueError):  # a line half written by a sudden death
+            for line in self._history.read_bytes().splitlines()[-most:]:
+                with contextlib.suppress(ValueError, RecursionError):  # a crash may leave half a line
                     found.append(json.loads(line))
         return [entry for entry in found if isinstance(entry, dict)]
 
-    def _replace(self, path: Path, text: str) -> None:
+    def _read(self) -> Mapping[str, Any]:
+        """The entries of all roles, as JSON has them."""
+        try:
+            text = self._baseline.read_text(encoding="utf-8")
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        document = json.loads(text)
+        if document["format"] != _FORMAT:
+            raise ValueError(document["format"])
+        roles: Mapping[str, Any] = document["roles"]
+        return roles
+
+    def _stamp(self) -> object:
+        try:
+            stat = self._baseline.stat()
+        except OSError:
+            return None
+        return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._folder.mkdir(exist_ok=True)
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _replace(self, path: Path, text: str | bytes) -> None:
         new = path.with_name(f".{path.name}.new")
         try:
-            self._folder.mkdir(exist_ok=True)
-            with new.open("w", encoding="utf-8") as file:
-                file.write(text)
+            with new.open("wb") as file:
+                self._share_with_owner(file.fileno())
+                file.write(text if isinstance(text, bytes) else text.encode())
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(path)
-        except OSError as error:
+        except OSError:
             with contextlib.suppress(OSError):
                 new.unlink(missing_ok=True)
-            raise self._error(error) from error
+            raise
 
-    def _error(self, error: OSError) -> StateError:
-        return StateError(f"state_dir is {self._folder}: {error.strerror}: want a folder that rrwatch may write in")
+    def _share_with_owner(self, descriptor: int) -> None:
+        """Gives a file that root writes to the owner of the folder: the service must be able to read it."""
+        owner = self._folder.stat()
+        with contextlib.suppress(PermissionError):
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        os.fchmod(descriptor, _MODE)
+
+    @contextlib.contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            wanted = "want a folder that rrwatch may write in"
+            raise StateError(f"state_dir is {self._folder}: {error.strerror}: {wanted}") from error
 
 
 def _document_of(baseline: Baseline) -> dict[str, Any]:
-    held = baseline.held
+    hold = baseline.hold
     return {
-        "format": _FORMAT,
-        "viewer": baseline.viewer,
-        "nodes": {name: sorted(map(str, host.known)) for name, host in baseline.nodes.items()},
         "cluster_id": baseline.cluster_id,
         "index": baseline.index,
-        "held": {
-            "id": baseline.held_id,
-            "since": baseline.held_since,
-            "reason": held.reason,
-            "nodes": held.nodes,
-            "sessions": held.sessions,
+        "items": baseline.items,
+        "hold": {
+            "id": hold.id,
+            "since": hold.since,
+            "frozen": hold.frozen,
+            "reason": hold.loss.reason,
+            "nodes": hold.loss.nodes,
+            "sessions": hold.loss.sessions,
         }
-        if held
+        if hold
         else None,
     }
 
 
-def _baseline_of(document: dict[str, Any]) -> Baseline:
-    held = document["held"]
+def _baseline_of(document: Mapping[str, Any]) -> Baseline:
+    items = document["items"]
     return Baseline(
-        viewer=str(document["viewer"]),
-        nodes={name: _host(name, addresses) for name, addresses in document["nodes"].items()},
-        cluster_id=str(document["cluster_id"]),
-        index=int(document["index"]),
-        held=held and Held(str(held["reason"]), tuple(held["nodes"]), tuple(held["sessions"])),
-        held_id=str(held["id"]) if held else "",
-        held_since=float(held["since"]) if held else 0.0,
+        items=None if items is None else {_text(key): _text(value) for key, value in items.items()},
+        cluster_id=_text(document["cluster_id"]),
+        index=_integer(document["index"]),
+        hold=document["hold"] and _hold_of(document["hold"]),
     )
 
 
-def _host(name: str, addresses: list[str]) -> Host:
-    """A host of which nothing but its addresses is known any more."""
-    known = map(ip_address, addresses)
-    return Host(name, {Family(one.version): HostAddress("", name, Family(one.version), one) for one in known})
+def _hold_of(document: Mapping[str, Any]) -> Hold:
+    nodes, sessions = (tuple(map(_text, document[name])) for name in ("nodes", "sessions"))
+    loss = Loss(_text(document["reason"]), nodes, sessions)
+    return Hold(loss, _text(document["id"]), float(document["since"]), _text(document["frozen"]))
 
 
-def new_id() -> str:
-    """A name for what is held from now on."""
-    return f"{time.time_ns():x}-{os.getpid():x}"
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int):
+        raise TypeError(value)
+    return value

@@ -1,158 +1,232 @@
-"""Keeps the guard's baseline: hears what happens to nodes one by one and all at once, and remembers it on disk."""
+"""The guard: knows how the datastore changed, which records are in force, and what must survive a restart."""
 
+import os
 import time
-from collections.abc import Callable, Collection
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 
+from rrwatch.bgp.topology import Rejected
 from rrwatch.calico.model import DataModel
 from rrwatch.datastore.follow import Alarm
 from rrwatch.datastore.mirror import Change, Snapshot, is_below
 from rrwatch.errors import StateError
-from rrwatch.guard.baseline import Baseline, StateFolder, new_id
-from rrwatch.guard.rule import Held, Limits, Nodes, judge
+from rrwatch.guard.baseline import Baseline, Hold, StateFolder
+from rrwatch.guard.in_force import Heard, Items, RecordsInForce
+from rrwatch.guard.rule import Effects, Limits, Loss
+
+_SAVE_DELAY = 1.0
+"""Seconds without a change after which the baseline is written: writing it is no part of a change's time."""
 
 _SAVE_INTERVAL = 10.0
-"""Seconds between two writes of a baseline in which only nodes changed: writing is no part of a change's time."""
+"""Seconds after which it is written although changes go on."""
+
+_INDEX_INTERVAL = 300.0
+"""Seconds after which the datastore's index is written although no record has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Which records are in force.
+
+    Attributes:
+        items: key -> value of the records in force.
+        changed: the keys whose values differ from the verdict before.
+        unreadable: records that cannot be read, and whose last readable value is in force.
+        hold: what is held, None where nothing is.
+        keep_installed: BIRD keeps the configuration that it has, since no records are known that it follows from.
+    """
+
+    items: Items
+    changed: frozenset[str]
+    unreadable: tuple[Rejected, ...] = ()
+    hold: Hold | None = None
+    keep_installed: bool = False
 
 
 class Guard:
-    """Says what may go ahead. What it cannot write it keeps in memory, and says so once."""
+    """Decides which records are in force. A baseline that cannot be written is kept in memory, and reported once."""
 
     def __init__(
         self,
         folder: StateFolder,
         limits: Limits,
-        viewer: str,
+        role: str,
         model: DataModel,
+        *,
+        effects: Callable[[Items], Effects],
+        running: Callable[[], Collection[str]],
         on_error: Callable[[StateError], None],
     ) -> None:
-        """Loads the baseline that was kept before.
+        """Loads the baseline that was written before.
 
         Args:
-            viewer: whose baseline it is: the summary of a role.
-            model: what the keys mean.
-            on_error: called when the baseline can no longer be written.
+            role: whose baseline it is: the summary of a role.
+            model: what keys and values mean.
+            effects: what records make the BIRDs of this host do.
+            running: names of the sessions that are installed or that BIRDs run, whatever wrote them; asked only where
+                no baseline tells.
+            on_error: called when the baseline cannot be read, and when it can no longer be written.
         """
-        self._folder, self._limits, self._on_error = folder, limits, on_error
-        self._model = model
-        kept = folder.load()
-        self.baseline = kept if kept and kept.viewer == viewer else Baseline(viewer)
-        self._alarm, self._alarm_pending = "", False
-        self._explicit: set[str] = set()
-        self._cluster_id, self._index = "", 0
-        self._unsaved_since: float | None = None
+        self._folder, self._role, self._model, self._on_error = folder, role, model, on_error
+        self._running = running
+        self._accepted, self._frozen = Baseline(), ""
+        try:
+            self._accepted = folder.load(role) or self._accepted
+        except StateError as error:
+            on_error(error)
+            self._frozen = str(error)
+        if self.hold:
+            self._frozen = self.hold.frozen
+        self._values_known = self._accepted.items is not None
+        self._records = RecordsInForce(self._accepted.items or {}, model, limits, effects)
+        self._latest: tuple[str, int] | None = None  # cluster id and index, as the datastore gave them last
+        self._listed: set[str] = set()
+        self._awaited: set[str] = set()
+        self._emptied: dict[str, str] = {}
+        self._keys: set[str] = set()
+        self._asked: set[str] = set()
+        self._has_settled = False
+        self._saver = _Schedule(self._accepted.index)
         self._failing = False
 
     @property
-    def held(self) -> Held | None:
+    def hold(self) -> Hold | None:
         """What is held now."""
-        return self.baseline.held
+        return self._accepted.hold
 
-    def hear(self, news: Snapshot | Change | Alarm, keys_before: int) -> None:
-        """Weighs how something was said.
+    def hear(self, event: Snapshot | Change | Alarm, changed: Collection[str] = ()) -> None:
+        """Takes note of how the datastore changed.
 
         Args:
-            keys_before: how many keys were known below the same prefix.
+            changed: the keys whose values differ now.
         """
-        match news:
+        self._keys.update(changed)
+        self._asked.difference_update(changed)
+        match event:
             case Alarm():
-                self._alarm, self._alarm_pending = news.reason, True
+                self._frozen = event.reason
+                self._awaited.add(event.prefix)
             case Snapshot():
-                self._hear_snapshot(news, keys_before)
+                self._hear_snapshot(event)
             case Change():
-                self._index = max(self._index, news.index)
-                root = self._model.root
-                if host := self._model.names.host_of(news.key):
-                    # A record of one node was written or deleted: somebody meant it.
-                    if news.value:
-                        self._explicit.discard(host)
-                    else:
-                        self._explicit.add(host)
-                elif news.value is None and keys_before and (news.key == root or is_below(root, news.key)):
-                    self._alarm = f"{news.key} was deleted as a whole"
+                self._latest = (self._latest or (self._accepted.cluster_id, 0))[0], event.index
+                self._asked.update(self._asked_for(event, changed))
+                if event.value is None and is_below(f"{event.prefix}/", event.key):
+                    self._emptied[event.prefix] = f"{event.key} was deleted as a whole"
 
-    def _hear_snapshot(self, snapshot: Snapshot, keys_before: int) -> None:
-        known = self.baseline
-        if not self._cluster_id and known.cluster_id:
-            if snapshot.cluster_id != known.cluster_id:
-                self._alarm = f"etcd is another cluster than before: {snapshot.cluster_id}, it was {known.cluster_id}"
-            elif snapshot.index < known.index:
-                self._alarm = f"etcd went back from index {known.index} to {snapshot.index}: an older backup?"
-        if (
-            is_below(f"{snapshot.prefix}/", self._model.root)
-            and not snapshot.items
-            and (keys_before or not known.cluster_id)
-        ):
-            self._alarm = self._alarm or f"{snapshot.prefix} is empty"
-        self._alarm_pending = False
-        self._cluster_id, self._index = snapshot.cluster_id, snapshot.index
+    def forget_all_but(self, prefixes: Collection[str]) -> None:
+        """Lets go of records in folders that are no longer followed: nothing depends on them any more."""
+        outside = {key for key in self._records.items if not any(is_below(key, prefix) for prefix in prefixes)}
+        self._keys |= outside
+        self._asked |= outside
+        self._listed &= set(prefixes)
 
-    def weigh(self, nodes: Nodes | None, ending: Callable[[], Collection[str]]) -> Held | None:
-        """May what etcd says now go ahead? If not, it is held from now on; -> what is held, None: go on.
+    def settle(self, literal: Items) -> Verdict:
+        """Decides which records are in force from now on.
 
         Args:
-            nodes: all that count now; None where their number says nothing.
-            ending: tells the sessions that would end.
+            literal: what the datastore says; every folder that matters has been listed.
         """
-        before = self.baseline
-        if self._folder.take_release(before.held_id):
-            self._accept(nodes)
-            return None
-        verdict = judge(
-            before.nodes if nodes is not None else {},
-            nodes or {},
-            self._limits,
-            explicit=self._explicit,
-            held=before.held is not None,
-            alarm=self._alarm,
-            ending=ending,
+        released = self.hold is not None and self._folder.take_release(self.hold)
+        changed: set[str] = set()
+        first = not self._has_settled
+        due = first or released or self._keys or (self._frozen and not self.hold)
+        if due and not self._awaited:
+            alarm = self._frozen or "; ".join(self._emptied.values())
+            held = self.hold is not None
+            if self._frozen or not self._values_known:
+                running = None if self._values_known else Effects(dict.fromkeys(self._running()))
+                changed, loss = self._records.replace(literal, running, alarm, held=held, released=released)
+                frozen = alarm
+            else:
+                heard = Heard(self._keys, self._asked, alarm)
+                changed, loss = self._records.update(literal, heard, held=held, released=released)
+                frozen = ""
+            self._keys, self._asked, self._has_settled = set(), set(), True
+            if loss:
+                self._hold_back(loss, frozen)
+            else:
+                self._accept()
+            if first:
+                changed |= self._records.items.keys()
+            if changed:
+                self._saver.changed()
+        return Verdict(
+            self._records.items,
+            frozenset(changed),
+            tuple(self._records.unreadable.values()),
+            self.hold,
+            keep_installed=self.hold is not None and not self._values_known,
         )
-        if verdict is None:
-            self._accept(nodes)
-            return None
-        fresh = before.held is None
-        self.baseline = replace(
-            before,
-            held=verdict,
-            held_id=new_id() if fresh else before.held_id,
-            held_since=time.time() if fresh else before.held_since,
-        )
-        if self.baseline != before:
-            self._save()
-        return verdict
 
     def keep(self) -> None:
-        """Writes what has changed, if it is time to."""
-        if self._unsaved_since is not None and time.monotonic() - self._unsaved_since >= _SAVE_INTERVAL:
+        """Writes the baseline, if it is time to."""
+        if self._saver.is_due(self._index()):
             self._save()
 
     def close(self) -> None:
-        """Writes what has not been written yet."""
-        if self._unsaved_since is not None:
+        """Writes the baseline, if anything in it has changed."""
+        if self._has_settled and self._saver.has_changes(self._index()):
             self._save()
 
-    def remember(self, entry: dict[str, object]) -> None:
+    def remember(self, entry: Mapping[str, object]) -> None:
         """Adds a change to the history."""
         self._try(lambda: self._folder.remember(entry))
 
-    def _accept(self, nodes: Nodes | None) -> None:
-        before = self.baseline
-        accepted = Baseline(before.viewer, nodes or {}, self._cluster_id, before.index)
-        self._explicit = set()
-        if not self._alarm_pending:  # the list that it speaks of is still to come
-            self._alarm = ""
-        if before.held or accepted != before:
-            self.baseline = replace(accepted, index=self._index)
-            if before.held:
-                self._save()
-            elif before.cluster_id != accepted.cluster_id:
-                self._unsaved_since = -_SAVE_INTERVAL  # as soon as BIRD has what it needs
-            elif self._unsaved_since is None:
-                self._unsaved_since = time.monotonic()
+    def _hear_snapshot(self, snapshot: Snapshot) -> None:
+        known, prefix = self._accepted, snapshot.prefix
+        if self._latest is None and known.cluster_id:
+            if snapshot.cluster_id != known.cluster_id:
+                self._frozen = f"etcd is another cluster than before: {snapshot.cluster_id}, it was {known.cluster_id}"
+            elif snapshot.index < known.index:
+                self._frozen = f"etcd went back from index {known.index} to {snapshot.index}: an older backup?"
+        below = [key for key in self._records.items if is_below(key, prefix)]
+        if prefix not in self._listed:
+            # What was in force before the start, or before this folder was last let go.
+            self._listed.add(prefix)
+            self._keys.update(key for key in below if key not in snapshot.items)
+        self._emptied.pop(prefix, None)
+        if not snapshot.items and (below or (not self._values_known and is_below(f"{prefix}/", self._model.root))):
+            self._emptied[prefix] = f"{prefix} is empty"
+        self._awaited.discard(prefix)
+        self._latest = snapshot.cluster_id, snapshot.index
+
+    def _asked_for(self, change: Change, changed: Collection[str]) -> Collection[str]:
+        """The keys that somebody wrote or deleted on purpose: one record, or those of one node."""
+        if change.value is not None:
+            return {change.key}
+        one_node = self._model.names.host_of(change.key) is not None
+        return changed if one_node else {key for key in changed if key == change.key}
+
+    def _hold_back(self, loss: Loss, frozen: str) -> None:
+        before = self.hold
+        if before is None:
+            hold = Hold(loss, f"{time.time_ns():x}-{os.getpid():x}", time.time(), frozen)
+        else:
+            hold = replace(before, loss=loss, frozen=frozen)
+        if hold != before:
+            self._accepted = replace(self._accepted, hold=hold)
+            self._save()
+
+    def _accept(self) -> None:
+        before = self.hold
+        self._frozen, self._emptied, self._values_known = "", {}, True
+        cluster_id, index = self._latest or (self._accepted.cluster_id, self._accepted.index)
+        if cluster_id != self._accepted.cluster_id:
+            self._saver.hurry()
+        self._accepted = Baseline(self._records.items, cluster_id, index)
+        if before:
+            self._save()
+
+    def _index(self) -> int:
+        """The datastore's newest index, as far as what it says has been accepted."""
+        return self._accepted.index if self._frozen or not self._latest else self._latest[1]
 
     def _save(self) -> None:
-        self._unsaved_since = None
-        self._try(lambda: self._folder.save(self.baseline))
+        items = self._records.items if self._values_known else None
+        self._accepted = replace(self._accepted, items=items, index=self._index())
+        self._saver.saved(self._accepted.index)
+        self._try(lambda: self._folder.save(self._role, self._accepted))
 
     def _try(self, write: Callable[[], None]) -> None:
         try:
@@ -162,3 +236,37 @@ class Guard:
             if not self._failing:
                 self._on_error(error)
             self._failing = True
+
+
+class _Schedule:
+    """When to write the baseline."""
+
+    def __init__(self, index: int) -> None:
+        self._index, self._saved_at = index, time.monotonic()
+        self._first_change: float | None = None
+        self._last_change = 0.0
+
+    def changed(self) -> None:
+        """A record in force has changed."""
+        self._last_change = time.monotonic()
+        if self._first_change is None:
+            self._first_change = self._last_change
+
+    def hurry(self) -> None:
+        """Makes the next write due at once."""
+        self._first_change = -_SAVE_INTERVAL
+
+    def saved(self, index: int) -> None:
+        """The baseline is being written."""
+        self._index, self._saved_at, self._first_change = index, time.monotonic(), None
+
+    def has_changes(self, index: int) -> bool:
+        """Whether anything has changed since the last write."""
+        return self._first_change is not None or index != self._index
+
+    def is_due(self, index: int) -> bool:
+        """Whether it is time for the next write."""
+        now = time.monotonic()
+        if self._first_change is None:
+            return index != self._index and now - self._saved_at >= _INDEX_INTERVAL
+        return now - self._last_change >= _SAVE_DELAY or now - self._first_change >= _SAVE_INTERVAL

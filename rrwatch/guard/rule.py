@@ -1,21 +1,19 @@
-"""Is it safe? Nodes that vanish all at once are held until they are back, or a person lets them go."""
+"""The guard's rule: may the sessions end that nobody asked to end? Pure: no state, no I/O."""
 
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
-from rrwatch.bgp.topology import Address, Host
-
-Nodes = Mapping[str, Host]
-"""By name: those that have records in etcd."""
+from rrwatch.bgp.sessions import Session
+from rrwatch.bgp.topology import Address
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What may vanish at once.
+    """How much may end without being asked for.
 
     Attributes:
-        percent: more than this share of the known nodes is held; 0 turns the guard off.
-        minimum: with fewer known nodes no share is held.
+        percent: a loss of more than this share is held; 0 turns the guard off.
+        minimum: below this many known sessions (or routes), no share is held.
     """
 
     percent: int
@@ -23,13 +21,37 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A change that does not go ahead by itself.
+class Effects:
+    """What a set of records makes the BIRDs of this host do.
+
+    Attributes:
+        sessions: by name; None where no more than the name is known, as it is of a session that BIRD runs.
+        routes: the keys of the blocks that this node announces and of the pools that its routes must be in.
+    """
+
+    sessions: Mapping[str, Session | None] = field(default_factory=dict)
+    routes: frozenset[str] = frozenset()
+
+    def lost(self, after: "Effects") -> Iterator[str]:
+        """Yields the names of the sessions that end, or restart as something else, when `after` takes effect.
+
+        Sessions are compared by neighbor: one that only gets another name, because another record asks for it now, is
+        not lost.
+        """
+        neighbors = {one.neighbor: _terms(one) for one in after.sessions.values() if one}
+        for name, session in self.sessions.items():
+            if neighbors.get(session.neighbor) != _terms(session) if session else name not in after.sessions:
+                yield name
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A loss that does not go ahead by itself.
 
     Attributes:
         reason: one line.
-        nodes: those that vanished.
-        sessions: those that would end.
+        nodes: names of the nodes at the other end of the sessions that would end, sorted.
+        sessions: names of the sessions that would end, sorted.
     """
 
     reason: str
@@ -38,46 +60,46 @@ class Held:
 
 
 def judge(
-    known: Nodes,
-    now: Nodes,
-    limits: Limits,
-    *,
-    explicit: Collection[str] = (),
-    held: bool = False,
-    alarm: str = "",
-    ending: Callable[[], Collection[str]],
-) -> Held | None:
-    """Weighs what etcd says now against what was known; -> None where it may go ahead.
-
-    A share of the nodes counts, so that a mistake with one of them is not second-guessed. After an alarm, which is
-    etcd's own word that its data are not what they were, no session ends by itself.
+    known: Effects, safe: Effects, after: Effects, limits: Limits, *, alarm: str = "", held: bool = False
+) -> Loss | None:
+    """Decides whether records that are gone without explanation may take their effects with them.
 
     Args:
-        known: the nodes that were accepted last.
-        explicit: those of which somebody deleted the records one by one; they do not count.
-        held: this is the same matter still: it stays held until all those nodes are back, for they come back in no
-            particular order.
-        alarm: why etcd's data may be others, empty where nothing says so.
-        ending: tells the sessions that would end; it is asked only where it matters.
+        known: what BIRD was told last.
+        safe: what it is told if those records stay in force, with all changes that somebody asked for.
+        after: what it is told if they do not.
+        alarm: a reason for which no session may end at all, whatever the limits say; empty where there is none.
+        held: an earlier decision to hold still stands: it lasts until nothing would be lost any more, since records
+            come back in no particular order.
+
+    Returns:
+        The loss that must be held, None where everything may go ahead.
     """
     if not limits.percent:
         return None
-    vanished = _vanished(known, now, explicit)
-    count = len(known) - len(known.keys() & explicit)
-    many = count >= limits.minimum and len(vanished) * 100 > limits.percent * count
-    if not (alarm or many or (held and vanished)):
+    # What was asked for is gone in `safe` too, and what is new there has never been known.
+    sessions = Effects({name: safe.sessions[name] for name in known.sessions if name in safe.sessions})
+    routes = known.routes & safe.routes
+    lost, lost_routes = sorted(sessions.lost(after)), routes - after.routes
+    if not (lost or lost_routes):
         return None
-    sessions = tuple(sorted(ending()))
-    if not sessions:
+    too_many = limits_exceeded(lost, sessions.sessions, limits) or limits_exceeded(lost_routes, routes, limits)
+    if not (alarm or held or too_many):
         return None
-    share = f"{len(vanished)} of {count} known nodes are gone from etcd all at once"
-    return Held("; ".join(part for part in (alarm, share if vanished else "") if part), vanished, sessions)
+    facts = [alarm] if alarm else []
+    if lost:
+        facts.append(f"{len(lost)} of {len(sessions.sessions)} sessions would end that nobody asked to end")
+    if lost_routes:
+        facts.append(f"{len(lost_routes)} of {len(routes)} blocks and pools are gone that nobody deleted")
+    nodes = {session.node for name in lost if (session := sessions.sessions[name]) and session.node}
+    return Loss("; ".join(facts), tuple(sorted(nodes)), tuple(lost))
 
 
-def _vanished(known: Nodes, now: Nodes, explicit: Collection[str]) -> tuple[str, ...]:
-    gone = known.keys() - now.keys() - set(explicit)
-    if not gone:
-        return ()
-    # A node that goes by another name is no node that is gone.
-    addresses = frozenset[Address]().union(*(host.known for host in now.values()))
-    return tuple(sorted(name for name in gone if not known[name].known & addresses))
+def limits_exceeded(lost: Collection[str], known: Collection[str], limits: Limits) -> bool:
+    """Whether so many of the known ones are lost that the loss must be held."""
+    return len(known) >= limits.minimum and len(lost) * 100 > limits.percent * len(known)
+
+
+def _terms(session: Session) -> tuple[Address, object, object, object, object]:
+    """What two speakers agree on: if any of it changes, the session restarts as something else."""
+    return session.neighbor, session.local_as, session.remote_as, session.rr_client, session.cluster_id

@@ -1,4 +1,4 @@
-"""Outcomes and news as log events: each told once, when it changes."""
+"""Log events: every outcome, and what happens between passes. A lasting state is logged once, when it begins."""
 
 import time
 from collections.abc import Iterable
@@ -7,21 +7,23 @@ import structlog
 
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Remark
-from rrwatch.bird.apply import Applied, State
+from rrwatch.bird.apply import State
 from rrwatch.bird.plan import Plan
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
 from rrwatch.datastore.follow import Alarm, Lost
 from rrwatch.datastore.mirror import Snapshot
-from rrwatch.guard.rule import Held
-from rrwatch.report.outcome import Outcome
+from rrwatch.guard.baseline import Hold
+from rrwatch.report.outcome import Outcome, Result, TemplateState, Work
 
-_MOST = 20  # items of a list in one event; beyond that a count tells more
-_REPEAT = 60.0  # seconds after which a lasting outage is told again
+_ITEMS_MAX = 20  # of a list in one event; beyond that a count is more useful
+_REPEAT = 60.0  # seconds after which a lasting outage or hold is logged again
+
+_NOT_CONFIRMED = {State.WAITING: "waiting_for_bird", State.REFUSED: "refused", State.FAILED: "apply_failed"}
 
 
 class EventLog:
-    """Tells what happens. It remembers what it told, so that a lasting state makes one line and not one a pass."""
+    """Writes log events. It remembers what it logged, so that a lasting state makes one line and not one a pass."""
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("rrwatch")
@@ -29,22 +31,21 @@ class EventLog:
         self._waits_for = ""
         self._lost_told = -_REPEAT
         self._held_told = -_REPEAT
-        self._states: dict[Target, tuple[State, str]] = {}
         self._rejected: set[Remark] = set()
         self._warnings: set[Remark] = set()
         self._template_error = ""
         self._grammar: set[Grammar | None] = set()
 
     def started(self, **fields: object) -> None:
-        """The daemon runs."""
+        """The daemon starts."""
         self._log.info("started", **fields)
 
     def reloading(self) -> None:
-        """A person wants everything read again."""
+        """An operator asked for everything to be read again."""
         self._log.info("reloading")
 
     def fault(self, error: Exception, retry_in: float | None) -> None:
-        """Something that should not happen; nothing has changed for BIRD."""
+        """A pass failed with a defect of rrwatch; nothing has changed for BIRD."""
         self._log.error("fault", reason=repr(error), retry_in_s=retry_in and round(retry_in, 1), exc_info=error)
 
     def stopped(self, reason: str) -> None:
@@ -52,13 +53,13 @@ class EventLog:
         self._log.info("stopped", reason=reason)
 
     def synced(self, snapshot: Snapshot, changed: int) -> None:
-        """Etcd was listed."""
+        """A folder of the datastore was listed."""
         after_outage = self._lost_told >= 0
         self._lost_told = -_REPEAT
-        news = after_outage or snapshot.endpoint != self._endpoints.get(snapshot.prefix)
-        tell = self._log.info if news else self._log.debug
+        is_news = after_outage or snapshot.endpoint != self._endpoints.get(snapshot.prefix)
+        write = self._log.info if is_news else self._log.debug
         self._endpoints[snapshot.prefix] = snapshot.endpoint
-        tell(
+        write(
             "etcd_synced",
             prefix=snapshot.prefix,
             endpoint=snapshot.endpoint,
@@ -68,31 +69,44 @@ class EventLog:
         )
 
     def lost(self, lost: Lost) -> None:
-        """Etcd does not answer; told at once and then every minute."""
+        """The datastore does not answer; logged at once and then every minute."""
         now = time.monotonic()
         if now - self._lost_told >= _REPEAT:
             self._lost_told = now
             self._log.warning("etcd_lost", endpoint=lost.endpoint, reason=lost.reason, kept="the last configuration")
 
     def alarm(self, alarm: Alarm) -> None:
-        """Etcd's data took a leap."""
+        """The datastore is not the continuation of what it was."""
         self._log.error("etcd_alarm", endpoint=alarm.endpoint, reason=alarm.reason)
 
-    def templates_loaded(self, folder: object) -> None:
-        """Changed templates are in use."""
-        self._template_error = ""
-        self._log.info("templates_loaded", folder=str(folder))
+    def templates(self, state: TemplateState) -> None:
+        """How the operator's templates stand."""
+        if state.loaded:
+            self._log.info("templates_loaded", folder=str(state.loaded))
+        if state.error and state.error != self._template_error:
+            self._log.error("template_error", reason=state.error, kept=state.kept)
+        self._template_error = state.error
 
-    def template_error(self, reason: str, kept: str) -> None:
-        """Templates that cannot be used."""
-        if reason != self._template_error:
-            self._template_error = reason
-            self._log.error("template_error", reason=reason, kept=kept)
+    def state_lost(self, error: Exception) -> None:
+        """What must survive a restart cannot be read or written."""
+        self._log.error("state_lost", reason=str(error), kept="in memory, until rrwatch ends")
 
-    def held(self, held: Held | None) -> None:
-        """What does not go ahead by itself; None: nothing. Told at once and then every minute."""
+    def passed(self, outcome: Outcome) -> None:
+        """A pass is over."""
+        self._bird_known(outcome.grammar)
+        self._waiting_for_key(outcome.waits_for)
+        if outcome.derived:
+            self._derived(outcome.derived)
+        self._held(outcome.hold)
+        for target in outcome.restarted:
+            self._log.info("bird_restarted", daemon=target.name, socket=str(target.socket))
+        self.templates(outcome.templates)
+        for target, result in outcome.results.items():
+            self._result(target, result, outcome)
+
+    def _held(self, hold: Hold | None) -> None:
         now = time.monotonic()
-        if held is None:
+        if hold is None:
             if self._held_told >= 0:
                 self._held_told = -_REPEAT
                 self._log.info("hold_ended")
@@ -100,25 +114,21 @@ class EventLog:
             self._held_told = now
             self._log.error(
                 "held",
-                reason=held.reason,
-                **_some("nodes_gone", held.nodes),
-                **_some("sessions_kept", held.sessions),
-                hint="nothing goes ahead until the nodes are back, or `rrwatch release`",
+                reason=hold.loss.reason,
+                **_some("nodes_gone", hold.loss.nodes),
+                **_some("sessions_kept", hold.loss.sessions),
+                hint="these sessions stay until their records are back, or until `rrwatch release`"
+                if not hold.frozen
+                else "BIRD keeps all that it has until the records are back, or until `rrwatch release`",
             )
 
-    def state_lost(self, error: Exception) -> None:
-        """What must outlive a restart cannot be kept."""
-        self._log.error("state_lost", reason=str(error), kept="in memory, until rrwatch ends")
-
-    def waiting_for_key(self, key: str) -> None:
-        """A record is missing without which nothing can be said."""
-        if key != self._waits_for:
-            self._waits_for = key
+    def _waiting_for_key(self, key: str) -> None:
+        if key and key != self._waits_for:
             self._log.warning("waiting_for_key", key=key, kept="the last configuration")
+        self._waits_for = key
 
-    def derived(self, derived: Derived) -> None:
-        """What is left out, and what will not come up, each once while it lasts."""
-        self._waits_for = ""
+    def _derived(self, derived: Derived) -> None:
+        """Logs what is left out, and what will not come up: each once while it lasts."""
         rejected: set[Remark] = set(derived.rejected)
         warnings = set(derived.warnings)
         for remark in sorted(rejected - self._rejected, key=lambda remark: remark.key):
@@ -130,8 +140,7 @@ class EventLog:
             self._log.info("record_no_longer_rejected", key=key)
         self._rejected, self._warnings = rejected, warnings
 
-    def bird_known(self, grammar: Grammar | None) -> None:
-        """For which BIRD the configuration is written; None: that is not known yet."""
+    def _bird_known(self, grammar: Grammar | None) -> None:
         if grammar in self._grammar:
             return
         self._grammar = {grammar}
@@ -140,48 +149,31 @@ class EventLog:
         else:
             self._log.warning("bird_unknown", hint="it is asked as soon as it runs; bird_version can name it before")
 
-    def bird_restarted(self, target: Target) -> None:
-        """Another BIRD listens where one did before."""
-        self._log.info("bird_restarted", daemon=target.name, socket=str(target.socket))
-
-    def passed(self, outcome: Outcome, drift: bool, retry_in: float | None) -> None:
-        """A pass is over.
-
-        Args:
-            drift: it found work although nothing in etcd or the templates had changed.
-            retry_in: seconds until the next attempt, where one is due.
-        """
-        for target, applied in outcome.applied.items():
-            self._applied(target, applied, outcome, drift, retry_in)
-
-    def _applied(self, target: Target, applied: Applied, outcome: Outcome, drift: bool, retry_in: float | None) -> None:
-        log = self._log.bind(daemon=target.name)
-        before, now = self._states.get(target), (applied.state, applied.message)
-        self._states[target] = now
-        worked = applied.configured or applied.installed
-        if drift and before and worked and before[0] is State.CONFIRMED:
-            found = "the file was changed by another hand" if applied.installed else "BIRD ran something else"
+    def _result(self, target: Target, result: Result, outcome: Outcome) -> None:
+        log, applied = self._log.bind(daemon=target.name), result.applied
+        worked = result.work in (Work.CHANGE, Work.REPAIR)
+        if result.work is Work.REPAIR:
+            found = "the file was changed by another program" if applied.installed else "BIRD ran something else"
             log.warning("drift_found", config=str(target.config), found=found)
-        if applied.state is State.CONFIRMED:
-            if worked:
-                log.info(
-                    "configured",
-                    **_sessions(applied.plan),
-                    **_some("cause", outcome.cause),
-                    generation=applied.running,
-                    version=str(applied.version),
-                    sessions=len(outcome.wanted[target].blocks),
-                    took_ms=_ms(outcome.took),
-                    steps_ms={step: _ms(seconds) for step, seconds in applied.took.items()},
-                )
-            elif before is None or before[0] is not State.CONFIRMED:
-                log.info("confirmed", generation=applied.running, version=str(applied.version))
+        if applied.state is State.CONFIRMED and worked:
+            log.info(
+                "configured",
+                **_sessions(applied.plan),
+                **_some("cause", outcome.cause),
+                generation=applied.running,
+                version=str(applied.version),
+                sessions=len(result.wanted.blocks),
+                took_ms=_ms(outcome.took),
+                steps_ms={step: _ms(seconds) for step, seconds in applied.took.items()},
+            )
+        elif applied.state is State.CONFIRMED and not result.was_confirmed:
+            log.info("confirmed", generation=applied.running, version=str(applied.version))
         elif applied.installed:
             log.info("installed", **_sessions(applied.plan), **_some("cause", outcome.cause), config=str(target.config))
-        if applied.state is not State.CONFIRMED and now != before:
-            tell = log.info if applied.state is State.WAITING else log.error
-            event = {State.WAITING: "waiting_for_bird", State.REFUSED: "refused", State.FAILED: "apply_failed"}
-            tell(event[applied.state], reason=applied.message, retry_in_s=retry_in and round(retry_in, 1))
+        if applied.state is not State.CONFIRMED and result.is_new:
+            write = log.info if applied.state is State.WAITING else log.error
+            retry_in_s = outcome.retry_in and round(outcome.retry_in, 1)
+            write(_NOT_CONFIRMED[applied.state], reason=applied.message, retry_in_s=retry_in_s)
 
 
 def _sessions(plan: Plan) -> dict[str, object]:
@@ -194,9 +186,9 @@ def _sessions(plan: Plan) -> dict[str, object]:
 
 def _some(name: str, items: Iterable[str]) -> dict[str, object]:
     items = list(items)
-    if len(items) <= _MOST:
+    if len(items) <= _ITEMS_MAX:
         return {name: items}
-    return {name: [*items[:_MOST], f"and {len(items) - _MOST} more"], f"{name}_count": len(items)}
+    return {name: [*items[:_ITEMS_MAX], f"and {len(items) - _ITEMS_MAX} more"], f"{name}_count": len(items)}
 
 
 def _ms(seconds: float) -> float:

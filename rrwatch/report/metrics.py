@@ -42,7 +42,7 @@ def _of_rrwatch(status: Status) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "rrwatch_ready", "1 where BIRD runs what etcd asked for last, else 0.", value=not status.unready()
     )
-    held = status.baseline.held
+    held = status.hold and status.hold.loss
     yield GaugeMetricFamily("rrwatch_held", "1 where a change is held by the guard, else 0.", value=held is not None)
     nodes, sessions = (len(held.nodes), len(held.sessions)) if held else (0, 0)
     yield GaugeMetricFamily("rrwatch_held_nodes", "Nodes that vanished, and are held.", value=nodes)
@@ -88,11 +88,11 @@ def _of_birds(status: Status) -> Iterator[Metric]:
         "The configuration that is wanted, installed, and confirmed by BIRD.",
         labels=["daemon", "of"],
     )
-    for target, applied in status.outcome.applied.items() if status.outcome else ():
-        wanted = status.outcome.wanted[target] if status.outcome else None
-        sessions.add_metric([target.name], len(wanted.blocks) if wanted else 0)
+    for target, result in status.outcome.results.items() if status.outcome else ():
+        applied, wanted = result.applied, result.wanted
+        sessions.add_metric([target.name], len(wanted.blocks))
         confirmed.add_metric([target.name], applied.state is State.CONFIRMED)
-        numbers = {"wanted": wanted and wanted.generation, "installed": applied.on_disk, "confirmed": applied.running}
+        numbers = {"wanted": wanted.generation, "installed": applied.on_disk, "confirmed": applied.running}
         for of, number in numbers.items():
             generations.add_metric([target.name, of], number or 0)
     yield from (sessions, confirmed, generations)

@@ -8,11 +8,11 @@ from typing import Any
 
 from rrwatch.bgp.sessions import session_document
 from rrwatch.bgp.topology import Remark
-from rrwatch.bird.apply import Applied, State
+from rrwatch.bird.apply import State
 from rrwatch.bird.target import Target
-from rrwatch.guard.baseline import Baseline
+from rrwatch.guard.baseline import Hold
 from rrwatch.report.history import Counters
-from rrwatch.report.outcome import Outcome
+from rrwatch.report.outcome import Outcome, Result
 
 STALLED_AFTER = 60.0
 """Seconds without a turn of the loop after which it counts as dead; its longest wait is for two BIRDs that hang."""
@@ -58,31 +58,26 @@ class EtcdStatus:
         return replace(self, endpoint=endpoint, trouble=reason, failures=self.failures + 1)
 
 
-NOTHING_KEPT = Baseline("")
-
-
 @dataclass(frozen=True, slots=True)
 class Status:
     """How rrwatch stood at one moment.
 
     Attributes:
-        viewer: who this is: a reflector or a node, and which.
+        role: who this is: a reflector or a node, and which.
         beat: that moment, on the monotonic clock.
         outcome: of the last pass, None where there was none yet.
         template_error: why the operator's templates are not in use, empty where they are.
-        waits_for: the key without which nothing can be said, empty where all are there.
-        baseline: what was accepted last, and what is held.
+        hold: what the guard holds, None where nothing is held.
         not_ready_since: Unix time since when it is not ready, None where it is.
         counters, recent: what was done, see `rrwatch.report.history`.
     """
 
-    viewer: str
+    role: str
     beat: float
     etcd: EtcdStatus
     outcome: Outcome | None
     template_error: str
-    waits_for: str = ""
-    baseline: Baseline = NOTHING_KEPT
+    hold: Hold | None = None
     not_ready_since: float | None = None
     counters: Mapping[str, Counters] = field(default_factory=dict)
     recent: tuple[dict[str, Any], ...] = ()
@@ -94,18 +89,18 @@ class Status:
 
     def unready(self) -> str:
         """Why BIRD does not, or may not, run what etcd asks for; empty where it does."""
-        if self.waits_for:
-            return f"waiting for {self.waits_for} in etcd"
-        if self.baseline.held:
-            return f"held: {self.baseline.held.reason}; `rrwatch release` lets it go ahead"
+        if self.outcome and self.outcome.waits_for:
+            return f"waiting for {self.outcome.waits_for} in etcd"
+        if self.hold:
+            return f"held: {self.hold.loss.reason}; `rrwatch release` lets it go ahead"
         if self.outcome is None and self.template_error:
             return f"templates: {self.template_error}"
         if self.outcome is None:
             return f"etcd has not answered yet: {self.etcd.trouble or 'connecting'}"
         reasons = [
-            f"{target.name} {result.state.value}: {result.message}"
-            for target, result in self.outcome.applied.items()
-            if result.state is not State.CONFIRMED
+            f"{target.name} {result.applied.state.value}: {result.applied.message}"
+            for target, result in self.outcome.results.items()
+            if result.applied.state is not State.CONFIRMED
         ]
         if self.template_error:
             reasons.append(f"templates: {self.template_error}")
@@ -114,23 +109,25 @@ class Status:
     @property
     def is_settled(self) -> bool:
         """Whether BIRD runs what it should, or rrwatch knows what it waits for; failures to reach etcd do not count."""
-        return bool(self.outcome or self.waits_for or self.template_error)
+        return bool(self.outcome or self.template_error)
 
     def summary(self) -> str:
         """One line for the service manager: what BIRD runs, or what rrwatch waits for."""
         if not self.is_settled:
             return f"waiting for etcd: {self.etcd.trouble or 'connecting'}"
-        confirmed = self.outcome.wanted.items() if self.outcome else ()
+        results = self.outcome.results.items() if self.outcome else ()
         state = self.unready() or "; ".join(
-            f"{target.name} confirmed: {len(wanted.blocks)} sessions" for target, wanted in confirmed
+            f"{target.name} confirmed: {len(result.wanted.blocks)} sessions" for target, result in results
         )
         return f"{state}; etcd does not answer: {self.etcd.trouble}" if self.etcd.trouble else state
 
     def document(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
-        etcd, outcome = self.etcd, self.outcome
+        etcd = self.etcd
+        derived = self.outcome.derived if self.outcome else None
+        results = self.outcome.results if self.outcome else {}
         return {
-            "viewer": self.viewer,
+            "viewer": self.role,
             "ready": not self.unready(),
             "reason": self.unready() or None,
             "not_ready_since": None if self.not_ready_since is None else _iso(self.not_ready_since),
@@ -142,39 +139,39 @@ class Status:
                 "last_answer_age_s": None if etcd.heard_at is None else round(time.monotonic() - etcd.heard_at, 1),
                 "trouble": etcd.trouble or None,
             },
-            "daemons": {target.name: self._daemon(target, outcome) for target in outcome.applied} if outcome else {},
+            "daemons": {target.name: _daemon(target, result) for target, result in results.items()},
             "held": self._held(),
             "recent": list(self.recent),
-            "sessions": [session_document(session) for session in outcome.derived.sessions] if outcome else [],
-            "rejected": _remarks(outcome.derived.rejected) if outcome else [],
-            "warnings": _remarks(outcome.derived.warnings) if outcome else [],
+            "sessions": [session_document(session) for session in derived.sessions] if derived else [],
+            "rejected": _remarks(derived.rejected) if derived else [],
+            "warnings": _remarks(derived.warnings) if derived else [],
             "template_error": self.template_error or None,
         }
 
     def _held(self) -> dict[str, Any] | None:
-        held = self.baseline.held
-        if held is None:
+        if self.hold is None:
             return None
         return {
-            "reason": held.reason,
-            "since": _iso(self.baseline.held_since),
-            "nodes": list(held.nodes),
-            "sessions": list(held.sessions),
+            "reason": self.hold.loss.reason,
+            "since": _iso(self.hold.since),
+            "nodes": list(self.hold.loss.nodes),
+            "sessions": list(self.hold.loss.sessions),
         }
 
-    def _daemon(self, target: Target, outcome: Outcome) -> Mapping[str, Any]:
-        applied: Applied = outcome.applied[target]
-        return {
-            "state": applied.state.value,
-            "message": applied.message or None,
-            "config": str(target.config),
-            "socket": str(target.socket),
-            "wanted_generation": outcome.wanted[target].generation,
-            "installed_generation": applied.on_disk,
-            "confirmed_generation": applied.running,
-            "version": applied.version and str(applied.version),
-            "sessions": len(outcome.wanted[target].blocks),
-        }
+
+def _daemon(target: Target, result: Result) -> Mapping[str, Any]:
+    applied = result.applied
+    return {
+        "state": applied.state.value,
+        "message": applied.message or None,
+        "config": str(target.config),
+        "socket": str(target.socket),
+        "wanted_generation": result.wanted.generation,
+        "installed_generation": applied.on_disk,
+        "confirmed_generation": applied.running,
+        "version": applied.version and str(applied.version),
+        "sessions": len(result.wanted.blocks),
+    }
 
 
 def _iso(timestamp: float) -> str:

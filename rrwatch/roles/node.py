@@ -9,7 +9,6 @@ from rrwatch.bgp.sessions import Derived, node_sessions
 from rrwatch.bgp.topology import AsNumber, Debug, Family, Pool, Rejected, Remark, Topology
 from rrwatch.bird.config import Capabilities, NodeConfig, NodeFamily
 from rrwatch.calico.model import DataModel
-from rrwatch.guard.rule import Nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +62,11 @@ class NodeRole:
         known = tuple(family for family in Family if family is Family.IPV4 or (host and host.address(family)))
         return self.only or known
 
-    def nodes(self, topology: Topology) -> Nodes | None:
-        """The nodes whose vanishing counts; None where that says nothing: with the mesh off it knows itself alone."""
-        return None if topology.node_mesh is False else topology.hosts
+    def routes(self, topology: Topology) -> frozenset[str]:
+        """The keys of the blocks that it announces, and of the pools that its routes must be in."""
+        known = [announced(topology, self.name, family)[0] for family in Family]
+        blocks = {block.key for one in known for block in one.blocks}
+        return frozenset(blocks | {pool.key for one in known for pool in one.pools})
 
     @property
     def own_hosts(self) -> tuple[str, ...]:

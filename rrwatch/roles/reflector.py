@@ -8,7 +8,6 @@ from rrwatch.bgp.sessions import Derived, reflector_sessions
 from rrwatch.bgp.topology import Address, Debug, Family, Topology
 from rrwatch.bird.config import Capabilities, ReflectorConfig
 from rrwatch.calico.model import DataModel
-from rrwatch.guard.rule import Nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +55,9 @@ class ReflectorRole:
         """Which BIRDs have something to do."""
         return tuple(self.addresses)
 
-    def nodes(self, topology: Topology) -> Nodes | None:
-        """The nodes whose vanishing counts; None where that says nothing."""
-        return topology.hosts
+    def routes(self, topology: Topology) -> frozenset[str]:  # noqa: ARG002  # as above
+        """The keys that routes of its own depend on: it has none."""
+        return frozenset()
 
     @property
     def own_hosts(self) -> tuple[str, ...]:

@@ -1,0 +1,128 @@
+"""The records in force: those of the datastore, and those that went although nobody deleted them. Pure: no I/O.
+
+A session ends only where somebody asked for its end. A record may be missing for other reasons: a folder above many
+nodes was deleted, the datastore was wiped or restored from a backup, a list came without the events that led to it.
+Such a record stays in force, beside everything that is new, until the rule lets it go (`rrwatch.guard.rule`). The rule
+looks at what depends on the record: sessions, and a node's own routes.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from rrwatch.bgp.topology import Rejected
+from rrwatch.calico.model import DataModel
+from rrwatch.guard.rule import Effects, Limits, Loss, judge
+
+Items = Mapping[str, str]
+"""Key -> value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What is known of how the datastore changed.
+
+    Attributes:
+        keys: those whose values may differ from the ones in force.
+        asked: those among them that somebody wrote or deleted, by an event of their own.
+        alarm: a reason for which no session may end by itself, empty where there is none.
+    """
+
+    keys: Collection[str] = ()
+    asked: Collection[str] = ()
+    alarm: str = ""
+
+
+class RecordsInForce:
+    """Key -> value of the records that BIRD's configuration follows from."""
+
+    def __init__(self, items: Items, model: DataModel, limits: Limits, effects: Callable[[Items], Effects]) -> None:
+        """Starts with the records that were in force before.
+
+        Args:
+            model: what keys and values mean.
+            effects: what records make the BIRDs of this host do.
+        """
+        self.items: dict[str, str] = dict(items)
+        self.unreadable: dict[str, Rejected] = {}
+        self._model, self._limits, self._effects = model, limits, effects
+        self._retained: set[str] = set()
+
+    def update(self, literal: Items, heard: Heard, *, held: bool, released: bool) -> tuple[set[str], Loss | None]:
+        """Takes over what the datastore says, except for losses that nobody asked for.
+
+        Args:
+            literal: what the datastore says.
+            held: a loss is held already.
+            released: an operator lets it go.
+
+        Returns:
+            The keys that differ now, and the loss that is held from now on.
+        """
+        changed, gone = self._sort(literal, heard)
+        known = self._effects(self.items) if self._retained or gone else Effects()
+        for key, value in changed.items():
+            if value is None:
+                self.items.pop(key, None)
+            else:
+                self.items[key] = value
+        self._retained = (self._retained - set(heard.keys)) | gone
+        loss = None
+        if self._retained and not released:
+            kept = {key: value for key, value in self.items.items() if key not in self._retained}
+            loss = judge(
+                known,
+                self._effects(self.items),
+                self._effects(kept),
+                self._limits,
+                alarm=heard.alarm,
+                held=held,
+            )
+        if loss is None:
+            for key in self._retained:
+                del self.items[key]
+            changed |= dict.fromkeys(self._retained)
+            self._retained = set()
+        return set(changed), loss
+
+    def replace(
+        self, literal: Items, running: Effects | None, alarm: str, *, held: bool, released: bool
+    ) -> tuple[set[str], Loss | None]:
+        """Takes over all that the datastore says, or nothing.
+
+        Args:
+            running: what BIRD runs, where no records in force are known that tell.
+            alarm: why the datastore may not be the one that it was, empty where nothing says so.
+
+        Returns:
+            As `update`.
+        """
+        if alarm and not released:
+            known = self._effects(self.items) if running is None else running
+            if loss := judge(known, known, self._effects(literal), self._limits, alarm=alarm, held=held):
+                return set(), loss
+        changed = {key for key, _ in self.items.items() ^ literal.items()}
+        self.items, self.unreadable, self._retained = dict(literal), {}, set()
+        return changed, None
+
+    def _sort(self, literal: Items, heard: Heard) -> tuple[dict[str, str | None], set[str]]:
+        """Sorts what was heard into values that take effect, None where a record goes, and records gone unasked."""
+        changed: dict[str, str | None] = {}
+        gone: set[str] = set()
+        for key in heard.keys:
+            value, known = literal.get(key), self.items.get(key)
+            self.unreadable.pop(key, None)
+            if value == known:
+                continue
+            if known is None or value is None:
+                if value is None and key not in heard.asked and self._model.parse(key, known or ""):
+                    gone.add(key)
+                else:
+                    changed[key] = value
+                continue
+            fault = next((one for one in self._model.parse(key, value) if isinstance(one, Rejected)), None)
+            if fault and not any(isinstance(one, Rejected) for one in self._model.parse(key, known)):
+                reason = f"{fault.reason}; its last readable value stays in force"
+                self.unreadable[key] = Rejected(key, reason)
+            else:
+                changed[key] = value
+        return changed, gone
