@@ -29,11 +29,11 @@ from rrwatch.bird.target import Target
 from rrwatch.calico.store import RecordStore
 from rrwatch.daemon.folder_watcher import FileChanged, FolderWatcher
 from rrwatch.daemon.reconciler import adopt_all, apply_all, render_all, sessions_there
-from rrwatch.datastore.etcd_v2 import EtcdV2
+from rrwatch.datastore.factory import open_datastore
 from rrwatch.datastore.folders import Folders
-from rrwatch.datastore.follow import Alarm, Follower, Heard, Lost, News
+from rrwatch.datastore.follow import Alarm, DatastoreEvent, Follower, Unreachable, UpToDate
 from rrwatch.datastore.members import Members
-from rrwatch.datastore.mirror import Change, Snapshot
+from rrwatch.datastore.port import Changes, Snapshot
 from rrwatch.errors import Stopping, TemplateError
 from rrwatch.guard.baseline import StateFolder
 from rrwatch.guard.guard import Guard
@@ -65,7 +65,7 @@ class Ask(Enum):
     RELOAD = auto()
 
 
-Event = News | FileChanged | Ask
+Event = DatastoreEvent | FileChanged | Ask
 
 _Look = Mapping[Path, Stamp | int | None]
 
@@ -175,7 +175,7 @@ class Daemon:
 
     def _follower_of(self, prefix: str) -> Follower:
         return Follower(
-            EtcdV2(self._settings.etcd, self._members),
+            open_datastore(self._settings.etcd, self._members),
             prefix,
             self._events.put,
             self._settings.resync_interval,
@@ -225,7 +225,7 @@ class Daemon:
             case news:
                 self._take_news(news)
 
-    def _take_news(self, news: News) -> None:
+    def _take_news(self, news: DatastoreEvent) -> None:
         match news:
             case Snapshot():
                 # Even an empty folder completes what is known.
@@ -236,15 +236,15 @@ class Daemon:
                 self._etcd = self._etcd.listed(news.endpoint, news.index, self._following.size)
                 self._journal.synced(news, len(changed))
                 self._changed(changed, first=first)
-            case Change():
+            case Changes():
                 before = self._following.size_of(news.prefix)
                 changed = self._following.take(news)
                 self._guard.hear(news, before)
                 self._etcd = self._etcd.heard(self._etcd.endpoint, news.index, self._following.size, event=True)
                 self._changed(changed)
-            case Heard():
+            case UpToDate():
                 self._etcd = self._etcd.heard(news.endpoint, news.index, self._following.size)
-            case Lost():
+            case Unreachable():
                 self._etcd = self._etcd.lost(news.endpoint, news.reason)
                 self._journal.lost(news)
             case Alarm():

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from rrwatch.calico.model import DataModel
 from rrwatch.datastore.follow import Alarm
-from rrwatch.datastore.mirror import Change, Snapshot, is_below
+from rrwatch.datastore.mirror import is_below
+from rrwatch.datastore.port import Change, Changes, Snapshot
 from rrwatch.errors import StateError
 from rrwatch.guard.baseline import Baseline, StateFolder, new_id
 from rrwatch.guard.rule import Held, Limits, Nodes, judge
@@ -48,7 +49,7 @@ class Guard:
         """What is held now."""
         return self.baseline.held
 
-    def hear(self, news: Snapshot | Change | Alarm, keys_before: int) -> None:
+    def hear(self, news: Snapshot | Changes | Alarm, keys_before: int) -> None:
         """Weighs how something was said.
 
         Args:
@@ -59,17 +60,21 @@ class Guard:
                 self._alarm, self._alarm_pending = news.reason, True
             case Snapshot():
                 self._hear_snapshot(news, keys_before)
-            case Change():
+            case Changes():
                 self._index = max(self._index, news.index)
-                root = self._model.root
-                if host := self._model.names.host_of(news.key):
-                    # A record of one node was written or deleted: somebody meant it.
-                    if news.value:
-                        self._explicit.discard(host)
-                    else:
-                        self._explicit.add(host)
-                elif news.value is None and keys_before and (news.key == root or is_below(root, news.key)):
-                    self._alarm = f"{news.key} was deleted as a whole"
+                for change in news.changes:
+                    self._hear_change(change, keys_before)
+
+    def _hear_change(self, change: Change, keys_before: int) -> None:
+        root = self._model.root
+        if host := self._model.names.host_of(change.key):
+            # A record of one node was written or deleted: somebody meant it.
+            if change.value:
+                self._explicit.discard(host)
+            else:
+                self._explicit.add(host)
+        elif change.value is None and keys_before and (change.key == root or is_below(root, change.key)):
+            self._alarm = f"{change.key} was deleted as a whole"
 
     def _hear_snapshot(self, snapshot: Snapshot, keys_before: int) -> None:
         known = self.baseline
