@@ -182,11 +182,13 @@ def check(settings: Settings, as_json: bool, user: str | None) -> int:
     from rrwatch.cli import tables
     from rrwatch.commands import check as checking
     from rrwatch.commands import privileges
+    from rrwatch.datastore import factory
 
     unknown, file = unknown_settings(), settings_file()
     if user is None and os.geteuid() == 0:
         user = privileges.service_user()
     if user:
+        factory.load(settings.etcd)  # that user may not be able to read Python's modules
         privileges.become(user)
     findings = checking.check(settings, unknown, file)
     if as_json:

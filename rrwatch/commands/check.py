@@ -23,7 +23,7 @@ from rrwatch.commands import privileges, show
 from rrwatch.daemon.desired import Desired, render
 from rrwatch.daemon.reconciler import is_ours
 from rrwatch.datastore.access import Access
-from rrwatch.datastore.etcd_v2 import EtcdV2
+from rrwatch.datastore.factory import open_datastore
 from rrwatch.deadline import Deadline
 from rrwatch.errors import (
     BirdAbsent,
@@ -166,7 +166,7 @@ def _check_state(folder: Path) -> Finding:
 def _check_etcd(access: Access, endpoint: str, prefixes: Iterable[str]) -> tuple[Finding, dict[str, str] | None]:
     subject = f"etcd {endpoint}"
     try:
-        client = EtcdV2(replace(access, endpoints=(endpoint,)))
+        client = open_datastore(replace(access, endpoints=(endpoint,)))
         snapshots = [client.list(prefix) for prefix in prefixes]
     except WrongApi as error:
         fact, _, remedy = str(error).removeprefix(f"{endpoint}: ").partition(": ")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from rrwatch.calico import v1
 from rrwatch.datastore.access import Access
-from rrwatch.datastore.mirror import Snapshot
+from rrwatch.datastore.factory import open_retrying
+from rrwatch.datastore.port import Snapshot
 from rrwatch.errors import UnknownKeys, UsageError
 
 
@@ -56,8 +57,5 @@ def snapshots(access: Access, prefixes: Iterable[str], timeout: float) -> list[S
     Raises:
         TransportError: none answered.
     """
-    # Of all commands only those that ask etcd pay for its client's import.
-    from rrwatch.datastore.patient import PatientEtcd  # noqa: PLC0415
-
-    etcd = PatientEtcd(access, timeout)
+    etcd = open_retrying(access, timeout)
     return [etcd.list(prefix) for prefix in prefixes]

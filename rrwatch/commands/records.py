@@ -9,7 +9,7 @@ from rrwatch.calico import v1
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v1 import V1
 from rrwatch.datastore.access import Access
-from rrwatch.datastore.patient import PatientEtcd
+from rrwatch.datastore.factory import open_retrying
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Records:
         Args:
             timeout: seconds after which no further attempt is begun.
         """
-        self._etcd = PatientEtcd(access, timeout)
+        self._etcd = open_retrying(access, timeout)
 
     def topology(self) -> Topology:
         """What etcd holds of BGP."""

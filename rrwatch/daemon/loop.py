@@ -17,11 +17,11 @@ from rrwatch.bird.config_file import ConfigFile, Stamp
 from rrwatch.daemon.folder_watcher import FileChanged, FolderWatcher
 from rrwatch.daemon.reconciler import LocalBird, Reconciler
 from rrwatch.daemon.retries import Retries
-from rrwatch.datastore.etcd_v2 import EtcdV2
+from rrwatch.datastore.factory import open_datastore
 from rrwatch.datastore.folders import Folders
-from rrwatch.datastore.follow import Alarm, Follower, Heard, Lost, News
+from rrwatch.datastore.follow import Alarm, DatastoreEvent, Follower, Unreachable, UpToDate
 from rrwatch.datastore.members import Members
-from rrwatch.datastore.mirror import Change, Snapshot
+from rrwatch.datastore.port import Changes, Snapshot
 from rrwatch.errors import Stopping
 from rrwatch.guard.baseline import StateFolder
 from rrwatch.report.events import EventLog
@@ -51,7 +51,7 @@ class Request(Enum):
     RELOAD = auto()
 
 
-Event = News | FileChanged | Request
+Event = DatastoreEvent | FileChanged | Request
 
 
 class Daemon:
@@ -120,7 +120,7 @@ class Daemon:
 
     def _follower_of(self, prefix: str) -> Follower:
         return Follower(
-            EtcdV2(self._settings.etcd, self._members),
+            open_datastore(self._settings.etcd, self._members),
             prefix,
             self._events.put,
             self._settings.resync_interval,
@@ -171,18 +171,18 @@ class Daemon:
                 self._want_pass()
             case Request.STOP:
                 pass
-            case Snapshot() | Change():
+            case Snapshot() | Changes():
                 self._take_records(event)
-            case Heard():
+            case UpToDate():
                 self._etcd = self._etcd.heard(event.endpoint, event.index, self._folders.size)
-            case Lost():
+            case Unreachable():
                 self._etcd = self._etcd.lost(event.endpoint, event.reason)
                 self._log.lost(event)
             case Alarm():
                 self._reconciler.hear(event)
                 self._log.alarm(event)
 
-    def _take_records(self, event: Snapshot | Change) -> None:
+    def _take_records(self, event: Snapshot | Changes) -> None:
         was_complete = self._folders.is_complete()
         changed = self._folders.take(event)
         self._reconciler.hear(event, changed)

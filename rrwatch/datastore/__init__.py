@@ -1,1 +1,1 @@
-"""How rrwatch talks to etcd."""
+"""The connection to etcd: a port, its adapters, and what follows the keys."""

@@ -1,4 +1,4 @@
-"""How to reach an etcd cluster."""
+"""How to reach a datastore."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,13 +6,14 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a client of etcd needs.
+    """The settings of a datastore's client.
 
     Attributes:
         endpoints: URLs, `http://host:port` or `https://host:port`, at least one.
-        ca_cert, cert, key: PEM files; without `ca_cert` the system's authorities count.
-        username, password: basic authentication; both or none.
-        watch_timeout: seconds until a watch without news is asked again, and so until a dead connection is noticed.
+        ca_cert, cert, key: PEM files; without `ca_cert` the system's authorities are trusted.
+        username, password: for basic authentication; both or none.
+        watch_timeout: seconds after which a watch without events is sent again. A dead connection is noticed then.
+        datastore: which API to use: a name in `factory.ADAPTERS`.
     """
 
     endpoints: tuple[str, ...]
@@ -22,3 +23,4 @@ class Access:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     watch_timeout: float = 20.0
+    datastore: str = "etcdv2"

@@ -1,8 +1,14 @@
-"""etcd's v2 API through python-etcd, its transport replaced; the only module that knows either.
+"""The adapter for etcd's v2 API, through python-etcd with a transport of its own.
 
-What python-etcd's own transport lacks: it throws away the headers of a watch that timed out, retries behind one's back,
-has no bound on a whole answer, and forgets its endpoints after an outage. So each endpoint gets a client with a
-connection of its own, whose every request has a deadline, and which endpoint is asked is decided here.
+python-etcd's transport discards the headers of a watch that timed out, retries by itself, has no limit for a whole
+answer, and forgets its endpoints after an outage. So here each endpoint gets a client with one connection, every
+request has a deadline, and this module decides which endpoint is asked.
+
+Events of a watch are of two kinds. etcd sends its index C in the headers when it opens the watch. An event up to C
+comes from its history, which is complete or says that it is not (error 401). An event above C arrived later, on an open
+watch, and may have overtaken others: a member that lags behind and then takes over a snapshot of the leader's store
+skips events on open watches. So the adapter does not hand over such an event. It says that nothing happened up to C,
+and the next watch, from C + 1, gets the events from the history.
 """
 
 import contextlib
@@ -24,9 +30,9 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from rrwatch.datastore.access import Access
-from rrwatch.datastore.follow import Watched
 from rrwatch.datastore.members import Members
-from rrwatch.datastore.mirror import Change, Snapshot, is_below, is_hidden
+from rrwatch.datastore.mirror import is_below
+from rrwatch.datastore.port import Change, Snapshot, WatchResponse
 from rrwatch.errors import Resync, TransportError, WrongApi
 
 CONNECT_TIMEOUT = 5.0
@@ -39,9 +45,9 @@ _KEY_NOT_FOUND = 100
 _V2_GONE = (3, 6)
 _RELEASE = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.[0-9]{1,3}")
 
-_MOST_OF_A_REASON = 300  # characters
+_MAX_REASON = 300  # characters
 
-# A peer that is gone without a word is noticed below HTTP too (tcp(7)).
+# A peer that disappeared is noticed below HTTP too (tcp(7)).
 _SOCKET_OPTIONS = [
     *HTTPConnection.default_socket_options,
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -50,31 +56,26 @@ _SOCKET_OPTIONS = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 ]
 
-# Both tell of every failed request; rrwatch tells when the state changes.
+# Both log every failed request; rrwatch logs when the state changes.
 for _noisy in ("etcd", "urllib3"):
     logging.getLogger(_noisy).setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What the headers of an answer say, before its body comes."""
+    """The headers of an answer; they arrive before its body."""
 
     index: int
     cluster_id: str
 
 
 class EtcdV2:
-    """One user of an etcd cluster; a `Datastore` for one follower."""
+    """A `Datastore` on etcd's v2 API."""
 
-    def __init__(self, access: Access, members: Members | None = None) -> None:
-        """Connects to nothing yet.
-
-        Args:
-            members: of that cluster, as the other users in this process know them.
-        """
+    def __init__(self, access: Access, members: Members) -> None:
         self._access = access
-        self._members = members or Members(access.endpoints)
-        self._endpoints = itertools.cycle(self._members.order)
+        self._members = members
+        self._endpoints = itertools.cycle(members.order)
         self._client = _Client(next(self._endpoints), access)
 
     @property
@@ -83,62 +84,63 @@ class EtcdV2:
         return self._client.endpoint
 
     def rotate(self) -> None:
-        """Goes on to the next endpoint, on a fresh connection."""
+        """Moves on to the next endpoint, with a new connection."""
         self._client.close()
         self._client = _Client(next(self._endpoints), self._access)
 
     def interrupt(self) -> None:
-        """Cuts the connection, and so ends a call that another thread waits in."""
+        """Shuts the connection down, which ends a call in another thread."""
         self._client.cut()
 
     def list(self, prefix: str) -> Snapshot:
-        """Everything below the prefix, by a quorum read (etcd v2 API, "Getting a quorum read")."""
+        """Returns all keys below the prefix, by a quorum read (etcd v2 API, "Getting a quorum read")."""
         client = self._client
         with _translated(client):
             try:
                 node = client.get(prefix, LIST_TIMEOUT, recursive="true", quorum="true")["node"]
                 items = dict(_leaves(node, prefix))
             except etcd.EtcdKeyNotFound as error:
-                # python-etcd makes this of any 404 with JSON in it: only etcd itself can say that nothing is there.
-                if (error.payload or {}).get("errorCode") != _KEY_NOT_FOUND:
-                    raise
+                _require_missing(error)
                 items = {}
             head = client.head()
             return Snapshot(prefix, items, head.index, head.cluster_id, client.endpoint)
 
-    def watch(self, prefix: str, index: int) -> Watched | None:
+    def watch(self, prefix: str, index: int) -> WatchResponse | None:
         """Waits for the first event with that index or a higher one (etcd v2 API, "Waiting for a change").
 
-        etcd sends its headers at once. Its own v2 proxy keeps them until there is an event: of a silence, None is said.
+        etcd sends its headers at once. Its own v2 proxy keeps them back until there is an event; then the result is
+        None.
         """
         client = self._client
         with _translated(client):
+            timeout = self._access.watch_timeout
             try:
-                patience = self._access.watch_timeout
-                event = client.get(prefix, patience, wait="true", recursive="true", waitIndex=str(index))
+                event = client.get(prefix, timeout, wait="true", recursive="true", waitIndex=str(index))
             except ReadTimeoutError:
                 if not client.has_answered:
                     return None
                 head = client.head()
-                return Watched(head.index, head.cluster_id)
+                return WatchResponse(head.index, head.cluster_id, timed_out=True)
             except etcd.EtcdEventIndexCleared as error:
                 raise Resync(f"etcd's history no longer has index {index}") from error
             head = client.head()
             at = int(event["node"]["modifiedIndex"])
-            return Watched(head.index, head.cluster_id, at, _change(event, prefix, at))
+            if at > head.index:
+                return WatchResponse(head.index, head.cluster_id)
+            return WatchResponse(at, head.cluster_id, _changes(event, prefix))
 
     def put(self, key: str, value: str) -> None:
-        """Writes a key; its folders are made where they are missing."""
+        """Writes a key, and creates the folders above it."""
         with _translated(self._client):
             self._client.write(key, value)
 
     def remove(self, key: str) -> None:
-        """Deletes a key; one that is not there is as good as deleted."""
+        """Deletes a key; does nothing if it does not exist."""
         with _translated(self._client), contextlib.suppress(etcd.EtcdKeyNotFound):
             self._client.delete(key)
 
     def probe(self, prefix: str) -> str:
-        """Makes sure, by a quorum read of the folder alone, that the majority is heard; -> the cluster's id."""
+        """Makes sure that a majority is in touch, by a quorum read of the folder alone; returns the cluster's id."""
         client = self._client
 
         def ask() -> str:
@@ -146,15 +148,14 @@ class EtcdV2:
                 try:
                     client.get(prefix, LIST_TIMEOUT, quorum="true")
                 except etcd.EtcdKeyNotFound as error:
-                    if (error.payload or {}).get("errorCode") != _KEY_NOT_FOUND:
-                        raise
+                    _require_missing(error)
                 return client.head().cluster_id
 
         return self._members.prove(client.endpoint, ask)
 
 
 class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
-    """python-etcd's client for one endpoint, on a connection that has deadlines and can be cut."""
+    """python-etcd's client for one endpoint, on one connection with deadlines that another thread can shut down."""
 
     def __init__(self, endpoint: str, access: Access) -> None:
         url = urllib3.util.parse_url(endpoint)
@@ -176,17 +177,17 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
             endpoint, maxsize=1, block=True, retries=False, socket_options=_SOCKET_OPTIONS, **tls
         )
         self._connection: Any = None
-        make = self._pool.ConnectionCls
+        connect = self._pool.ConnectionCls
 
         def remembered(*args: Any, **kwargs: Any) -> Any:
-            self._connection = make(*args, **kwargs)
+            self._connection = connect(*args, **kwargs)
             return self._connection
 
-        self._pool.ConnectionCls = remembered  # type: ignore[assignment]  # all that the pool does with it is call it
+        self._pool.ConnectionCls = remembered  # type: ignore[assignment]  # the pool only calls it
         self._head: _Head | None = None
 
     def get(self, key: str, timeout: float, **params: str) -> dict[str, Any]:
-        """Reads a key; -> the answer as etcd's JSON has it. `head()` is then that of this answer."""
+        """Reads a key; returns etcd's JSON. `head()` then has the headers of this answer."""
         answer = json.loads(self.api_execute(self.key_endpoint + key, self._MGET, params, timeout).data)
         if not isinstance(answer, dict):
             raise TypeError(f"not an answer of etcd: {answer!r:.80}")
@@ -194,14 +195,14 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
 
     @property
     def has_answered(self) -> bool:
-        """Have the headers of the last answer come?"""
+        """Whether the headers of the last answer have arrived."""
         return self._head is not None
 
     def head(self) -> _Head:
-        """The headers of the last answer.
+        """Returns the headers of the last answer.
 
         Raises:
-            ValueError: they are not etcd's, or none have come.
+            ValueError: they are not etcd's, or did not arrive.
         """
         if self._head is None:
             raise ValueError("no X-Etcd-Index and X-Etcd-Cluster-Id")
@@ -210,7 +211,7 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
     def api_execute(
         self, path: str, method: str, params: Mapping[str, str] | None = None, timeout: float | None = None
     ) -> urllib3.BaseHTTPResponse:
-        """python-etcd's one way to the network. Every answer is read whole, or fails, within the timeout."""
+        """Sends a request; all of python-etcd comes through here. The whole answer arrives in time, or it fails."""
         response = self._request(path, method, params, timeout or LIST_TIMEOUT)
         if response.status == HTTPStatus.NOT_FOUND and not _is_json(response.data):
             self._require_v2()
@@ -218,10 +219,10 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
         return response
 
     def _require_v2(self) -> None:
-        """Tells an etcd without the v2 API from a stranger: /version is there in either case (etcd API, "Version").
+        """Tells an etcd without the v2 API from any other server: every etcd serves /version (etcd API, "Version").
 
         Raises:
-            WrongApi: it is an etcd without the v2 API.
+            WrongApi: this is an etcd without the v2 API.
         """
         version = None
         with contextlib.suppress(HTTPError, OSError, ValueError, LookupError, TypeError):
@@ -239,7 +240,7 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
         self, path: str, method: str, params: Mapping[str, str] | None, timeout: float
     ) -> urllib3.BaseHTTPResponse:
         self._head = None
-        # The read timeout bounds a silence; the timer bounds an answer that comes a byte at a time.
+        # The read timeout limits a silence; the timer limits an answer that arrives a byte at a time.
         timer = threading.Timer(timeout + CONNECT_TIMEOUT, self.cut)
         timer.daemon = True
         timer.start()
@@ -262,21 +263,27 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
         return response
 
     def cut(self) -> None:
-        """Ends the connection under whoever uses it."""
-        line = self._connection and self._connection.sock
-        if line:
+        """Shuts the connection down, whoever uses it."""
+        connected = self._connection and self._connection.sock
+        if connected:
             with contextlib.suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
+                connected.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Gives the connection back to the system."""
+        """Closes the connection."""
         self._pool.close()
         self.http.clear()
 
 
+def _require_missing(error: etcd.EtcdKeyNotFound) -> None:
+    """Raises the error again unless etcd itself says that the key is missing: python-etcd makes it of any 404."""
+    if (error.payload or {}).get("errorCode") != _KEY_NOT_FOUND:
+        raise error
+
+
 @contextlib.contextmanager
 def _translated(client: _Client) -> Iterator[None]:
-    """Every way in which python-etcd, urllib3 and a strange answer fail is a TransportError here."""
+    """Turns each way in which python-etcd, urllib3 or an answer can fail into a TransportError."""
     try:
         yield
     except etcd.EtcdException as error:
@@ -296,12 +303,12 @@ def _is_json(body: bytes) -> bool:
 
 
 def _failure(client: _Client, reason: str) -> TransportError:
-    """One line, whatever page a proxy sent."""
-    return TransportError(f"{client.endpoint}: {' '.join(reason.split())[:_MOST_OF_A_REASON]}")
+    """Makes one line of it, whatever page a proxy sent."""
+    return TransportError(f"{client.endpoint}: {' '.join(reason.split())[:_MAX_REASON]}")
 
 
 def _plain(error: Exception) -> str:
-    """urllib3 wraps: what it wrapped says in fewer words what is wrong."""
+    """Returns the error's text without urllib3's wrapping."""
     inner = error
     while (deeper := inner.__cause__ or inner.__context__) and isinstance(deeper, Exception):
         inner = deeper
@@ -314,7 +321,7 @@ def _head(headers: Mapping[str, str]) -> _Head | None:
 
 
 def _leaves(root: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-    """Key and value of everything below a folder; etcd leaves hidden names out itself."""
+    """Yields key and value of everything below a folder. etcd's lists have no hidden names."""
     folders: list[Sequence[Mapping[str, Any]]] = [[root]]
     while folders:
         for node in folders.pop():
@@ -324,20 +331,25 @@ def _leaves(root: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
                 yield node["key"], node.get("value", "")
 
 
-def _change(event: Mapping[str, Any], prefix: str, at: int) -> Change | None:
-    """What an event means for the prefix; None where it means nothing.
+def _changes(event: Mapping[str, Any], prefix: str) -> tuple[Change, ...]:
+    """What an event changes below the prefix; v2 has one change for each index, or none.
 
     Raises:
-        Resync: an action that this version of the API does not have.
+        Resync: the action is not one of the v2 API.
     """
     action, node = event["action"], event["node"]
     key = node["key"]
     removes = action in _REMOVES
     if not removes and action not in _SETS:
-        raise Resync(f"etcd speaks of an unknown action {action!r}")
+        raise Resync(f"etcd sent an unknown action {action!r}")
     above = key == prefix or is_below(prefix, key)
-    if is_hidden(key, prefix) or not (is_below(key, prefix) or (removes and above)):
-        return None
+    if _is_hidden(key, prefix) or not (is_below(key, prefix) or (removes and above)):
+        return ()
     if removes:
-        return Change(prefix, key, None, True, at)
-    return Change(prefix, key, None if node.get("dir") else node.get("value", ""), False, at)
+        return (Change(key, None, subtree=True, expired=action == "expire"),)
+    return (Change(key, None if node.get("dir") else node.get("value", "")),)
+
+
+def _is_hidden(key: str, prefix: str) -> bool:
+    """Whether a name below the prefix begins with `_`: etcd's lists leave those keys out, and its events do not."""
+    return "/_" in key.removeprefix(prefix)

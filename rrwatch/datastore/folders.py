@@ -1,23 +1,28 @@
-"""The folders of etcd that are followed now, each by a thread of its own, and what they hold together."""
+"""The prefixes that are followed now, each by its own follower, and the keys that they hold together."""
 
 import time
 from collections import ChainMap
 from collections.abc import Callable, Collection, Mapping
 
 from rrwatch.datastore.follow import Follower
-from rrwatch.datastore.mirror import Change, Mirror, Snapshot
+from rrwatch.datastore.mirror import Mirror
+from rrwatch.datastore.port import Changes, Snapshot
 
 _STOP_TIMEOUT = 1.0  # seconds, for all threads together
 
 
 class Folders:
-    """Mirrors by prefix. What is followed can change: a folder is let go only when all that are wanted are known."""
+    """A mirror for each prefix.
+
+    The set of prefixes can change while rrwatch runs. Prefixes that are no longer wanted are kept until all wanted ones
+    have been listed, so that no key is missing in between.
+    """
 
     def __init__(self, follower: Callable[[str], Follower]) -> None:
         """Follows nothing yet.
 
         Args:
-            follower: makes the follower of a prefix, not started.
+            follower: makes a follower for a prefix, without starting it.
         """
         self._make = follower
         self._followers: dict[str, Follower] = {}
@@ -26,17 +31,17 @@ class Folders:
 
     @property
     def items(self) -> Mapping[str, str]:
-        """Key -> value of all mirrors together."""
+        """Key -> value of all mirrors."""
         several = [mirror.items for mirror in self._mirrors.values()]
         return several[0] if len(several) == 1 else ChainMap(*several)
 
     @property
     def size(self) -> int:
-        """How many keys all mirrors hold."""
+        """The number of keys in all mirrors."""
         return sum(len(mirror.items) for mirror in self._mirrors.values())
 
     def size_of(self, prefix: str) -> int:
-        """How many keys are known below one prefix."""
+        """The number of keys below one prefix."""
         mirror = self._mirrors.get(prefix)
         return len(mirror.items) if mirror else 0
 
@@ -46,27 +51,27 @@ class Folders:
         return self._wanted
 
     def is_complete(self) -> bool:
-        """Has every folder that is wanted been listed?"""
+        """Whether every wanted prefix has been listed."""
         return self._wanted <= self._mirrors.keys()
 
     def want(self, prefixes: Collection[str]) -> None:
-        """Follows those from now on; others are let go by `narrow`."""
+        """Follows these prefixes from now on; `narrow` ends the others."""
         self._wanted = frozenset(prefixes)
         for prefix in prefixes:
             if prefix not in self._followers:
                 self._followers[prefix] = self._make(prefix)
                 self._followers[prefix].start()
 
-    def take(self, news: Snapshot | Change) -> set[str]:
-        """Brings the mirror up to date; -> the keys that differ now."""
-        if isinstance(news, Snapshot) and news.prefix in self._followers:
-            return self._mirrors.setdefault(news.prefix, Mirror(news.prefix)).replace(news)
-        if isinstance(news, Change) and news.prefix in self._mirrors:
-            return self._mirrors[news.prefix].apply(news)
-        return set()  # the last word of a folder that was let go
+    def take(self, event: Snapshot | Changes) -> set[str]:
+        """Brings the mirror of the event's prefix up to date; returns the keys that differ now."""
+        if isinstance(event, Snapshot) and event.prefix in self._followers:
+            return self._mirrors.setdefault(event.prefix, Mirror(event.prefix)).replace(event)
+        if isinstance(event, Changes) and event.prefix in self._mirrors:
+            return self._mirrors[event.prefix].apply(event)
+        return set()  # from a follower that was stopped
 
     def narrow(self) -> set[str]:
-        """Lets go of what is not wanted, where all that is wanted is known; -> the keys that may be gone."""
+        """Stops following what is not wanted, if all wanted prefixes are listed; returns the keys that may be gone."""
         gone: set[str] = set()
         if self.is_complete():
             for prefix in self._followers.keys() - self._wanted:
@@ -75,7 +80,7 @@ class Folders:
         return gone
 
     def relist(self) -> None:
-        """Lists all of them again, now."""
+        """Makes all followers list again now."""
         for follower in self._followers.values():
             follower.relist()
 
@@ -83,7 +88,7 @@ class Folders:
         """Ends all threads."""
         for follower in self._followers.values():
             follower.stop()
-        # A thread that waits for a connection cannot be woken, and need not be waited for.
+        # A thread that is connecting cannot be interrupted, and need not be waited for.
         end = time.monotonic() + _STOP_TIMEOUT
         for follower in self._followers.values():
             follower.join(timeout=max(0.0, end - time.monotonic()))

@@ -1,11 +1,12 @@
-"""List, watch, list again: the thread that tells of everything that happens below a prefix, without a gap.
+"""The thread that follows one prefix: it lists, watches, and lists again, and publishes every change without a gap.
 
-Continuity rests on two numbers. A list, and the headers of every watch, carry etcd's index C at that moment. A watch
-from N answers with the oldest event from N on that its history holds, so no event with an index up to C can be missed
-by asking again from C + 1. An event that arrives later than its watch was opened (its index is above C) is only a
-reason to ask again: a member that lags behind and then takes over a snapshot of the leader's store skips events on open
-watches, but the history that it answers from afterwards is whole, or says that it is not (etcd v2 API, "Waiting for a
-change" and error 401).
+Continuity rests on the index. A list says at which index it was made, and each response to a watch says up to which
+index everything has been handed over; the next watch starts at the index after that. A datastore keeps a history from
+which it answers a watch that starts in the past, or it says that this history is gone. So no change is lost as long as
+each answer comes from the same cluster and its index does not go back. If one of that is in doubt, the follower lists
+again, and the new snapshot replaces everything.
+
+Which events an adapter can trust is its own matter: it hands over only changes after which no earlier one can follow.
 """
 
 import logging
@@ -14,22 +15,21 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from rrwatch.datastore.mirror import Change, Snapshot
+from rrwatch.datastore.port import Changes, Datastore, Snapshot, WatchResponse
 from rrwatch.errors import DatastoreError, Resync, Stopping, TransportError
 
 LIST_INTERVAL_MIN = 0.25
-"""Seconds between two lists, at least: a history that overflows all the time must not make lists its only answer."""
+"""Seconds between two lists, at least. If the history overflows all the time, etcd is not asked for lists only."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """etcd answered, and nothing has changed below the prefix up to this index."""
+class UpToDate:
+    """The datastore answered, and nothing below the prefix has changed up to this index."""
 
     prefix: str
     index: int
@@ -37,8 +37,8 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """etcd did not answer, or not in a way that makes sense; the next attempt is under way."""
+class Unreachable:
+    """The datastore did not answer, or its answer makes no sense; the follower retries."""
 
     prefix: str
     endpoint: str
@@ -47,77 +47,35 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """etcd's data is not the continuation of what was there before: wiped, restored, or another cluster."""
+    """The data does not continue what was there before: etcd was wiped, restored, or is another cluster."""
 
     prefix: str
     endpoint: str
     reason: str
 
 
-News = Snapshot | Change | Heard | Lost | Alarm
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """What a watch brought.
-
-    Attributes:
-        index: etcd's index when it was opened.
-        change: None where nothing came in time.
-        at: the event's index; of an event that has no bearing on the prefix too.
-    """
-
-    index: int
-    cluster_id: str
-    at: int | None = None
-    change: Change | None = None
-
-
-class Datastore(Protocol):
-    """What the follower asks of etcd; every call is bounded in time.
-
-    All of them raise TransportError where no usable answer came, and Resync where the answer breaks continuity.
-    """
-
-    @property
-    def endpoint(self) -> str:
-        """The URL that is asked now."""
-
-    def list(self, prefix: str) -> Snapshot:
-        """Everything below the prefix, as a majority of the cluster has it."""
-
-    def watch(self, prefix: str, index: int) -> Watched | None:
-        """The first event below the prefix with that index or a higher one; None where not even etcd's index came."""
-
-    def probe(self, prefix: str) -> str:
-        """Makes sure that this member is still in touch with a majority; -> the cluster's id."""
-
-    def rotate(self) -> None:
-        """Goes on to the next endpoint, on a fresh connection."""
-
-    def interrupt(self) -> None:
-        """Ends a call that another thread is waiting in; it raises TransportError there."""
+DatastoreEvent = Snapshot | Changes | UpToDate | Unreachable | Alarm
 
 
 class Follower(threading.Thread):
-    """Follows one prefix until it is stopped; whatever happens, the thread lives and tries again."""
+    """Follows one prefix until it is stopped. No error ends the thread: it retries."""
 
     def __init__(
         self,
         datastore: Datastore,
         prefix: str,
-        publish: Callable[[News], None],
+        publish: Callable[[DatastoreEvent], None],
         resync_interval: float,
         spread: float = 0.0,
     ) -> None:
-        """Makes a follower; `start()` sets it going.
+        """Makes a follower; `start()` starts the thread.
 
         Args:
             prefix: an absolute key without a slash at its end.
-            publish: is called with all news in order, from this thread.
-            resync_interval: seconds after which everything is listed again, whatever the watch said.
-            spread: seconds over which the first list, and the first after an outage, are put off at random: thousands
-                of followers must not all ask an etcd that has just come back.
+            publish: called with each event, in order, from this thread.
+            resync_interval: seconds between two full lists.
+            spread: seconds over which the first list, and the first one after an outage, are delayed at random, so
+                that thousands of followers do not all ask an etcd that has just come back.
         """
         super().__init__(name=f"follow {prefix}", daemon=True)
         self._datastore, self._prefix, self._publish = datastore, prefix, publish
@@ -129,7 +87,7 @@ class Follower(threading.Thread):
         self._listed = -LIST_INTERVAL_MIN
 
     def stop(self) -> None:
-        """Ends the thread soon; it publishes nothing more of its own accord."""
+        """Ends the thread soon."""
         self._stopping.set()
         self._datastore.interrupt()
 
@@ -139,36 +97,36 @@ class Follower(threading.Thread):
         self._datastore.interrupt()
 
     def run(self) -> None:
-        """Lists, watches, and starts over, for ever."""
+        """Lists and watches until the follower is stopped."""
         listing = Retrying(
             retry=retry_if_exception_type(TransportError),
             wait=wait_random_exponential(multiplier=0.05, max=2),
-            before_sleep=self._lost_while_listing,
+            before_sleep=self._list_failed,
             sleep=self._pause,
             reraise=True,
         )
-        put_off = True
+        delayed = True
         while not self._stopping.is_set():
             try:
-                if put_off:
-                    self._pause(random.uniform(0, self._spread))  # noqa: S311  # no secret
-                put_off = False
+                if delayed:
+                    self._pause(random.uniform(0, self._spread))  # noqa: S311  # not for cryptography
+                delayed = False
                 self._pause(self._listed + LIST_INTERVAL_MIN - time.monotonic())
-                snapshot = listing(self._list)
-                self._watch(snapshot)
+                listing(self._list)
+                self._watch()
             except Stopping:
                 return
             except Resync as resync:
                 _log.debug("listing again: %s", resync)
             except DatastoreError as error:
-                self._lost(str(error))
-                put_off = not self._relist.is_set()
-            # Nothing that goes wrong here may leave the daemon without a follower.
-            except Exception as error:  # noqa: BLE001  # logged, and the same path as for a lost connection
-                _log.exception("unexpected, listing again")
-                self._lost(f"{type(error).__name__}: {error}")
+                self._unreachable(str(error))
+                delayed = not self._relist.is_set()
+            # The daemon must not lose a follower, whatever goes wrong here.
+            except Exception as error:  # noqa: BLE001  # logged, and handled like a lost connection
+                _log.exception("unexpected error, listing again")
+                self._unreachable(f"{type(error).__name__}: {error}")
 
-    def _list(self) -> Snapshot:
+    def _list(self) -> None:
         self._listed = time.monotonic()
         self._relist.clear()
         snapshot = self._datastore.list(self._prefix)
@@ -178,44 +136,40 @@ class Follower(threading.Thread):
             self._alarm(f"etcd went back from index {self._highest} to {snapshot.index}: wiped, or an older backup")
         self._cluster_id, self._highest = snapshot.cluster_id, snapshot.index
         self._publish(snapshot)
-        return snapshot
 
-    def _watch(self, snapshot: Snapshot) -> None:
-        following = snapshot.index + 1
+    def _watch(self) -> None:
+        """Watches until it is time to list again."""
         while not self._relist.is_set() and time.monotonic() < self._listed + self._resync_interval:
-            watched = self._datastore.watch(self._prefix, following)
+            response = self._datastore.watch(self._prefix, self._highest + 1)
             if self._stopping.is_set():
                 raise Stopping("the follower is stopping")
-            if watched:
-                following = self._after(watched, following, snapshot.cluster_id)
-                self._highest = max(self._highest, following - 1)
-            # A silence without an index is that of a proxy, which keeps all to itself until there is news, or that of
-            # a dead connection. Nothing is skipped by asking again from the same index.
-            if watched is None or watched.at is None:
-                if self._datastore.probe(self._prefix) != snapshot.cluster_id:
+            if response:
+                self._advance(response)
+            # A proxy may send nothing at all before there is an event, and so does a dead connection. Nothing is
+            # skipped by asking again from the same index.
+            if response is None or response.timed_out:
+                if self._datastore.probe(self._prefix) != self._cluster_id:
                     raise Resync("the probe was answered by another cluster")
-                self._publish(Heard(self._prefix, following - 1, self._datastore.endpoint))
+                self._publish(UpToDate(self._prefix, self._highest, self._datastore.endpoint))
 
-    def _after(self, watched: Watched, following: int, cluster_id: str) -> int:
-        """Takes what a watch from `following` brought; -> the index to go on from."""
-        if watched.cluster_id != cluster_id:
-            raise Resync(f"the watch was answered by cluster {watched.cluster_id}")
-        if watched.index < following - 1:
-            raise Resync(f"the watch was answered at index {watched.index}, after {following - 1}")
-        if watched.at is None or watched.at > watched.index:
-            return watched.index + 1
-        if watched.change:
-            self._publish(watched.change)
-        return watched.at + 1
+    def _advance(self, response: WatchResponse) -> None:
+        """Takes a response to a watch from the index after `_highest`."""
+        if response.cluster_id != self._cluster_id:
+            raise Resync(f"the watch was answered by cluster {response.cluster_id}")
+        if response.index < self._highest + bool(response.changes):
+            raise Resync(f"the watch was answered at index {response.index}, after {self._highest}")
+        self._highest = response.index
+        if response.changes:
+            self._publish(Changes(self._prefix, response.changes, response.index))
 
-    def _lost_while_listing(self, state: RetryCallState) -> None:
+    def _list_failed(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
-        self._lost(str(error))
+        self._unreachable(str(error))
 
-    def _lost(self, reason: str) -> None:
+    def _unreachable(self, reason: str) -> None:
         if self._stopping.is_set() or self._relist.is_set():
             return
-        self._publish(Lost(self._prefix, self._datastore.endpoint, reason))
+        self._publish(Unreachable(self._prefix, self._datastore.endpoint, reason))
         self._datastore.rotate()
 
     def _alarm(self, reason: str) -> None:

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
-from rrwatch.bgp.topology import Rejected
+from rrwatch.bgp.topology import KeyNames, Rejected
 from rrwatch.calico.model import DataModel
 from rrwatch.datastore.follow import Alarm
-from rrwatch.datastore.mirror import Change, Snapshot, is_below
+from rrwatch.datastore.mirror import is_below
+from rrwatch.datastore.port import Changes, Snapshot
 from rrwatch.errors import StateError
 from rrwatch.guard.baseline import Baseline, Hold, StateFolder
 from rrwatch.guard.in_force import Heard, Items, RecordsInForce
@@ -94,7 +95,7 @@ class Guard:
         """What is held now."""
         return self._accepted.hold
 
-    def hear(self, event: Snapshot | Change | Alarm, changed: Collection[str] = ()) -> None:
+    def hear(self, event: Snapshot | Changes | Alarm, changed: Collection[str] = ()) -> None:
         """Takes note of how the datastore changed.
 
         Args:
@@ -108,11 +109,12 @@ class Guard:
                 self._awaited.add(event.prefix)
             case Snapshot():
                 self._hear_snapshot(event)
-            case Change():
+            case Changes():
                 self._latest = (self._latest or (self._accepted.cluster_id, 0))[0], event.index
-                self._asked.update(self._asked_for(event, changed))
-                if event.value is None and is_below(f"{event.prefix}/", event.key):
-                    self._emptied[event.prefix] = f"{event.key} was deleted as a whole"
+                self._asked.update(asked_for(event, changed, self._model.names))
+                for change in event.changes:
+                    if change.value is None and is_below(f"{event.prefix}/", change.key):
+                        self._emptied[event.prefix] = f"{change.key} was deleted as a whole"
 
     def forget_all_but(self, prefixes: Collection[str]) -> None:
         """Lets go of records in folders that are no longer followed: nothing depends on them any more."""
@@ -191,13 +193,6 @@ class Guard:
         self._awaited.discard(prefix)
         self._latest = snapshot.cluster_id, snapshot.index
 
-    def _asked_for(self, change: Change, changed: Collection[str]) -> Collection[str]:
-        """The keys that somebody wrote or deleted on purpose: one record, or those of one node."""
-        if change.value is not None:
-            return {change.key}
-        one_node = self._model.names.host_of(change.key) is not None
-        return changed if one_node else {key for key in changed if key == change.key}
-
     def _hold_back(self, loss: Loss, frozen: str) -> None:
         before = self.hold
         if before is None:
@@ -236,6 +231,22 @@ class Guard:
             if not self._failing:
                 self._on_error(error)
             self._failing = True
+
+
+def asked_for(event: Changes, changed: Collection[str], names: KeyNames) -> set[str]:
+    """Returns those of the changed keys that somebody wrote or deleted on purpose.
+
+    A deletion is on purpose if it is that of one record, or of records of one node. A folder above several nodes, or
+    the records of several nodes in one revision, may be deleted by mistake; and a record that expired was not deleted
+    by anybody.
+    """
+    written = {change.key for change in event.changes if change.value is not None}
+    deleted = [change for change in event.changes if change.value is None and not change.expired]
+    owners = {names.host_of(change.key) or change.key for change in deleted}
+    if len(owners) != 1:
+        return written
+    (owner,) = owners
+    return written | {key for key in changed if owner in (key, names.host_of(key))} - written
 
 
 class _Schedule:

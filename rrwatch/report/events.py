@@ -11,8 +11,8 @@ from rrwatch.bird.apply import State
 from rrwatch.bird.plan import Plan
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
-from rrwatch.datastore.follow import Alarm, Lost
-from rrwatch.datastore.mirror import Snapshot
+from rrwatch.datastore.follow import Alarm, Unreachable
+from rrwatch.datastore.port import Snapshot
 from rrwatch.guard.baseline import Hold
 from rrwatch.report.outcome import Outcome, Result, TemplateState, Work
 
@@ -68,7 +68,7 @@ class EventLog:
             changed=changed,
         )
 
-    def lost(self, lost: Lost) -> None:
+    def lost(self, lost: Unreachable) -> None:
         """The datastore does not answer; logged at once and then every minute."""
         now = time.monotonic()
         if now - self._lost_told >= _REPEAT:

@@ -11,7 +11,7 @@ from rrwatch.bgp.topology import Family
 from rrwatch.bird.apply import State
 from rrwatch.daemon.loop import Daemon
 from rrwatch.datastore.follow import Follower
-from rrwatch.datastore.mirror import Snapshot
+from rrwatch.datastore.port import Snapshot
 from rrwatch.report.status import Status
 from rrwatch.report.systemd import Notifier
 from rrwatch.settings.model import settings_of

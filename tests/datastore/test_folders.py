@@ -1,27 +1,27 @@
-"""Which folders are followed, and what they hold together."""
+"""Which prefixes are followed, and the keys that they hold together."""
 
 from rrwatch.datastore.folders import Folders
 from rrwatch.datastore.follow import Follower
-from rrwatch.datastore.mirror import Change, Snapshot
+from rrwatch.datastore.port import Change, Changes, Snapshot
 
 
 class Silent(Follower):
-    """A follower that follows nothing, and notes what it is told."""
+    """A follower that follows nothing and records its calls."""
 
     def __init__(self, prefix: str) -> None:
-        self.prefix, self.told = prefix, list[str]()
+        self.prefix, self.calls = prefix, list[str]()
 
     def start(self) -> None:
-        self.told.append("start")
+        self.calls.append("start")
 
     def stop(self) -> None:
-        self.told.append("stop")
+        self.calls.append("stop")
 
     def relist(self) -> None:
-        self.told.append("relist")
+        self.calls.append("relist")
 
     def join(self, timeout: float | None = None) -> None:
-        self.told.append(f"join {timeout}")
+        self.calls.append(f"join {timeout}")
 
 
 def listed(prefix: str, **items: str) -> Snapshot:
@@ -35,51 +35,50 @@ def test_widening_and_narrowing_leave_no_gap() -> None:
         made[prefix] = Silent(prefix)
         return made[prefix]
 
-    following = Folders(make)
-    following.want(["/global", "/host/n1"])
-    assert not following.is_complete()
-    assert following.take(listed("/global", mesh="on")) == {"/global/mesh"}
-    assert not following.is_complete()
-    assert following.narrow() == set()
-    following.take(listed("/host/n1", ip="1"))
-    assert dict(following.items) == {"/global/mesh": "on", "/host/n1/ip": "1"}
+    folders = Folders(make)
+    folders.want(["/global", "/host/n1"])
+    assert not folders.is_complete()
+    assert folders.take(listed("/global", mesh="on")) == {"/global/mesh"}
+    assert not folders.is_complete()
+    assert folders.narrow() == set()
+    folders.take(listed("/host/n1", ip="1"))
+    assert dict(folders.items) == {"/global/mesh": "on", "/host/n1/ip": "1"}
 
-    following.want(["/global", "/host"])
-    assert made["/host"].told == ["start"]
-    assert made["/global"].told == ["start"]
-    assert following.narrow() == set()
-    assert made["/host/n1"].told == ["start"]
-    assert dict(following.items) == {"/global/mesh": "on", "/host/n1/ip": "1"}
+    folders.want(["/global", "/host"])
+    assert made["/host"].calls == ["start"]
+    assert made["/global"].calls == ["start"]
+    assert folders.narrow() == set()
+    assert made["/host/n1"].calls == ["start"]
+    assert dict(folders.items) == {"/global/mesh": "on", "/host/n1/ip": "1"}
 
-    following.take(listed("/host", **{"n1/ip": "1", "n2/ip": "2"}))
-    assert following.narrow() == {"/host/n1/ip"}
-    assert made["/host/n1"].told == ["start", "stop"]
-    assert dict(following.items) == {"/global/mesh": "on", "/host/n1/ip": "1", "/host/n2/ip": "2"}
+    folders.take(listed("/host", **{"n1/ip": "1", "n2/ip": "2"}))
+    assert folders.narrow() == {"/host/n1/ip"}
+    assert made["/host/n1"].calls == ["start", "stop"]
+    assert dict(folders.items) == {"/global/mesh": "on", "/host/n1/ip": "1", "/host/n2/ip": "2"}
 
-    following.want(["/global", "/host/n1"])
-    following.take(listed("/host/n1", ip="1"))
-    assert following.narrow() == {"/host/n1/ip", "/host/n2/ip"}
-    assert dict(following.items) == {"/global/mesh": "on", "/host/n1/ip": "1"}
-
-
-def test_the_last_word_of_a_folder_that_was_let_go_counts_no_more() -> None:
-    following = Folders(Silent)
-    following.want(["/a", "/b"])
-    following.take(listed("/a", x="1"))
-    following.take(listed("/b", x="1"))
-    following.want(["/a"])
-    following.narrow()
-    assert following.take(listed("/b", x="2")) == set()
-    assert following.take(Change("/b", "/b/x", "3", False, 2)) == set()
-    assert dict(following.items) == {"/a/x": "1"}
+    folders.want(["/global", "/host/n1"])
+    folders.take(listed("/host/n1", ip="1"))
+    assert folders.narrow() == {"/host/n1/ip", "/host/n2/ip"}
+    assert dict(folders.items) == {"/global/mesh": "on", "/host/n1/ip": "1"}
 
 
-def test_all_are_told() -> None:
-    following = Folders(Silent)
-    following.want(["/a"])
-    following.relist()
-    following.stop()
-    (follower,) = following._followers.values()
-    assert isinstance(follower, Silent)
-    assert follower.told[:3] == ["start", "relist", "stop"]
-    assert float(follower.told[3].removeprefix("join ")) <= 1
+def test_events_of_a_stopped_follower_are_ignored() -> None:
+    folders = Folders(Silent)
+    folders.want(["/a", "/b"])
+    folders.take(listed("/a", x="1"))
+    folders.take(listed("/b", x="1"))
+    folders.want(["/a"])
+    folders.narrow()
+    assert folders.take(listed("/b", x="2")) == set()
+    assert folders.take(Changes("/b", (Change("/b/x", "3"),), 2)) == set()
+    assert dict(folders.items) == {"/a/x": "1"}
+
+
+def test_all_followers_are_called() -> None:
+    follower = Silent("/a")
+    folders = Folders(lambda _: follower)
+    folders.want(["/a"])
+    folders.relist()
+    folders.stop()
+    assert follower.calls[:3] == ["start", "relist", "stop"]
+    assert float(follower.calls[3].removeprefix("join ")) <= 1

@@ -1,4 +1,4 @@
-"""List, watch, list again: which answer leads to which question."""
+"""List, watch, list again: which answer leads to which call."""
 
 import threading
 import time
@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from lab.process import wait_until
-from rrwatch.datastore.follow import LIST_INTERVAL_MIN, Alarm, Follower, Heard, Lost, News, Watched
-from rrwatch.datastore.mirror import Change, Snapshot
+from rrwatch.datastore.follow import LIST_INTERVAL_MIN, Alarm, DatastoreEvent, Follower, Unreachable, UpToDate
+from rrwatch.datastore.port import Change, Changes, Snapshot, WatchResponse
 from rrwatch.errors import Resync, TransportError
 
 P = "/calico/bgp/v1"
 
-Answer = Snapshot | Watched | str | Exception | None
+Answer = Snapshot | WatchResponse | str | Exception | None
 
 
 class Script:
-    """A datastore that answers by a script, notes the questions, and then waits as etcd does."""
+    """A datastore that gives the answers of a script, records the calls, and then waits as etcd does."""
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
-        self.questions: list[str] = []
+        self.calls: list[str] = []
         self.endpoint = "http://one"
         self._interrupted = threading.Event()
 
@@ -30,9 +30,9 @@ class Script:
         assert isinstance(answer, Snapshot)
         return answer
 
-    def watch(self, prefix: str, index: int) -> Watched | None:
+    def watch(self, prefix: str, index: int) -> WatchResponse | None:
         answer = self._answer(f"watch {prefix} {index}")
-        assert answer is None or isinstance(answer, Watched)
+        assert answer is None or isinstance(answer, WatchResponse)
         return answer
 
     def probe(self, prefix: str) -> str:
@@ -40,14 +40,20 @@ class Script:
         assert isinstance(answer, str)
         return answer
 
+    def put(self, key: str, value: str) -> None:
+        raise AssertionError(f"a follower writes nothing: {key}={value}")
+
+    def remove(self, key: str) -> None:
+        raise AssertionError(f"a follower deletes nothing: {key}")
+
     def rotate(self) -> None:
-        self.questions.append("rotate")
+        self.calls.append("rotate")
 
     def interrupt(self) -> None:
         self._interrupted.set()
 
-    def _answer(self, question: str) -> Answer:
-        self.questions.append(question)
+    def _answer(self, call: str) -> Answer:
+        self.calls.append(call)
         if not self.answers:
             self._interrupted.wait(10)
             self._interrupted.clear()
@@ -58,41 +64,39 @@ class Script:
         return answer
 
 
-Follow = Callable[..., list[News]]
+Follow = Callable[..., list[DatastoreEvent]]
 
 
 def listed(index: int, cluster_id: str = "c", **items: str) -> Snapshot:
     return Snapshot(P, {f"{P}/{name}": value for name, value in items.items()}, index, cluster_id, "http://one")
 
 
-def quiet(index: int, cluster_id: str = "c") -> Watched:
-    return Watched(index, cluster_id)
+def quiet(index: int, cluster_id: str = "c") -> WatchResponse:
+    return WatchResponse(index, cluster_id, timed_out=True)
 
 
-def event(opened: int, at: int, name: str = "k", cluster_id: str = "c") -> Watched:
-    return Watched(opened, cluster_id, at, changed(at, name))
+def event(index: int, *names: str, cluster_id: str = "c") -> WatchResponse:
+    return WatchResponse(index, cluster_id, changed(index, *names).changes)
 
 
-def changed(at: int, name: str = "k") -> Change:
-    return Change(P, f"{P}/{name}", "v", False, at)
+def changed(index: int, *names: str) -> Changes:
+    return Changes(P, tuple(Change(f"{P}/{name}", "v") for name in names or ["k"]), index)
 
 
 @pytest.fixture
 def follow() -> Iterator[Follow]:
-    """Follows a script until it waits for more; -> the news of it."""
+    """Follows a script to its end; returns the events."""
     followers: list[Follower] = []
 
-    def follow(script: Script, *, resync_interval: float = 300, spread: float = 0) -> list[News]:
-        news: list[News] = []
-        follower = Follower(script, P, news.append, resync_interval, spread)
+    def follow(script: Script, *, resync_interval: float = 300, spread: float = 0) -> list[DatastoreEvent]:
+        events: list[DatastoreEvent] = []
+        follower = Follower(script, P, events.append, resync_interval, spread)
         followers.append(follower)
         follower.start()
         wait_until(lambda: not script.answers, "the end of the script")
-        asked = len(script.questions)
-        wait_until(
-            lambda: len(script.questions) > asked or script.questions[-1][:4] in ("watc", "list", "prob"), "rest"
-        )
-        return news
+        asked = len(script.calls)
+        wait_until(lambda: len(script.calls) > asked or script.calls[-1][:4] in ("watc", "list", "prob"), "rest")
+        return events
 
     yield follow
     for follower in followers:
@@ -101,34 +105,34 @@ def follow() -> Iterator[Follow]:
         assert not follower.is_alive()
 
 
-def test_the_watch_begins_behind_the_list(follow: Follow) -> None:
-    script = Script(listed(7, a="1"), event(8, 8), event(9, 9, "l"))
+def test_the_watch_starts_after_the_list(follow: Follow) -> None:
+    script = Script(listed(7, a="1"), event(8), event(9, "l"))
     assert follow(script) == [listed(7, a="1"), changed(8), changed(9, "l")]
-    assert script.questions == [f"list {P}", f"watch {P} 8", f"watch {P} 9", f"watch {P} 10"]
+    assert script.calls == [f"list {P}", f"watch {P} 8", f"watch {P} 9", f"watch {P} 10"]
 
 
-def test_a_quiet_watch_goes_on_behind_the_index_of_its_headers(follow: Follow) -> None:
+def test_a_watch_that_timed_out_moves_on_and_is_followed_by_a_probe(follow: Follow) -> None:
     script = Script(listed(7), quiet(1500), "c")
-    assert follow(script) == [listed(7), Heard(P, 1500, "http://one")]
-    assert script.questions[1:] == [f"watch {P} 8", f"probe {P}", f"watch {P} 1501"]
+    assert follow(script) == [listed(7), UpToDate(P, 1500, "http://one")]
+    assert script.calls[1:] == [f"watch {P} 8", f"probe {P}", f"watch {P} 1501"]
 
 
-def test_a_silence_without_an_index_moves_nothing(follow: Follow) -> None:
+def test_no_response_at_all_moves_nothing(follow: Follow) -> None:
     script = Script(listed(7), None, "c", None, "another", listed(9))
-    assert follow(script) == [listed(7), Heard(P, 7, "http://one"), listed(9)]
-    assert script.questions[1:6] == [f"watch {P} 8", f"probe {P}", f"watch {P} 8", f"probe {P}", f"list {P}"]
+    assert follow(script) == [listed(7), UpToDate(P, 7, "http://one"), listed(9)]
+    assert script.calls[1:6] == [f"watch {P} 8", f"probe {P}", f"watch {P} 8", f"probe {P}", f"list {P}"]
 
 
-def test_a_live_event_is_only_a_doorbell(follow: Follow) -> None:
-    script = Script(listed(7), event(7, 10), event(10, 9, "skipped by the live watch"), event(10, 10))
-    assert follow(script) == [listed(7), changed(9, "skipped by the live watch"), changed(10)]
-    assert script.questions[1:] == [f"watch {P} 8", f"watch {P} 8", f"watch {P} 10", f"watch {P} 11"]
+def test_all_changes_of_a_revision_are_one_event(follow: Follow) -> None:
+    script = Script(listed(7), event(8, "a", "b", "c"))
+    assert follow(script) == [listed(7), changed(8, "a", "b", "c")]
+    assert script.calls[-1] == f"watch {P} 9"
 
 
-def test_an_event_without_bearing_moves_on(follow: Follow) -> None:
-    script = Script(listed(7), Watched(9, "c", 9, None))
+def test_a_response_without_changes_moves_on_and_needs_no_probe(follow: Follow) -> None:
+    script = Script(listed(7), WatchResponse(9, "c"), WatchResponse(9, "c"))
     assert follow(script) == [listed(7)]
-    assert script.questions[-1] == f"watch {P} 10"
+    assert script.calls[1:] == [f"watch {P} 8", f"watch {P} 10", f"watch {P} 10"]
 
 
 @pytest.mark.parametrize(
@@ -136,15 +140,16 @@ def test_an_event_without_bearing_moves_on(follow: Follow) -> None:
     [
         Resync("history cleared"),
         quiet(5),
-        event(5, 5),
+        event(5),
+        event(7),
         quiet(8, "another cluster"),
-        event(8, 8, cluster_id="another cluster"),
+        event(8, cluster_id="another cluster"),
     ],
 )
 def test_broken_continuity_lists_again(follow: Follow, answer: Answer) -> None:
     script = Script(listed(7), answer, listed(9))
     assert follow(script) == [listed(7), listed(9)]
-    assert script.questions[2:] == [f"list {P}", f"watch {P} 10"]
+    assert script.calls[2:] == [f"list {P}", f"watch {P} 10"]
 
 
 def test_a_probe_from_another_cluster_lists_again(follow: Follow) -> None:
@@ -156,29 +161,29 @@ def test_a_probe_from_another_cluster_lists_again(follow: Follow) -> None:
 def test_a_lost_connection_goes_to_the_next_endpoint(follow: Follow, failing: str) -> None:
     before: dict[str, list[Answer]] = {"list": [], "watch": [listed(7)], "probe": [listed(7), quiet(8)]}
     script = Script(*before[failing], TransportError("gone"), TransportError("gone too"), listed(9))
-    news = follow(script)
-    assert news[-3:] == [Lost(P, "http://one", "gone"), Lost(P, "http://one", "gone too"), listed(9)]
-    assert script.questions[-5:] == ["rotate", f"list {P}", "rotate", f"list {P}", f"watch {P} 10"]
+    events = follow(script)
+    assert events[-3:] == [Unreachable(P, "http://one", "gone"), Unreachable(P, "http://one", "gone too"), listed(9)]
+    assert script.calls[-5:] == ["rotate", f"list {P}", "rotate", f"list {P}", f"watch {P} 10"]
 
 
-def test_an_unexpected_error_is_survived(follow: Follow, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unexpected_error_does_not_end_the_thread(follow: Follow, caplog: pytest.LogCaptureFixture) -> None:
     script = Script(listed(7), RuntimeError("a bug"), listed(8), RuntimeError("another"), listed(9))
-    news = follow(script)
-    assert Lost(P, "http://one", "RuntimeError: a bug") in news
-    assert news[-1] == listed(9)
+    events = follow(script)
+    assert Unreachable(P, "http://one", "RuntimeError: a bug") in events
+    assert events[-1] == listed(9)
     assert "unexpected" in caplog.text
 
 
-def test_a_lower_index_is_taken_and_told(follow: Follow) -> None:
+def test_a_lower_index_is_accepted_with_an_alarm(follow: Follow) -> None:
     script = Script(listed(700), quiet(900), "c", Resync("x"), listed(3))
-    news = follow(script)
-    assert news[-1] == listed(3)
-    assert isinstance(news[-2], Alarm)
-    assert "from index 900 to 3" in news[-2].reason
-    assert script.questions[-1] == f"watch {P} 4"
+    events = follow(script)
+    assert events[-1] == listed(3)
+    assert isinstance(events[-2], Alarm)
+    assert "from index 900 to 3" in events[-2].reason
+    assert script.calls[-1] == f"watch {P} 4"
 
 
-def test_another_cluster_is_taken_and_told(follow: Follow) -> None:
+def test_another_cluster_is_accepted_with_an_alarm(follow: Follow) -> None:
     script = Script(listed(7), Resync("x"), listed(9, "d"), Resync("x"), listed(10, "d"))
     alarms = [alarm for alarm in follow(script) if isinstance(alarm, Alarm)]
     assert len(alarms) == 1
@@ -190,7 +195,7 @@ def test_lists_again_after_the_resync_interval(follow: Follow) -> None:
     assert follow(script, resync_interval=0)[-1] == listed(9)
 
 
-def test_lists_are_not_its_only_answer(follow: Follow) -> None:
+def test_lists_are_limited_in_rate(follow: Follow) -> None:
     began = time.monotonic()
     overflow: list[Answer] = [listed(7), Resync("x")]
     follow(Script(*overflow * 4, listed(8)))
@@ -199,19 +204,19 @@ def test_lists_are_not_its_only_answer(follow: Follow) -> None:
 
 def test_relist_interrupts_a_watch() -> None:
     script = Script(listed(7))
-    news: list[News] = []
-    follower = Follower(script, P, news.append, 300)
+    events: list[DatastoreEvent] = []
+    follower = Follower(script, P, events.append, 300)
     follower.start()
-    wait_until(lambda: f"watch {P} 8" in script.questions, "the watch")
+    wait_until(lambda: f"watch {P} 8" in script.calls, "the watch")
     follower.relist()
-    wait_until(lambda: script.questions.count(f"list {P}") == 2, "the second list")
+    wait_until(lambda: script.calls.count(f"list {P}") == 2, "the second list")
     follower.stop()
     follower.join(5)
     assert not follower.is_alive()
-    assert news == [listed(7)]
+    assert events == [listed(7)]
 
 
-def test_a_start_and_an_outage_are_spread_and_a_gap_is_not(follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_at_the_start_and_after_an_outage_are_spread(follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[float, float]] = []
 
     def uniform(low: float, high: float) -> float:

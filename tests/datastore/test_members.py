@@ -1,4 +1,4 @@
-"""One proof that a member is one of the majority serves all who ask."""
+"""One proof that a member is in touch with a majority serves all datastores of a process."""
 
 import threading
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 
 from lab.etcd import Etcd
 from rrwatch.datastore.access import Access
-from rrwatch.datastore.etcd_v2 import EtcdV2
+from rrwatch.datastore.factory import open_datastore
 from rrwatch.datastore.members import Members
 from rrwatch.errors import TransportError
 
@@ -16,7 +16,7 @@ ONE, OTHER = "http://one:2379", "http://other:2379"
 
 
 class Asked:
-    """A question that counts how often it is asked, and can be kept waiting."""
+    """A quorum read that counts its calls, and can be made to wait."""
 
     def __init__(self, answer: str | Exception = "cluster") -> None:
         self.times = 0
@@ -33,16 +33,16 @@ class Asked:
 
 
 def together(*calls: Callable[[], object]) -> list[object]:
-    """What calls gave that were made at once."""
+    """The results of calls that run at the same time."""
     results: list[object] = []
 
-    def note(call: Callable[[], object]) -> None:
+    def record(call: Callable[[], object]) -> None:
         try:
             results.append(call())
         except TransportError as error:
             results.append(str(error))
 
-    threads = [threading.Thread(target=note, args=[call]) for call in calls]
+    threads = [threading.Thread(target=record, args=[call]) for call in calls]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -50,34 +50,34 @@ def together(*calls: Callable[[], object]) -> list[object]:
     return results
 
 
-def test_the_order_is_drawn_from_all() -> None:
+def test_the_order_is_random() -> None:
     endpoints = [f"http://{number}:2379" for number in range(20)]
     assert sorted(Members(endpoints).order) == sorted(endpoints)
     assert len({Members(endpoints).order for _ in range(10)}) > 1
 
 
-def test_a_fresh_proof_serves_the_next_who_asks() -> None:
+def test_a_recent_proof_is_used_again() -> None:
     members, asked = Members([ONE, OTHER]), Asked()
     assert [members.prove(ONE, asked) for _ in range(3)] == ["cluster"] * 3
     assert asked.times == 1
 
 
-def test_a_proof_is_of_one_member() -> None:
+def test_a_proof_is_for_one_member() -> None:
     members, asked = Members([ONE, OTHER]), Asked()
     members.prove(ONE, asked)
     members.prove(OTHER, asked)
     assert asked.times == 2
 
 
-def test_a_proof_does_not_last() -> None:
-    members, asked = Members([ONE], proof_lasts=0), Asked()
+def test_a_proof_expires() -> None:
+    members, asked = Members([ONE], proof_lifetime=0), Asked()
     for _ in range(3):
         members.prove(ONE, asked)
     assert asked.times == 3
 
 
 @pytest.mark.parametrize("answer", ["cluster", TransportError("cut off")], ids=["proven", "failed"])
-def test_who_waits_for_anothers_question_has_its_answer(answer: str | Exception) -> None:
+def test_callers_that_wait_share_the_answer(answer: str | Exception) -> None:
     members, asked = Members([ONE]), Asked(answer)
     asked.go_on.clear()
     waiting = 0
@@ -93,7 +93,7 @@ def test_who_waits_for_anothers_question_has_its_answer(answer: str | Exception)
     assert asked.times == 1
 
 
-def test_a_failure_is_no_answer_for_later() -> None:
+def test_a_failure_is_not_kept() -> None:
     members, asked = Members([ONE]), Asked(TransportError("cut off"))
     for _ in range(2):
         with pytest.raises(TransportError, match="cut off"):
@@ -103,19 +103,19 @@ def test_a_failure_is_no_answer_for_later() -> None:
 
 
 def test_a_failure_ends_an_earlier_proof() -> None:
-    members = Members([ONE], proof_lasts=0)
+    members = Members([ONE], proof_lifetime=0)
     members.prove(ONE, Asked("before"))
     with pytest.raises(TransportError):
         members.prove(ONE, Asked(TransportError("cut off")))
     assert members.prove(ONE, Asked("after")) == "after"
 
 
-def test_users_of_one_process_ask_etcd_once(etcd: Etcd) -> None:
+def test_datastores_of_one_process_ask_etcd_once(etcd: Etcd) -> None:
     access = Access((etcd.url,))
     etcd.put("/calico/some", "thing")
-    cluster_id = EtcdV2(access).probe("/calico")
+    cluster_id = open_datastore(access).probe("/calico")
     before = etcd.reads()
     members = Members(access.endpoints)
-    users = [EtcdV2(access, members) for _ in range(4)]
-    assert together(*(partial(user.probe, "/calico") for user in users)) == [cluster_id] * 4
+    datastores = [open_datastore(access, members) for _ in range(4)]
+    assert together(*(partial(datastore.probe, "/calico") for datastore in datastores)) == [cluster_id] * 4
     assert etcd.reads() == before + 1

@@ -6,7 +6,7 @@ import pytest
 
 from rrwatch.calico.v1 import PREFIX, V1
 from rrwatch.datastore.follow import Alarm
-from rrwatch.datastore.mirror import Change, Snapshot
+from rrwatch.datastore.port import Change, Changes, Snapshot
 from rrwatch.errors import StateError
 from rrwatch.guard.baseline import StateFolder
 from rrwatch.guard.guard import Guard
@@ -29,8 +29,8 @@ def snapshot(index: int, cluster: str = "c", prefix: str = PREFIX, items: int = 
     return Snapshot(prefix, {f"{prefix}/k{number}": "" for number in range(items)}, index, cluster, "http://e")
 
 
-def gone(key: str, index: int = 11) -> Change:
-    return Change(PREFIX, key, None, True, index)
+def gone(key: str, index: int = 11) -> Changes:
+    return Changes(PREFIX, (Change(key, None, subtree=True),), index)
 
 
 def holds(subject: Guard, now: Nodes) -> bool:
@@ -56,7 +56,7 @@ def test_one_by_one_is_not_all_at_once(ten: Guard) -> None:
 def test_a_node_that_came_back_is_not_one_that_was_deleted(ten: Guard) -> None:
     for number in range(4, 11):
         ten.hear(gone(f"{PREFIX}/host/n{number}"), 20)
-        ten.hear(Change(PREFIX, f"{PREFIX}/host/n{number}/ip_addr_v4", "10.0.0.1", False, 12), 20)
+        ten.hear(Changes(PREFIX, (Change(f"{PREFIX}/host/n{number}/ip_addr_v4", "10.0.0.1"),), 12), 20)
     assert holds(ten, nodes(3))
 
 

@@ -1,0 +1,115 @@
+"""Answers that etcd never gives: those of a proxy, of another server, or damaged ones."""
+
+import json
+import socket
+import time
+
+import pytest
+
+from lab.process import free_port
+from rrwatch.datastore.factory import open_datastore
+from rrwatch.datastore.port import Change, Snapshot, WatchResponse
+from rrwatch.errors import Resync, TransportError
+from tests.datastore.conftest import Serve
+from tests.datastore.etcd_v2.following import P, access_to
+from tests.datastore.server import answer
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (answer("200 OK", b""), "not an answer"),
+        (answer("200 OK", b"[]"), "not an answer"),
+        (answer("200 OK", b'{"node": 5}'), "not an answer"),
+        (answer("200 OK", b'{"node": {"dir": true, "nodes": [{"key": 1}]}}'), "not an answer"),
+        (answer("200 OK", b'{"node": {"dir": true}}', b""), "no X-Etcd-Index"),
+        (
+            answer("200 OK", b'{"node": {"dir": true}}', b"X-Etcd-Index: x\r\nX-Etcd-Cluster-Id: c\r\n"),
+            "no X-Etcd-Index",
+        ),
+        (answer("200 OK", b"x" * 50)[:-20], "IncompleteRead"),
+        (answer("502 Bad Gateway", b"<html>no</html>", b""), "Bad response"),
+        (answer("404 Not Found", b"404 page not found\n", b""), "Bad response"),
+        (answer("404 Not Found", b'{"message": "a proxy of some sort"}'), "a proxy of some sort"),
+        (answer("404 Not Found", b'{"errorCode": 100, "message": "Key not found"}', b""), "no X-Etcd-Index"),
+        (answer("503 Service Unavailable", b"", b"Retry-After: 3600\r\n"), "Bad response"),
+        (answer("307 Temporary Redirect", b"", b"Location: http://192.0.2.1/\r\n"), "Bad response"),
+        (answer("500 Oops", b'{"errorCode": 300, "message": "Raft Internal Error"}'), "Raft Internal Error"),
+        (b"SSH-2.0-OpenSSH\r\n", ""),
+        (b"", ""),
+    ],
+)
+def test_no_answer_of_another_server_is_an_empty_datastore(serve: Serve, reply: bytes, words: str) -> None:
+    url = serve(reply).url
+    began = time.monotonic()
+    with pytest.raises(TransportError) as caught:
+        open_datastore(access_to(url)).list(P)
+    assert words in str(caught.value)
+    assert str(caught.value).startswith(url)
+    assert "\n" not in str(caught.value)
+    assert time.monotonic() - began < 8
+
+
+def test_only_etcd_itself_can_say_that_nothing_is_there(serve: Serve) -> None:
+    url = serve(answer("404 Not Found", b'{"errorCode": 100, "message": "Key not found", "index": 7}')).url
+    assert open_datastore(access_to(url)).list(P) == Snapshot(P, {}, 7, "c", url)
+
+
+def test_an_answer_that_arrives_a_byte_at_a_time_has_an_end(serve: Serve) -> None:
+    server = serve(lambda _: server.slowly(answer("200 OK", b"x" * 500), 0.1))
+    began = time.monotonic()
+    with pytest.raises(TransportError):
+        open_datastore(access_to(server.url)).list(P)
+    assert time.monotonic() - began < 10
+
+
+def test_lists_and_probes_ask_a_majority_and_watches_do_not(serve: Serve) -> None:
+    node = {"action": "set", "node": {"key": f"{P}/a", "dir": True, "modifiedIndex": 7}}
+    server = serve(answer("200 OK", json.dumps(node).encode()))
+    client = open_datastore(access_to(server.url))
+    client.list(P)
+    client.probe(P)
+    client.watch(P, 7)
+    assert [request.target for request in server.requests] == [
+        f"/v2/keys{P}?recursive=true&quorum=true",
+        f"/v2/keys{P}?quorum=true",
+        f"/v2/keys{P}?wait=true&recursive=true&waitIndex=7",
+    ]
+
+
+def test_an_event_that_arrives_on_an_open_watch_is_read_again_from_the_history(serve: Serve) -> None:
+    def event(index: int) -> bytes:
+        node = {"key": f"{P}/{index}", "value": "1", "modifiedIndex": index}
+        return json.dumps({"action": "set", "node": node}).encode()
+
+    client = open_datastore(access_to(serve(answer("200 OK", event(9))).url))
+    assert client.watch(P, 7) == WatchResponse(7, "c")
+    client = open_datastore(access_to(serve(answer("200 OK", event(7))).url))
+    assert client.watch(P, 7) == WatchResponse(7, "c", (Change(f"{P}/7", "1"),))
+
+
+def test_an_unknown_action_breaks_continuity(serve: Serve) -> None:
+    event = {"action": "merge", "node": {"key": f"{P}/a", "value": "1", "modifiedIndex": 7}}
+    with pytest.raises(Resync, match="unknown action 'merge'"):
+        open_datastore(access_to(serve(answer("200 OK", json.dumps(event).encode())).url)).watch(P, 7)
+
+
+def test_nobody_listens() -> None:
+    with pytest.raises(TransportError, match="Connection refused"):
+        open_datastore(access_to(f"http://127.0.0.1:{free_port()}")).list(P)
+
+
+def test_a_name_that_does_not_resolve() -> None:
+    with pytest.raises(TransportError, match=r"no\.such\.host\.invalid:2379"):
+        open_datastore(access_to("http://no.such.host.invalid:2379")).list(P)
+
+
+def test_a_port_that_never_answers() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        client = open_datastore(access_to(f"http://127.0.0.1:{listener.getsockname()[1]}"))
+        assert client.watch(P, 7) is None
+        for call in client.list, client.probe:
+            with pytest.raises(TransportError):
+                call(P)

@@ -1,0 +1,137 @@
+"""What happens to keys in a real etcd, and how the adapter tells it."""
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from lab.etcd import Etcd
+from lab.process import wait_until
+from rrwatch.datastore.access import Access
+from rrwatch.datastore.factory import open_datastore
+from rrwatch.datastore.follow import Unreachable, UpToDate
+from rrwatch.datastore.port import Change, Snapshot, WatchResponse
+from rrwatch.errors import Resync, TransportError
+from tests.datastore.etcd_v2.following import Follow, P, access_to
+
+
+def test_prefix_absent_and_then_created(etcd: Etcd, follow: Follow) -> None:
+    mirrored = follow(etcd.url)
+    wait_until(lambda: mirrored.count(Snapshot), "the first list")
+    assert mirrored.mirror.items == {}
+    etcd.put(f"{P}/a", "1")
+    mirrored.equals(etcd)
+
+
+def test_everything_that_can_happen_to_keys(etcd: Etcd, follow: Follow) -> None:
+    etcd.put_all({f"{P}/a": "1", f"{P}/host/n1/x": "2", f"{P}/host/n1/y": "3", f"{P}/host/n10/x": "4"})
+    mirrored = follow(etcd.url)
+    mirrored.equals(etcd)
+
+    steps: list[Callable[[], object]] = [
+        lambda: etcd.delete(f"{P}/host/n1", recursive=True),
+        lambda: etcd.put("/calico/bgp/v10/x", "not ours"),
+        lambda: etcd.put("/calico/bgp/v1x", "not ours"),
+        lambda: etcd.put("/cal/x", "not ours"),
+        lambda: etcd.delete("/cal", recursive=True),
+        lambda: etcd.put(f"{P}/_hidden/x", "not shown"),
+        lambda: etcd.put(f"{P}/deep/_hidden", "not shown"),
+        lambda: etcd.put(f"{P}/odd keys/ä #?%41&+", "value ✓"),
+        lambda: etcd.put(f"{P}/empty", ""),
+        lambda: etcd.ask("PUT", f"{P}/cas", value="1"),
+        lambda: etcd.ask("PUT", f"{P}/cas", "?prevValue=1", value="2"),
+        lambda: etcd.ask("DELETE", f"{P}/cas", "?prevValue=2"),
+        lambda: etcd.ask("POST", f"{P}/queue", value="in order"),
+        lambda: etcd.ask("PUT", f"{P}/folder", dir="true"),
+        lambda: etcd.put(f"{P}/folder/x", "1"),
+        lambda: etcd.ask("PUT", f"{P}/folder", "?prevExist=true", dir="true", ttl="100"),
+        lambda: etcd.ask("PUT", f"{P}/a", dir="true"),
+        lambda: etcd.put(f"{P}/a/below", "1"),
+        lambda: etcd.ask("PUT", f"{P}/brief", value="1", ttl="1"),
+        lambda: etcd.ask("PUT", f"{P}/briefly", dir="true", ttl="1"),
+        lambda: etcd.put(f"{P}/briefly/x", "1"),
+    ]
+    for step in steps:
+        step()
+        mirrored.equals(etcd)
+    wait_until(lambda: f"{P}/briefly/x" not in etcd.items(P) and f"{P}/brief" not in etcd.items(P), "expiry")
+    mirrored.equals(etcd)
+    etcd.delete(P, recursive=True)
+    mirrored.equals(etcd)
+    etcd.put(f"{P}/again", "1")
+    mirrored.equals(etcd)
+    etcd.delete("/calico", recursive=True)
+    mirrored.equals(etcd)
+    etcd.put(f"{P}/again", "2")
+    mirrored.equals(etcd)
+    assert mirrored.count(Snapshot) == 1
+
+
+def test_writes_between_list_and_watch(etcd: Etcd) -> None:
+    client = open_datastore(access_to(etcd.url))
+    snapshot = client.list(P)
+    etcd.put(f"{P}/between", "1")
+    response = client.watch(P, snapshot.index + 1)
+    assert response == WatchResponse(snapshot.index + 1, snapshot.cluster_id, (Change(f"{P}/between", "1"),))
+
+
+def test_a_quiet_prefix_on_a_busy_store(etcd: Etcd, follow: Follow) -> None:
+    mirrored = follow(etcd.url)
+    wait_until(lambda: mirrored.count(Snapshot), "the first list")
+    for number in range(1500):
+        etcd.put("/elsewhere", str(number))
+    etcd.put(f"{P}/a", "1")
+    mirrored.equals(etcd)
+
+
+def test_history_cleared(etcd: Etcd) -> None:
+    client = open_datastore(access_to(etcd.url))
+    index = client.list(P).index
+    for number in range(1100):
+        etcd.put("/elsewhere", str(number))
+    with pytest.raises(Resync, match=f"no longer has index {index + 1}"):
+        client.watch(P, index + 1)
+
+
+def test_a_watch_without_events_tells_the_index(etcd: Etcd) -> None:
+    client = open_datastore(access_to(etcd.url))
+    snapshot = client.list(P)
+    assert client.watch(P, snapshot.index + 1) == WatchResponse(snapshot.index, snapshot.cluster_id, timed_out=True)
+
+
+def test_through_etcds_own_proxy_a_silence_is_no_loss(own_etcd: Etcd, follow: Follow) -> None:
+    own_etcd.put(f"{P}/a", "1")
+    with own_etcd.proxied() as url:
+        client = open_datastore(access_to(url))
+        assert client.watch(P, client.list(P).index + 1) is None
+
+        mirrored = follow(url)
+        wait_until(lambda: mirrored.count(UpToDate) >= 2, "two watches without events")
+        own_etcd.put("/elsewhere", "1")
+        own_etcd.put(f"{P}/b", "2")
+        mirrored.equals(own_etcd)
+        assert (mirrored.count(Snapshot), mirrored.count(Unreachable)) == (1, 0)
+        with own_etcd.process.frozen():
+            wait_until(lambda: mirrored.count(Unreachable), "the outage is noticed", 20)
+        own_etcd.put(f"{P}/c", "3")
+        mirrored.equals(own_etcd)
+
+
+def test_put_and_remove(etcd: Etcd) -> None:
+    client = open_datastore(access_to(etcd.url))
+    client.put(f"{P}/rr_v6/fd00::1", '{"ip": "ä & = %41 +"}')
+    assert etcd.items(P) == {f"{P}/rr_v6/fd00::1": '{"ip": "ä & = %41 +"}'}
+    client.remove(f"{P}/rr_v6/fd00::1")
+    client.remove(f"{P}/rr_v6/fd00::1")
+    assert etcd.items(P) == {}
+
+
+def test_interrupt_ends_a_watch(etcd: Etcd) -> None:
+    client = open_datastore(Access((etcd.url,), watch_timeout=30.0))
+    index = client.list(P).index
+    threading.Timer(0.3, client.interrupt).start()
+    began = time.monotonic()
+    with pytest.raises(TransportError):
+        client.watch(P, index + 1)
+    assert time.monotonic() - began < 10
