@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -13,7 +14,7 @@ from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.process import free_port, wait_until
 from tests.command import Run, beside
-from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS
+from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS, pool
 
 
 class TestHelp:
@@ -114,7 +115,7 @@ class TestSessions:
         done = run(command, "--keys", "-", stdin=json.dumps({key: "1"}))
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == (
-            f"rrwatch: -: sessions follow from none of its 1 keys, '{key}' for one: "
+            f"rrwatch: -: sessions follow from none of its 1 keys, such as '{key}': "
             f"want keys as Calico writes them, like {PREFIX}/host/NODE/ip_addr_v4\n"
         )
         assert run(command, "--keys", "-", stdin="{}").returncode == 0
@@ -126,7 +127,7 @@ class TestSessions:
                 *words, "--settings", str(tmp_path / "rrwatch.toml"), RRWATCH_ETCD_ENDPOINTS="http://127.0.0.1:1"
             )
             assert done.stderr.splitlines()[0] == (
-                f"rrwatch: warning: guard_mni in {tmp_path}/rrwatch.toml is no setting and has no effect: "
+                f"rrwatch: warning: guard_mni in {tmp_path}/rrwatch.toml is not a setting and has no effect: "
                 "did you mean guard_min?"
             )
             assert done.returncode == (1 if "rr" in words else 0)
@@ -135,6 +136,42 @@ class TestSessions:
         etcd.put_all(CLUSTER)
         done = run("sessions", "--json", ETCD_ENDPOINTS=f"http://127.0.0.1:{free_port()},{etcd.url}")
         assert {session["name"] for session in json.loads(done.stdout)["sessions"]} == SESSIONS
+
+    NODE: ClassVar = {"RRWATCH_ROLE": "node", "NODENAME": "kube-node1", "IP": "", "RRWATCH_CUSTOM_FILTERS": "on"}
+    FILTERS: ClassVar = {
+        f"{PREFIX}/global/custom_filters/v4/good": "if ( net ~ 10.0.0.0/8 ) then { accept; }",
+        f"{PREFIX}/global/custom_filters/v4/bad": "nonsense;",
+    }
+
+    def test_a_filter_that_bird_refuses_is_rejected(self, run: Run, etcd: Etcd, bird: Bird, tmp_path: Path) -> None:
+        etcd.put_all(CLUSTER | self.FILTERS)
+        (tmp_path / "keys").write_text(json.dumps(CLUSTER | self.FILTERS))
+        for source in [], ["--keys", str(tmp_path / "keys")]:
+            done = run("sessions", "--json", *source, **beside(bird, etcd), **self.NODE)
+            (rejected,) = json.loads(done.stdout)["rejected"]
+            assert rejected["key"] == f"{PREFIX}/global/custom_filters/v4/bad"
+            assert "BIRD does not take it: line " in rejected["reason"]
+            assert done.stderr == ""
+            assert "custom_filters/v4/bad" in run("sessions", *source, **beside(bird, etcd), **self.NODE).stdout
+            text = run("render", *source, **beside(bird, etcd), **self.NODE).stdout
+            assert "net ~ 10.0.0.0/8" in text
+            assert "nonsense" not in text
+        assert bird.reconfigurations() == 0
+        assert not [path for path in bird.folder.iterdir() if path.name.startswith(".")]
+
+    @pytest.mark.parametrize("ask", [True, False])
+    def test_without_a_bird_to_ask_it_says_so(self, run: Run, etcd: Etcd, bird: Bird, ask: bool) -> None:
+        etcd.put_all(CLUSTER | (self.FILTERS | pool("192.168.0.0/16", "tunl0") if ask else {}))
+        bird.stop()
+        done = run("sessions", "--json", **beside(bird, etcd), **self.NODE)
+        assert done.returncode == 0
+        assert json.loads(done.stdout)["rejected"] == []
+        assert done.stderr == (
+            "rrwatch: warning: not known whether bird accepts the custom filters and supports the pools' tunnels: "
+            f"it could not be asked: BIRD does not listen on {bird.socket}\n"
+            if ask
+            else ""
+        )
 
     def test_etcd_away(self, run: Run) -> None:
         url = f"http://127.0.0.1:{free_port()}"

@@ -69,10 +69,10 @@ class TestAllIsWell:
         assert done.returncode == 0
         for words in (
             f"settings: reflector {REFLECTOR}; BIRD",
-            "user: all that is said here holds for root (",
+            "user: checked with the rights of root (",
             f"etcd {etcd.url}: {len(CLUSTER)} keys below",
             "sessions: 3 derived; records: 0 rejected",
-            "templates: the shipped ones",
+            "templates: those that rrwatch comes with",
             f"file {bird.config}: can be replaced",
             f"{bird.release}",
             f"reads {bird.config}",
@@ -133,7 +133,7 @@ class TestTheRunningOne:
         bad = check(**asked(rrwatch))
         assert "held: 9 of 9 known nodes" in bad["rrwatch"]["text"]
         assert "`rrwatch release`" in bad["rrwatch"]["hint"]
-        assert bad["bird"]["hint"] == "the change is held, see the first line"
+        assert bad["bird"]["hint"] == "the change is held; see the first line"
         assert set(bad) == {"rrwatch", "bird"}
 
     def test_waiting_for_bird(self, check: Check, bird: Bird, daemon: Rrwatch) -> None:
@@ -147,7 +147,7 @@ class TestTheRunningOne:
     def test_with_other_settings(self, check: Check, daemon: Rrwatch) -> None:
         bad = check(**asked(daemon), IP="10.0.0.1")
         assert (
-            f"runs as reflector {REFLECTOR}, and these settings are those of reflector 10.0.0.1"
+            f"runs as reflector {REFLECTOR}, but these settings are those of reflector 10.0.0.1"
             in (bad["rrwatch"]["text"])
         )
 
@@ -166,7 +166,7 @@ class TestSettings:
         file = tmp_path / "rrwatch.toml"
         file.write_text("guard_mni = 3\n")
         bad = check("--settings", str(file), **WITHOUT_DAEMON)
-        assert bad["settings"]["text"] == f"guard_mni in {file} is no setting and has no effect"
+        assert bad["settings"]["text"] == f"guard_mni in {file} is not a setting and has no effect"
         assert bad["settings"]["hint"] == "did you mean guard_min?"
 
 
@@ -204,7 +204,9 @@ class TestUser:
     def test_who_is_not_root_becomes_nobody_else(self) -> None:
         code = "import os; from rrwatch.commands import privileges; os.setuid(65534); privileges.become('root')"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
-        assert done.stderr.endswith("UsageError: --user is 'root': want to be root for that\n")
+        assert done.stderr.endswith(
+            "UsageError: --user is 'root': only root can check with the rights of another user\n"
+        )
 
 
 class TestEtcd:
@@ -232,7 +234,7 @@ class TestEtcd:
         etcd.put_all(CLUSTER | {f"{PREFIX}/host/bad/ip_addr_v4": "x"})
         done = run("check", "--user", "root", **beside(bird, etcd))
         assert "ok   sessions: 3 derived; records: 1 rejected, 0 with a warning" in done.stdout
-        assert "-> `rrwatch sessions` tells which and why" in done.stdout
+        assert "-> `rrwatch sessions` shows which, and why" in done.stdout
 
     def test_a_node_of_which_etcd_knows_nothing(self, check: Check, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER)
@@ -283,13 +285,13 @@ class TestBird:
         bad = check(**WITHOUT_DAEMON, RRWATCH_CONFIG=str(elsewhere))
         assert bad["bird"]["text"] == f"BIRD reads {bird.config}, not {elsewhere}"
         assert bad["bird"]["hint"].startswith("`systemctl restart bird`")
-        assert "wanted is generation" not in json.dumps(bad)
+        assert "as wanted" not in json.dumps(bad)
         assert bird.reconfigurations() == 0
 
     def test_reads_a_file_that_is_not_there(self, check: Check, bird: Bird) -> None:
         bird.config.unlink()
         bad = check(**WITHOUT_DAEMON)
-        assert f"reads {bird.config}, which is not there" in bad["bird"]["text"]
+        assert f"reads {bird.config}, which does not exist" in bad["bird"]["text"]
 
     def test_does_not_take_the_file(self, check: Check, bird: Bird) -> None:
         bird.config.write_text("nonsense")
@@ -305,13 +307,13 @@ class TestBird:
         etcd.delete(f"{PREFIX}/host/kube-node1", recursive=True)
         bad = check(**WITHOUT_DAEMON)
         assert set(bad) == {"bird"}
-        assert f"runs generation {before}, wanted is generation " in bad["bird"]["text"]
+        assert f"runs generation {before}, not generation " in bad["bird"]["text"]
         assert bad["bird"]["hint"] == "start rrwatch: it makes BIRD run what is wanted"
 
     def test_runs_what_is_not_rrwatchs(self, check: Check, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER)
         bad = check(**WITHOUT_DAEMON)
-        assert "runs a configuration that is not rrwatch's, wanted is generation " in bad["bird"]["text"]
+        assert "runs a configuration that rrwatch did not write, not generation " in bad["bird"]["text"]
         assert bird.config.read_text() == MINIMAL
 
     def test_hangs(self, check: Check, bird: Bird) -> None:
