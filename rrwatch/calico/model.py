@@ -10,7 +10,7 @@ class DataModel(Protocol):
     """Parses keys and values into records, and knows the names of keys.
 
     A model has no state and does no I/O. `rrwatch.calico.v1.CalicoV1` is one. To add another one, write a class with
-    these methods and add it to `rrwatch.calico.models`; `tests/calico/test_model.py` has a small example.
+    these methods and add it to `rrwatch.calico.models`; `tests/calico/flat.py` is a small example.
     """
 
     @property

@@ -222,7 +222,9 @@ def _keys_and_values(settings: Settings, keys_file: Path | None, timeout: float)
     from rrwatch.commands import keys
 
     return (
-        keys.from_file(keys_file) if keys_file else keys.from_etcd(settings.etcd, settings.role.all_prefixes, timeout)
+        keys.from_file(keys_file, settings.role.model)
+        if keys_file
+        else keys.from_etcd(settings.etcd, settings.role.all_prefixes, timeout)
     )
 
 

@@ -5,17 +5,19 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from rrwatch.calico import v1
+from rrwatch.bgp.topology import Family
+from rrwatch.calico.model import DataModel
 from rrwatch.datastore.access import Access
 from rrwatch.datastore.mirror import Snapshot
 from rrwatch.errors import UnknownKeys, UsageError
 
 
-def from_file(path: Path) -> dict[str, str]:
+def from_file(path: Path, model: DataModel) -> dict[str, str]:
     """Reads a flat JSON object of keys and values, as etcd would hold them; null is an empty value.
 
     Args:
         path: the file, or `-` for standard input.
+        model: the data model of the keys.
 
     Raises:
         UsageError: the file cannot be read, or is not such an object.
@@ -34,10 +36,10 @@ def from_file(path: Path) -> dict[str, str]:
         if value is not None and not isinstance(value, str):
             raise UsageError(f"{path}: the value of {key!r} is {value!r:.60}: want a string")
     keys = {key: value or "" for key, value in items.items()}
-    if keys and not any(v1.parse(key, value) for key, value in keys.items()):
+    if keys and not any(model.parse(key, value) for key, value in keys.items()):
         raise UnknownKeys(
             f"{path}: sessions follow from none of its {len(keys)} keys, such as {min(keys)!r:.80}: "
-            f"want keys as Calico writes them, like {v1.PREFIX}/host/NODE/ip_addr_v4"
+            f"want keys as Calico writes them, like {model.names.host_address('NODE', Family.IPV4)}"
         )
     return keys
 

@@ -12,9 +12,10 @@ import pytest
 
 from lab.bird import BIRD2, MINIMAL, Bird
 from lab.daemon import Rrwatch
+from lab.environment import beside
 from lab.etcd import Etcd
 from lab.process import free_port, program, wait_until
-from tests.command import Run, beside
+from tests.command import Run
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, host
 
 Check = Callable[..., dict[str, dict[str, Any]]]
@@ -32,7 +33,7 @@ def check(run: Run, etcd: Etcd, bird: Bird) -> Check:
 
     def check(*arguments: str, **variables: str) -> dict[str, dict[str, Any]]:
         user = () if "--user" in arguments else ("--user", "root")
-        done = run("check", "--json", *user, *arguments, **beside(bird, etcd) | variables)
+        done = run("check", "--json", *user, *arguments, **beside(bird, etcd.url) | variables)
         assert done.stderr == ""
         findings = json.loads(done.stdout)
         bad: dict[str, dict[str, Any]] = {}
@@ -62,7 +63,7 @@ def asked(rrwatch: Rrwatch) -> dict[str, str]:
 class TestAllIsWell:
     def test_beside_a_running_rrwatch(self, run: Run, etcd: Etcd, bird: Bird, daemon: Rrwatch) -> None:
         wait_until(lambda: run("status", **asked(daemon)).returncode == 0, "ready")
-        done = run("check", "--user", "root", **beside(bird, etcd), **asked(daemon), RRWATCH_BIRD_LOG="syslog")
+        done = run("check", "--user", "root", **beside(bird, etcd.url), **asked(daemon), RRWATCH_BIRD_LOG="syslog")
         lines = done.stdout.splitlines()
         assert lines[0] == f"ok   rrwatch {daemon.status_address}: ready, 3 sessions"
         assert [line for line in lines if not line.startswith("ok   ")] == []
@@ -95,14 +96,14 @@ class TestAllIsWell:
             "RRWATCH_CUSTOM_FILTERS": "on",
             **WITHOUT_DAEMON,
         }
-        assert run("once", **beside(bird, etcd), **node).returncode == 0
+        assert run("once", **beside(bird, etcd.url), **node).returncode == 0
         assert check(**node) == {}
 
 
 class TestTheRunningOne:
     def test_absent(self, check: Check, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER)
-        assert run("once", **beside(bird, etcd)).returncode == 0
+        assert run("once", **beside(bird, etcd.url)).returncode == 0
         bad = check(RRWATCH_STATUS_LISTEN=f"127.0.0.1:{free_port()}")
         assert set(bad) == {"rrwatch"}
         assert "no rrwatch answers" in bad["rrwatch"]["text"]
@@ -192,7 +193,7 @@ class TestUser:
             (tmp_path / name).write_text("\n".join(lines) + f"\n{more}")
         bind = "".join(f"mount --bind {tmp_path}/{name} /etc/{name} && " for name in ("passwd", "group"))
         through = [program("unshare"), "--mount", program("sh"), "-c", f'{bind}exec "$@"', "sh"]
-        done = run("check", through=through, **beside(bird, etcd) | WITHOUT_DAEMON)
+        done = run("check", through=through, **beside(bird, etcd.url) | WITHOUT_DAEMON)
         assert "rrwatch (bird)" in done.stdout, done.stderr
         assert "FAIL state" in done.stdout
         assert done.returncode == 1
@@ -217,7 +218,7 @@ class TestEtcd:
 
     def test_one_endpoint_of_two_away(self, check: Check, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER)
-        run("once", **beside(bird, etcd))
+        run("once", **beside(bird, etcd.url))
         bad = check(**WITHOUT_DAEMON, ETCD_ENDPOINTS=f"http://127.0.0.1:{free_port()},{etcd.url}")
         assert set(bad) == {"etcd"}
 
@@ -227,12 +228,12 @@ class TestEtcd:
         assert bad["etcd"]["hint"] == "start it with --enable-v2=true, which is off by default since etcd 3.4"
 
     def test_nothing_follows_from_its_keys(self, run: Run, etcd: Etcd, bird: Bird) -> None:
-        done = run("check", "--user", "root", **beside(bird, etcd))
+        done = run("check", "--user", "root", **beside(bird, etcd.url))
         assert f"-> no key asks for one: is {PREFIX}/global/peer_v4/{REFLECTOR} set?" in done.stdout
 
     def test_a_rejected_record(self, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER | {f"{PREFIX}/host/bad/ip_addr_v4": "x"})
-        done = run("check", "--user", "root", **beside(bird, etcd))
+        done = run("check", "--user", "root", **beside(bird, etcd.url))
         assert "ok   sessions: 3 derived; records: 1 rejected, 0 with a warning" in done.stdout
         assert "-> `rrwatch sessions` shows which, and why" in done.stdout
 
@@ -241,7 +242,7 @@ class TestEtcd:
         node = {"RRWATCH_ROLE": "node", "IP": "", "NODENAME": "nobody", **WITHOUT_DAEMON}
         bad = check(**node)
         assert f"{PREFIX}/host/nobody/ip_addr_v4 is missing in etcd" in bad["sessions"]["text"]
-        once = run("once", **beside(bird, etcd), **node)
+        once = run("once", **beside(bird, etcd.url), **node)
         assert once.returncode == 1
         assert once.stderr.splitlines()[-1].startswith(f"rrwatch: {PREFIX}/host/nobody/ip_addr_v4 is missing")
 
@@ -301,7 +302,7 @@ class TestBird:
 
     def test_runs_another_generation(self, check: Check, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER)
-        assert run("once", **beside(bird, etcd)).returncode == 0
+        assert run("once", **beside(bird, etcd.url)).returncode == 0
         assert check(**WITHOUT_DAEMON) == {}
         before = bird.generation()
         etcd.delete(f"{PREFIX}/host/kube-node1", recursive=True)
@@ -323,8 +324,8 @@ class TestBird:
 
     def test_logs_to_its_console(self, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER)
-        run("once", **beside(bird, etcd))
-        settings = beside(bird, etcd) | WITHOUT_DAEMON
+        run("once", **beside(bird, etcd.url))
+        settings = beside(bird, etcd.url) | WITHOUT_DAEMON
         without_syslog = [program("unshare"), "--mount", program("sh"), "-c",
                           'mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && exec "$@"', "sh"]  # fmt: skip
         done = run("check", "--user", "root", through=without_syslog, **settings)
