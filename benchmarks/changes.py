@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.host import Host, Line, address_of, cpu_seconds, host, memory_mib, scheduled_seconds, session_of
+from benchmarks.host import Control, Host, address_of, cpu_seconds, host, memory_mib, scheduled_seconds, session_of
 from lab.bird import Release
 from lab.process import wait_until
 
@@ -56,42 +56,42 @@ def measure(folder: Path, release: Release, nodes: int, rounds: int, watcher: st
         for number in range(nodes):
             there.writer.put_node(number)
         bare_list = _timed(lambda: there.etcd.items("/calico"))
-        line = Line(there.bird.socket)
+        control = Control(there.bird.socket)
         began = time.perf_counter()
         with there.watcher(watcher) as process:
-            line.wait_for(session_of(address_of(nodes - 1)), 600)
+            control.wait_for(session_of(address_of(nodes - 1)), 600)
             first = (time.perf_counter() - began) * 1000  # BIRD takes a configuration as a whole
-            wait_until(lambda: line.sessions() == nodes, "all sessions", 600)
+            wait_until(lambda: control.sessions() == nodes, "all sessions", 600)
             # BIRD first tries to connect after five seconds, and with thousands of sessions has no time for anything
             # else then: what is measured, is measured before that, here and below.
-            took, cpu = _changes(there, line, process.pid, rounds, settle)
+            took, cpu = _changes(there, control, process.pid, rounds, settle)
             idle = _idle(process.pid)
             memory = memory_mib(process.pid)
-        line.close()
+        control.close()
         bird_start = _bird_start(there)
-        line = Line(there.bird.socket)
-        floor = _floor(there, line, rounds)
-        line.close()
+        control = Control(there.bird.socket)
+        floor = _floor(there, control, rounds)
+        control.close()
     return Changes(
         nodes, floor, statistics.median(took), max(took), cpu, first, bird_start, bare_list * 1000, memory, idle
     )
 
 
-def _changes(there: Host, line: Line, pid: int, rounds: int, settle: float) -> tuple[list[float], float]:
+def _changes(there: Host, control: Control, pid: int, rounds: int, settle: float) -> tuple[list[float], float]:
     took = []
     before = cpu_seconds(pid)
     for number in range(rounds + 1):
         address = f"10.250.0.{number + 1}"
         began = time.perf_counter()
         there.writer.put_node(number * 7, address)
-        line.wait_for(session_of(address))
+        control.wait_for(session_of(address))
         took.append((time.perf_counter() - began) * 1000)
         time.sleep(settle)
     # The first one also proves to rrwatch that this BIRD reads this file.
     return took[1:], (cpu_seconds(pid) - before) / (rounds + 1) * 1000
 
 
-def _floor(there: Host, line: Line, rounds: int) -> float:
+def _floor(there: Host, control: Control, rounds: int) -> float:
     config, took = there.bird.config, []
     text = config.read_text()
     for number in range(rounds):
@@ -101,8 +101,8 @@ def _floor(there: Host, line: Line, rounds: int) -> float:
         new.write_text(text + more)
         new.replace(config)
         began = time.perf_counter()
-        line.ask("configure")
-        line.wait_for(f"Floor_{number}")
+        control.ask("configure")
+        control.wait_for(f"Floor_{number}")
         took.append((time.perf_counter() - began) * 1000)
     return statistics.median(took)
 

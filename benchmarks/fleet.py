@@ -1,7 +1,6 @@
 """Many nodes' watchers on one etcd: what a change, and a restart of etcd, cost it."""
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.host import Writer, cpu_seconds, memory_mib
+from lab.environment import environment, node
 from lab.etcd import Etcd
 from lab.process import Process, wait_until
 
@@ -98,18 +98,10 @@ def _own(number: int) -> str:
 
 def _start(stack: contextlib.ExitStack, etcd: Etcd, file: Path, number: int) -> Process:
     file.parent.mkdir()
-    environment = {
-        "PATH": os.environ["PATH"],
-        "RRWATCH_ROLE": "node",
-        "NODENAME": f"node{number:05d}",
-        "ETCD_ENDPOINTS": etcd.url,
-        "RRWATCH_CONFIG": str(file),
-        "RRWATCH_BIRD_SOCKET": str(file.with_name("bird.ctl")),
-        "RRWATCH_BIRD_VERSION": "2",
-        "RRWATCH_STATE_DIR": str(file.parent / "state"),
-        "RRWATCH_STATUS_LISTEN": "",
-    }
-    process = Process([sys.executable, "-m", "rrwatch", "run"], file.with_name("log"), environment=environment)
+    variables = node(f"node{number:05d}") | {"RRWATCH_BIRD_VERSION": "2", "RRWATCH_STATUS_LISTEN": ""}
+    del variables["RRWATCH_ETCD_SPREAD"]  # the default is measured
+    settings = environment(file, file.with_name("bird.ctl"), file.parent / "state", etcd.url, **variables)
+    process = Process([sys.executable, "-m", "rrwatch", "run"], file.with_name("log"), environment=settings)
     stack.callback(process.kill)
     return process
 

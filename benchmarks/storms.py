@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.host import Line, Writer, cpu_seconds, host
+from benchmarks.host import Control, Writer, cpu_seconds, host
 from lab.bird import Release
 from lab.process import wait_until
 
@@ -46,18 +46,18 @@ def measure(folder: Path, release: Release, nodes: int, watcher: str | None) -> 
         alone = _register(there.etcd.url, nodes)
     with host(folder / "watched", release) as there:
         there.writer.put_cluster()
-        line = Line(there.bird.socket)
+        control = Control(there.bird.socket)
         with there.watcher(watcher) as process:
             wait_until(lambda: "172.17.42.40" in there.bird.config.read_text(), "the watcher's first file", 60)
             before = there.bird.reconfigurations()
             began = time.perf_counter()
             _register(there.etcd.url, nodes)
-            wait_until(lambda: line.sessions() == nodes, "all sessions", 600)
+            wait_until(lambda: control.sessions() == nodes, "all sessions", 600)
             exact = time.perf_counter() - began
             configures = there.bird.reconfigurations() - before
             flaps, flap_configures, flap_seconds = _flap(there.writer, there.bird.reconfigurations)
             foreign, foreign_cpu = _foreign(there.etcd.url, process.pid)
-        line.close()
+        control.close()
     return Storms(nodes, alone, exact, configures, flaps, flap_configures, flap_seconds, foreign, foreign_cpu)
 
 

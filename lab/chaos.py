@@ -1,4 +1,4 @@
-"""Random writes and faults, by a seed: a three-member etcd, a BIRD and an rrwatch, none of which is spared."""
+"""Random writes and faults, repeatable by a seed, against a three-member etcd, a BIRD and an rrwatch."""
 
 import contextlib
 import json
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from lab import environment
 from lab.bird import BIRD2, MINIMAL, Bird, Release
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
@@ -21,7 +22,7 @@ PREFIX = "/calico/bgp/v1"
 REFLECTOR = "10.99.0.9"
 NODES = 60
 
-# Writes that a client makes: to whichever member answers. A line in, a line out.
+# A client that writes to whichever member answers. It reads one write from each line, and prints one line for each.
 _WRITER = """
 import sys, urllib.error, urllib.parse, urllib.request
 urls = sys.argv[1].split(",")
@@ -46,7 +47,7 @@ for line in sys.stdin:
 
 
 class Chaos:
-    """A cluster under which the ground shakes; `act()` does one thing at random."""
+    """A cluster, and the random actions on it; `act()` performs one."""
 
     def __init__(
         self,
@@ -60,10 +61,13 @@ class Chaos:
         """Starts everything, and writes the first nodes.
 
         Args:
-            stack: takes everything away again at its end.
-            spare_rrwatch: let it live, so that it can be measured.
+            folder: for everything that the programs write.
+            stack: stops and removes everything when it is closed.
+            seed: determines the actions.
+            release: the release of BIRD.
+            spare_rrwatch: never kill rrwatch, so that it can be measured.
         """
-        self.random = random.Random(seed)  # the same each time, by intent
+        self.random = random.Random(seed)  # repeatable by intent
         self.etcd = EtcdCluster(folder, stack).start()
         space = self.etcd.client
         self.bird = Bird(folder / "bird", space, release=release)
@@ -81,16 +85,10 @@ class Chaos:
         )
         stack.callback(self._writer.kill)
         self._folder, self._stack = folder, stack
-        self._settings = {
-            "PATH": release.path,
-            "IP": REFLECTOR,
-            "ETCD_ENDPOINTS": self.etcd.urls,
-            "RRWATCH_CONFIG": str(self.bird.config),
-            "RRWATCH_BIRD_SOCKET": str(self.bird.socket),
-            "RRWATCH_STATE_DIR": str(folder / "state"),
-            # Wipes are meant here.
-            "RRWATCH_GUARD_PERCENT": "0",
-        }
+        # The guard would hold the wipes, which are intended here.
+        self._settings = environment.beside(
+            self.bird, self.etcd.urls, folder / "state", RRWATCH_GUARD_PERCENT="0", **environment.reflector(REFLECTOR)
+        )
         self._cluster()
         self.rrwatch = self._start_rrwatch()
         self._troubled: dict[str, tuple[float, Callable[[], None]]] = {}
@@ -103,15 +101,15 @@ class Chaos:
         self.done: dict[str, int] = {}
 
     def act(self) -> None:
-        """One thing at random, and what an earlier one left to be mended by now."""
+        """Performs one random action, and ends earlier faults whose time is over."""
         action = self.random.choice(self.actions)
         self.done[action.__name__] = self.done.get(action.__name__, 0) + 1
         action()
-        self._mend(time.monotonic())
+        self._heal(time.monotonic())
 
     def end(self) -> set[str]:
-        """Mends everything; -> the sessions that etcd asks for."""
-        self._mend(float("inf"))
+        """Ends all faults, and returns the names of the sessions that etcd asks for."""
+        self._heal(float("inf"))
         for member in self.etcd.members:
             wait_until(member.answers, f"etcd {member.name}", 60)
         items = self.etcd.members[0].items(PREFIX)
@@ -121,7 +119,7 @@ class Chaos:
         return {f"Global_{address.replace('.', '_')}" for address in addresses}
 
     def write(self) -> None:
-        """Some nodes come, move or go."""
+        """Adds, moves or removes some nodes."""
         for _ in range(self.random.randint(1, 10)):
             number = self.random.randrange(NODES)
             key = f"{PREFIX}/host/n{number}"
@@ -131,12 +129,12 @@ class Chaos:
                 self._tell("PUT", f"{key}/ip_addr_v4", f"10.50.{number}.{self.random.randint(1, 250)}")
 
     def delete(self) -> None:
-        """All nodes go at once."""
+        """Deletes all nodes at once."""
         self._tell("DELETE", f"{PREFIX}/host")
 
     def wipe(self) -> None:
-        """All of etcd's data are lost, and some are written anew."""
-        self._mend(float("inf"))
+        """Wipes all members of etcd, and writes the first nodes again."""
+        self._heal(float("inf"))
         for member in self.etcd.members:
             member.kill()
             member.wipe()
@@ -144,25 +142,25 @@ class Chaos:
         self._cluster()
 
     def kill_etcd(self) -> None:
-        """A member dies, and is back some seconds later."""
+        """Kills a member, and starts it some seconds later."""
         if member := self._member():
             member.kill()
             self._later(member, 5, member.launch)
 
     def freeze_etcd(self) -> None:
-        """A member hangs."""
+        """Makes a member hang."""
         if member := self._member():
             member.process.signal(signal.SIGSTOP)
             self._later(member, 5, lambda: member.process.signal(signal.SIGCONT))
 
     def partition(self) -> None:
-        """A member is cut off from the others."""
+        """Cuts a member off from the others."""
         if member := self._member():
             self.etcd.partition(member)
             self._later(member, 8, lambda: self.etcd.heal(member))
 
     def kill_bird(self) -> None:
-        """BIRD dies, and is back as soon as there is a file that it can read: its manager tries again and again."""
+        """Kills BIRD, and starts it again until it finds a file that it can read, as a service manager does."""
         self.bird.kill()
         time.sleep(self.random.uniform(0, 0.5))
         wait_until(self._is_bird_back, "BIRD is back", 60)
@@ -175,12 +173,12 @@ class Chaos:
         return True
 
     def freeze_bird(self) -> None:
-        """BIRD hangs for a moment."""
+        """Makes BIRD hang for a moment."""
         with self.bird.process.frozen():
             time.sleep(self.random.uniform(0, 1.5))
 
     def damage(self) -> None:
-        """Somebody edits, cuts off or removes the file."""
+        """Edits, truncates or removes BIRD's configuration, and may reload BIRD."""
         with contextlib.suppress(OSError):
             text = self.bird.config.read_text()
             match self.random.randrange(3):
@@ -195,12 +193,12 @@ class Chaos:
                 self.bird.command("configure")
 
     def reload(self) -> None:
-        """SIGHUP; before a program has its handlers, it would end any."""
+        """Sends SIGHUP."""
         self.rrwatch.wait_for("started")
         self.rrwatch.process.signal(signal.SIGHUP)
 
     def kill_rrwatch(self) -> None:
-        """Rrwatch itself dies, and is started again."""
+        """Kills rrwatch, and starts it again."""
         self.rrwatch.kill()
         self.rrwatch = self._start_rrwatch()
 
@@ -220,18 +218,18 @@ class Chaos:
         self._writer.stdout.readline()
 
     def _member(self) -> Etcd | None:
-        """One that is well; None where two are not: then nobody can tell what the third one knows."""
+        """Returns a member without a fault; None if only one is left, because a majority has to stay."""
         well = [member for member in self.etcd.members if member.name not in self._troubled]
         return self.random.choice(well) if len(well) > 1 else None
 
-    def _later(self, member: Etcd, most: float, mend: Callable[[], None]) -> None:
-        self._troubled[member.name] = time.monotonic() + self.random.uniform(0.2, most), mend
+    def _later(self, member: Etcd, most: float, heal: Callable[[], None]) -> None:
+        self._troubled[member.name] = time.monotonic() + self.random.uniform(0.2, most), heal
 
-    def _mend(self, now: float) -> None:
-        for name, (at, mend) in list(self._troubled.items()):
+    def _heal(self, now: float) -> None:
+        for name, (at, heal) in list(self._troubled.items()):
             if at <= now:
                 del self._troubled[name]
-                mend()
+                heal()
 
     def _start_rrwatch(self) -> Rrwatch:
         rrwatch = Rrwatch(self._folder / "rrwatch", self._settings, namespace=self.etcd.client.name)

@@ -1,4 +1,4 @@
-"""The walkthrough's hosts on one layer-2 network: each a namespace with a BIRD and an rrwatch beside it."""
+"""The hosts of the walkthrough on one layer-2 network. Each is a namespace with a BIRD and an rrwatch."""
 
 import contextlib
 import subprocess
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab import environment
 from lab.bird import BIRD1, MINIMAL, Bird, Release
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
@@ -29,7 +30,7 @@ class Host:
     settings: dict[str, str]
 
     def run(self, *arguments: str) -> str:
-        """Runs an rrwatch command on it; -> what it printed."""
+        """Runs an rrwatch command on it, and returns what it printed."""
         command = [*inside(self.space.name), sys.executable, "-m", "rrwatch", *arguments]
         done = subprocess.run(command, env=self.settings, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
@@ -37,22 +38,23 @@ class Host:
         return done.stdout
 
     def routes(self) -> list[str]:
-        """`ip route` of it, a line each, without the spaces at its end."""
+        """Returns the lines of its `ip route`, without trailing spaces."""
         return [" ".join(line.split()) for line in self.space.ip("route", "show").splitlines()]
 
     def bird_routes(self) -> set[str]:
-        """The routes that BIRD gave to its kernel."""
+        """Returns the routes that BIRD exported to its kernel."""
         return {route for route in self.routes() if "proto bird" in route}
 
 
 class Cluster:
-    """An etcd on the first host, a switch, and hosts that come one by one."""
+    """A switch and hosts, which are added one by one; etcd runs on the first one."""
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
-        """Lays the switch.
+        """Creates the switch.
 
         Args:
-            stack: takes everything away again at its end.
+            folder: for everything that the hosts write.
+            stack: removes everything when it is closed.
         """
         self._folder, self._stack = folder, stack
         self._switch = Switch(stack)
@@ -61,7 +63,7 @@ class Cluster:
 
     @property
     def etcd(self) -> Etcd:
-        """The cluster's etcd, on its first host."""
+        """The etcd on the first host."""
         assert self._etcd
         return self._etcd
 
@@ -73,12 +75,14 @@ class Cluster:
         workloads: tuple[str, ...] = (),
         release: Release = BIRD1,
     ) -> Host:
-        """A Calico node: its records in etcd, its workloads' interfaces, BIRD, and rrwatch in the node role.
+        """Adds a Calico node: its records in etcd, interfaces for its workloads, BIRD, and rrwatch in the node role.
 
         Args:
-            block: of addresses for its workloads.
-            workloads: their addresses.
-            release: of its BIRD.
+            name: the node's name.
+            address: the node's address.
+            block: the block of addresses for its workloads.
+            workloads: the addresses of its workloads.
+            release: the release of its BIRD.
         """
         space = self._switch.plug(f"{address}/16")
         if self._etcd is None:
@@ -95,30 +99,19 @@ class Cluster:
             space.ip("link", "set", f"cali{number}", "up")
             space.ip("link", "set", f"pod{number}", "up")
             space.ip("route", "add", workload, "dev", f"cali{number}", "scope", "link")
-        return self._add(
-            name, address, space, release, {"RRWATCH_ROLE": "node", "NODENAME": name, "RRWATCH_ETCD_SPREAD": "0"}
-        )
+        return self._add(name, address, space, release, environment.node(name))
 
     def add_reflector(self, name: str, address: str, release: Release = BIRD1) -> Host:
-        """A route reflector: BIRD, and rrwatch in the reflector role."""
-        return self._add(name, address, self._switch.plug(f"{address}/16"), release, {"IP": address})
+        """Adds a route reflector: BIRD, and rrwatch in the reflector role."""
+        return self._add(name, address, self._switch.plug(f"{address}/16"), release, environment.reflector(address))
 
     def _add(self, name: str, address: str, space: Namespace, release: Release, role: dict[str, str]) -> Host:
         bird = Bird(self._folder / name, space, release=release)
         bird.config.write_text(MINIMAL)
         bird.start()
         self._stack.callback(bird.stop)
-        settings = {
-            "PATH": release.path,
-            "ETCD_ENDPOINTS": self.etcd.url,
-            "RRWATCH_CONFIG": str(bird.config),
-            "RRWATCH_CONFIG6": str(bird.folder / "bird6.cfg"),
-            "RRWATCH_BIRD_SOCKET": str(bird.socket),
-            "RRWATCH_BIRD6_SOCKET": str(bird.folder / "bird6.ctl"),
-            "RRWATCH_STATE_DIR": str(self._folder / f"{name}-state"),
-            "RRWATCH_STATUS_LISTEN": "127.0.0.1:9817",
-            **role,
-        }
+        state = self._folder / f"{name}-state"
+        settings = environment.beside(bird, self.etcd.url, state, RRWATCH_STATUS_LISTEN="127.0.0.1:9817", **role)
         rrwatch = Rrwatch(self._folder / f"{name}-rrwatch", settings, namespace=space.name)
         self._stack.callback(rrwatch.stop)
         self.hosts[name] = Host(name, address, space, bird, rrwatch, settings)
@@ -127,6 +120,6 @@ class Cluster:
 
 @contextlib.contextmanager
 def cluster(folder: Path) -> Iterator[Cluster]:
-    """A cluster without hosts, taken away at the end."""
+    """Provides a cluster without hosts, which is removed at the end."""
     with contextlib.ExitStack() as stack:
         yield Cluster(folder, stack)

@@ -1,11 +1,8 @@
-"""rrwatch's commands, run as programs."""
+"""Runs commands of rrwatch as programs."""
 
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-
-from lab.bird import Bird
-from lab.etcd import Etcd
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -16,7 +13,9 @@ def run_command(
     """Runs one command to its end.
 
     Args:
-        environment: all that it sees.
+        arguments: the command and its options.
+        environment: its whole environment.
+        stdin: its standard input.
         through: a command that runs it.
     """
     return subprocess.run(
@@ -28,15 +27,3 @@ def run_command(
         timeout=60,
         check=False,
     )
-
-
-def beside(bird: Bird, etcd: Etcd) -> dict[str, str]:
-    """Settings for a BIRD and an etcd."""
-    return {
-        "ETCD_ENDPOINTS": etcd.url,
-        "RRWATCH_CONFIG": str(bird.config),
-        "RRWATCH_CONFIG6": str(bird.folder / "bird6.cfg"),
-        "RRWATCH_BIRD_SOCKET": str(bird.socket),
-        "RRWATCH_BIRD6_SOCKET": str(bird.folder / "bird6.ctl"),
-        "PATH": bird.release.path,
-    }

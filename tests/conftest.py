@@ -1,4 +1,4 @@
-"""Real etcd, real BIRD and real rrwatch for every test that asks for them."""
+"""Fixtures that start a real etcd, a real BIRD and a real rrwatch."""
 
 import itertools
 import json
@@ -13,6 +13,7 @@ import trustme
 
 from lab.bird import BIRD1, MINIMAL, RELEASES, Bird, Release
 from lab.daemon import Rrwatch
+from lab.environment import beside, environment, reflector
 from lab.etcd import Etcd
 from lab.network import Namespace, namespace
 from lab.process import wait_until
@@ -137,20 +138,11 @@ def start_rrwatch(tmp_path: Path) -> Iterator[Callable[..., Rrwatch]]:
         *arguments: str,
         namespace: str | None = None,
         through: Sequence[str] = (),
-        **environment: str,
+        **variables: str,
     ) -> Rrwatch:
-        settings = {
-            "IP": "172.17.42.40",
-            "ETCD_ENDPOINTS": endpoints,
-            "RRWATCH_CONFIG": str(bird.config),
-            "RRWATCH_CONFIG6": str(bird.folder / "bird6.cfg"),
-            "RRWATCH_BIRD_SOCKET": str(bird.socket),
-            "RRWATCH_BIRD6_SOCKET": str(bird.folder / "bird6.ctl"),
-            "RRWATCH_STATE_DIR": str(tmp_path / "state"),
-            "PATH": bird.release.path,
-        }
+        settings = beside(bird, endpoints, tmp_path / "state", **reflector(REFLECTOR))
         folder = tmp_path / f"rrwatch{next(numbers)}"
-        rrwatch = Rrwatch(folder, settings | environment, *arguments, namespace=namespace, through=through)
+        rrwatch = Rrwatch(folder, settings | variables, *arguments, namespace=namespace, through=through)
         started.append(rrwatch)
         return rrwatch
 
@@ -166,12 +158,10 @@ def run(tmp_path: Path) -> Run:
     def run(
         *arguments: str, stdin: str = "", through: Sequence[str] = (), **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        settings = {
-            "PATH": BIRD1.path,
-            "IP": REFLECTOR,
-            "RRWATCH_CONFIG": str(tmp_path / "bird.cfg"),
-            "RRWATCH_STATE_DIR": str(tmp_path / "state"),
-        }
+        role = reflector(REFLECTOR)
+        settings = environment(
+            tmp_path / "bird.cfg", tmp_path / "bird.ctl", tmp_path / "state", PATH=BIRD1.path, **role
+        )
         return run_command(*arguments, environment=settings | variables, stdin=stdin, through=through)
 
     return run

@@ -296,6 +296,18 @@ def test_files_and_tests_exist(page: Path) -> None:
                 )
 
 
+def test_the_table_of_folders_lists_every_module() -> None:
+    listed = {
+        row[0]: names_in(row[2:3]) for row in rows(DOCS / "architecture.md", "Which folder answers which question")
+    }
+    folders = [folder for folder in (ROOT / "rrwatch").iterdir() if (folder / "__init__.py").exists()]
+    for folder in folders:
+        modules = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+        named = {name for name in listed[f"`{folder.name}/`"] if name.endswith(".py")}
+        assert named == modules, folder.name
+    assert len(listed) == len(folders) + 2  # the head, and what is in no folder
+
+
 def test_the_readme_stays_short() -> None:
     assert len(README.read_text().splitlines()) < 200
 

@@ -1,1 +1,1 @@
-"""BGP as Calico keeps it: keys, the cluster that they describe, the sessions that follow; no I/O."""
+"""BGP in a Calico cluster: the topology and the sessions that follow from it, without I/O or names of keys."""

@@ -1,4 +1,4 @@
-"""The rules: a cluster's topology, seen by one BIRD -> the BGP sessions that this BIRD must hold."""
+"""The rules: which BGP sessions one BIRD must have, given the topology of the cluster."""
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from rrwatch.bgp.topology import Address, AsNumber, Family, Host, Peer, Rejected
 
 
 class Kind(Enum):
-    """Why two speakers peer; the value stands in commands' output."""
+    """Why two speakers peer. The value is part of the output of commands."""
 
     MESH = "mesh"
     GLOBAL = "global"
@@ -18,15 +18,15 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One BGP session, as the `protocol bgp` block that BIRD shall run.
+    """One BGP session, which becomes a `protocol bgp` block in BIRD's configuration.
 
     Attributes:
-        name: BIRD's name of the protocol, `[A-Za-z_][A-Za-z0-9_]*`, at most 46 characters. It follows from kind and
-            neighbor alone, for ever: BIRD matches protocols by name, so another name would reset the session.
-        rr_client: the neighbor is a client of this reflector (RFC 4456).
-        cluster_id: printed only for clients.
-        node: the Calico node at the other end, None where it is not one or not known to be one.
-        key: the etcd key that asks for this session.
+        name: BIRD's name for the protocol, `[A-Za-z_][A-Za-z0-9_]*`, at most 46 characters. It depends on kind and
+            neighbor only and never changes: BIRD matches protocols by name, so another name would reset the session.
+        rr_client: whether the neighbor is a client of this reflector (RFC 4456).
+        cluster_id: rendered only for clients.
+        node: the Calico node at the other end, or None if it is not known to be one.
+        key: the key in etcd that asks for this session.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """What follows from a topology.
+    """What follows from a topology: the derived sessions, and remarks about records.
 
     Attributes:
-        sessions: in order of their `place`; at most one for each neighbor, which also makes the names unique.
-        rejected: what was left out, sorted by key: unreadable records first of all, then those that give no session.
-        warnings: sessions that are there and will not come up as things stand, sorted by key.
-        contested: two records ask for a session with one neighbor.
+        sessions: sorted by `sort_key`; at most one for each neighbor, so that names are unique too.
+        rejected: records that are left out, sorted by key.
+        warnings: remarks about records that are used but will not work, sorted by key.
+        contested: whether two records ask for a session with the same neighbor.
     """
 
     sessions: tuple[Session, ...]
@@ -58,20 +58,20 @@ class Derived:
     contested: bool = False
 
     def of(self, families: Collection[Family]) -> tuple[Session, ...]:
-        """The sessions of those families."""
+        """Returns the sessions of those families."""
         return tuple(session for session in self.sessions if session.family in families)
 
 
 _ORDER = {kind: number for number, kind in enumerate(Kind)}
 
 
-def place(session: Session) -> tuple[int, int, str, str]:
-    """Where it stands among the sessions of one BIRD: by family; mesh, global, node; then by node and key."""
+def sort_key(session: Session) -> tuple[int, int, str, str]:
+    """Returns the key that sorts sessions by family, kind (mesh, global, node), node, and key in etcd."""
     return session.family, _ORDER[session.kind], session.node or "", session.key
 
 
 def session_document(session: Session) -> dict[str, object]:
-    """A session as JSON has it."""
+    """Returns a session as a JSON object."""
     return {
         "name": session.name,
         "kind": session.kind.value,
@@ -86,20 +86,20 @@ def session_document(session: Session) -> dict[str, object]:
     }
 
 
-def name_of(kind: Kind, neighbor: Address) -> str:
-    """BIRD's name for a session; the names that Calico's own templates gave."""
+def session_name(kind: Kind, neighbor: Address) -> str:
+    """Returns BIRD's name for a session, the same that Calico's own templates give it."""
     return f"{kind.name.capitalize()}_{neighbor}".replace(".", "_").replace(":", "_")
 
 
 def reflector_sessions(topology: Topology, addresses: Iterable[Address]) -> Derived:
-    """The sessions of a route reflector.
+    """Returns the sessions of a route reflector.
 
-    A reflector with a record under `rr_v*` is part of the cluster: a full mesh with the other reflectors, and the
-    record's cluster id for its clients. Without one it stands alone. Its clients are the nodes that name it as a
-    peer: all of them where a global peer entry does.
+    A reflector with a record under `rr_v*` is part of the cluster: it peers with all other reflectors, and its clients
+    get the record's cluster id. Without a record it has clients only. Its clients are the nodes that name it as a
+    peer, or all nodes if a global peer names it.
 
     Args:
-        addresses: the reflector's own, at most one of each family.
+        addresses: the reflector's own addresses, at most one of each family.
     """
     collected = _Collector(topology)
     families = [Family(own.version) for own in addresses]
@@ -110,7 +110,7 @@ def reflector_sessions(topology: Topology, addresses: Iterable[Address]) -> Deri
 
 
 def node_sessions(topology: Topology, name: str, families: Iterable[Family]) -> Derived:
-    """The sessions of the Calico node of that name; none in a family in which its own address is not known."""
+    """Returns the sessions of a Calico node; there are none in a family in which the node has no address."""
     collected = _Collector(topology)
     host = topology.hosts.get(name)
     local_as = (host and host.as_number) or topology.global_as
@@ -130,7 +130,7 @@ def node_sessions(topology: Topology, name: str, families: Iterable[Family]) -> 
 def _reflector_family(collected: "_Collector", own: Address, family: Family) -> None:
     topology = collected.topology
     record = next((reflector for reflector in topology.reflectors if reflector.address == own), None)
-    # A record of our own that cannot be read still says that we are part of the cluster.
+    # A record of its own that cannot be read still makes the reflector part of the cluster.
     if record or topology.names.reflector(own) in topology.rejected:
         _reflector_mesh(collected, own, family)
     cluster_id = record.cluster_id if record else None
@@ -159,7 +159,7 @@ def _client(
     neighbor = host.address(Family(own.version))
     if neighbor is None or neighbor == own:
         return
-    # A client is in the reflector's AS by definition (RFC 4456): the entry's AS counts for both sides.
+    # A client is in the reflector's AS by definition (RFC 4456): the peer record's AS is that of both ends.
     remote_as = entry.as_number
     added = collected.add(
         kind, neighbor, remote_as, remote_as, host.name, entry.key, rr_client=True, cluster_id=cluster_id
@@ -175,7 +175,7 @@ def _client(
 
 def _node_family(collected: "_Collector", host: Host, own: Address, local_as: AsNumber, family: Family) -> None:
     topology = collected.topology
-    # Calico switches the mesh on when it writes the first record, and tells so where there is none.
+    # Calico's own default: without a record the mesh is on.
     if topology.node_mesh is not False:
         _reject_hosts_without_address(collected, [family])
         for other in topology.hosts.values():
@@ -201,7 +201,7 @@ def _entries_for(own: Address, entries: Iterable[Peer]) -> Iterator[Peer]:
 
 
 def _reject_hosts_without_address(collected: "_Collector", families: list[Family]) -> None:
-    # An empty IPv6 address is what Calico writes for every node without IPv6: no reason to speak of it.
+    # Calico writes an empty IPv6 address for every node without IPv6, which is not worth a remark.
     if not families or families == [Family.IPV6]:
         return
     for host in collected.topology.hosts.values():
@@ -212,7 +212,7 @@ def _reject_hosts_without_address(collected: "_Collector", families: list[Family
 
 
 class _Collector:
-    """Gathers sessions in order of precedence, one for each neighbor."""
+    """Collects sessions in order of precedence, one for each neighbor."""
 
     def __init__(self, topology: Topology) -> None:
         self.topology = topology
@@ -233,8 +233,8 @@ class _Collector:
         rr_client: bool = False,
         cluster_id: IPv4Address | None = None,
     ) -> bool:
-        """False where the neighbor has a session already."""
-        name = name_of(kind, neighbor)
+        """Adds a session, and returns whether it was added: the first one for a neighbor wins."""
+        name = session_name(kind, neighbor)
         family = Family(neighbor.version)
         session = Session(name, kind, family, neighbor, local_as, remote_as, rr_client, cluster_id, node, key)
         first = self._sessions.setdefault(neighbor, session)
@@ -261,7 +261,7 @@ class _Collector:
 
     def derived(self) -> Derived:
         return Derived(
-            tuple(sorted(self._sessions.values(), key=place)),
+            tuple(sorted(self._sessions.values(), key=sort_key)),
             tuple(self._rejected[key] for key in sorted(self._rejected)),
             tuple(self._warnings[key] for key in sorted(self._warnings)),
             self._contested,

@@ -1,4 +1,4 @@
-"""Values: what Calico's keys say, typed, and the cluster that they make together."""
+"""Records, one for each fact that a key states, and the topology of the cluster that they describe together."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,14 +21,14 @@ class Family(IntEnum):
 
 
 class TunnelUse(Enum):
-    """Which routes of a pool go through its tunnel."""
+    """Which routes of a pool use its tunnel."""
 
     ALWAYS = "always"
     CROSS_SUBNET = "cross-subnet"
 
 
 class Debug(Enum):
-    """What BIRD logs of a protocol; the value is the argument of its `debug` statement."""
+    """What BIRD logs about its protocols. The value is the argument of its `debug` statement."""
 
     OFF = "off"
     STATES = "{ states }"
@@ -37,11 +37,11 @@ class Debug(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something about one key that its owner should know.
+    """A message about one key for whoever wrote it.
 
     Attributes:
-        key: full etcd key, as written (it may hold any character).
-        reason: one line; values in it are quoted with `repr`.
+        key: the full key as written; it may contain any character.
+        reason: one line; values in it are quoted with `ascii`.
     """
 
     key: str
@@ -49,14 +49,14 @@ class Remark:
 
 
 class Rejected(Remark):
-    """A record that is left out, and why."""
+    """A record that is left out, with the reason."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
 class GlobalAs:
-    """`global/as_num`: the AS of the node mesh, and between reflectors."""
+    """`global/as_num`: AS of the nodes without one of their own, and of the sessions between reflectors."""
 
     key: str
     as_number: AsNumber
@@ -64,7 +64,7 @@ class GlobalAs:
 
 @dataclass(frozen=True, slots=True)
 class NodeMesh:
-    """`global/node_mesh`: does every node peer with every other?"""
+    """`global/node_mesh`: whether every node peers with every other."""
 
     key: str
     enabled: bool
@@ -72,7 +72,7 @@ class NodeMesh:
 
 @dataclass(frozen=True, slots=True)
 class LogLevel:
-    """`global/loglevel`, or with a host `host/<host>/loglevel`."""
+    """`global/loglevel`, or `host/<host>/loglevel` if there is a host."""
 
     key: str
     host: str | None
@@ -84,7 +84,7 @@ class Reflector:
     """`rr_v4/<address>` or `rr_v6/<address>`: one route reflector of the cluster.
 
     Attributes:
-        cluster_id: RFC 4456 section 7, or None where BIRD shall use its router id.
+        cluster_id: see RFC 4456, section 7; None means that BIRD uses its router id.
     """
 
     key: str
@@ -94,7 +94,7 @@ class Reflector:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """`global/peer_v*/<address>`, or with a host `host/<host>/peer_v*/<address>`."""
+    """`global/peer_v*/<address>`, or `host/<host>/peer_v*/<address>` if there is a host."""
 
     key: str
     host: str | None
@@ -104,7 +104,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class HostAddress:
-    """`host/<host>/ip_addr_v*`; None where the key is there and empty."""
+    """`host/<host>/ip_addr_v*`; the address is None if the value is empty."""
 
     key: str
     host: str
@@ -114,7 +114,7 @@ class HostAddress:
 
 @dataclass(frozen=True, slots=True)
 class HostAs:
-    """`host/<host>/as_num`; None where the key is there and empty."""
+    """`host/<host>/as_num`; the AS number is None if the value is empty."""
 
     key: str
     host: str
@@ -123,7 +123,7 @@ class HostAs:
 
 @dataclass(frozen=True, slots=True)
 class HostNetwork:
-    """`host/<host>/network_v4`: the subnet that the host's address is in; None where the key is there and empty."""
+    """`host/<host>/network_v4`: the subnet of the host's address; None if the value is empty."""
 
     key: str
     host: str
@@ -135,8 +135,8 @@ class Pool:
     """`/calico/v1/ipam/v*/pool/<cidr>`: addresses for workloads.
 
     Attributes:
-        tunnel: interface for IP in IP, None where routes go without.
-        use: which of them go through it.
+        tunnel: the interface for IP in IP, or None if routes of the pool use no tunnel.
+        use: which routes use the tunnel.
     """
 
     key: str
@@ -147,7 +147,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """`/calico/ipam/v2/host/<host>/ipv*/block/<cidr>`: the part of a pool that a host hands out."""
+    """`/calico/ipam/v2/host/<host>/ipv*/block/<cidr>`: the part of a pool that a host assigns addresses from."""
 
     key: str
     host: str
@@ -156,10 +156,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class CustomFilter:
-    """`global/custom_filters/v*/<name>`: statements of BIRD's filter language, as an operator wrote them.
+    """`global/custom_filters/v*/<name>`: statements of BIRD's filter language, written by an operator.
 
     Attributes:
-        text: code, by design: it counts only where a setting allows it, and BIRD takes it.
+        text: code that goes into the configuration as it is, if a setting allows it and BIRD accepts it.
     """
 
     key: str
@@ -170,14 +170,14 @@ class CustomFilter:
 
 @dataclass(frozen=True, slots=True)
 class HostLeaf:
-    """Any other key below `host/<host>`: it shows that the host exists, no more."""
+    """Any other key below `host/<host>`, which only shows that the host exists."""
 
     key: str
     host: str
 
 
 HostRecord = HostAddress | HostAs | HostNetwork | HostLeaf | Peer | LogLevel
-"""What one key below `host/<name>` says."""
+"""A fact that a key below `host/<name>` states."""
 
 Record = (
     GlobalAs
@@ -193,12 +193,12 @@ Record = (
     | Block
     | CustomFilter
 )
-"""What one key says."""
+"""A fact that one key states."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """All that the keys below `host/<name>` say."""
+    """One host, with everything that the keys below `host/<name>` state."""
 
     name: str
     addresses: Mapping[Family, HostAddress] = field(default_factory=dict)
@@ -214,7 +214,7 @@ class Host:
 
     @classmethod
     def of(cls, name: str, records: Iterable["HostRecord"]) -> "Host":
-        """Puts the records of one host together, in whatever order they come."""
+        """Builds a host from its records, given in any order."""
         addresses: dict[Family, HostAddress] = {}
         peers: list[Peer] = []
         single: dict[str, Any] = {}
@@ -233,40 +233,40 @@ class Host:
         return cls(name, addresses, peers=tuple(peers), **single)
 
     def address(self, family: Family) -> Address | None:
-        """The host's address of that family, or None."""
+        """Returns the host's address of that family, or None."""
         record = self.addresses.get(family)
         return record.address if record else None
 
 
 class KeyNames(Protocol):
-    """How a data model calls its keys: remarks about what is missing or contradicts itself name the key to look at."""
+    """Names of keys in a data model, so that remarks about missing or contradictory records can name the key."""
 
     def host_address(self, host: str, family: Family) -> str:
-        """The key of a host's address."""
+        """Returns the key of a host's address."""
 
     def host_as(self, host: str) -> str:
-        """The key of a host's own AS number."""
+        """Returns the key of a host's own AS number."""
 
     def global_as(self) -> str:
-        """The key of the AS number of all hosts that have none of their own."""
+        """Returns the key of the AS number of all hosts that have none of their own."""
 
     def reflector(self, address: Address) -> str:
-        """The key of a route reflector."""
+        """Returns the key of a route reflector."""
 
     def host_of(self, key: str) -> str | None:
-        """The host that a key, or a folder, is about; None where it is about none or all of them."""
+        """Returns the host that a key or a folder belongs to; None if it belongs to no single host."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """The cluster as etcd describes it; all sequences and mappings in byte order of the keys.
+    """The cluster as etcd describes it. All sequences and mappings are sorted by key, in byte order.
 
     Attributes:
-        hosts: by name; every host with at least one key below it.
-        reflectors, peers: both families together; `peers` are the global ones.
-        pools, blocks, custom_filters: both families together; blocks of all hosts that are known.
-        rejected: what could not be read, by key.
-        names: how the keys are called that all this was read from.
+        hosts: every host with at least one key, by name.
+        reflectors, peers: those of both families; `peers` are the global ones.
+        pools, blocks, custom_filters: those of both families; blocks are those of all known hosts.
+        rejected: records that could not be read, by key.
+        names: the names of keys in the data model that all this was read from.
     """
 
     global_as: AsNumber | None
@@ -283,12 +283,12 @@ class Topology:
 
     @classmethod
     def of(cls, hosts: Mapping[str, Host], others: Iterable[Record | Rejected], names: KeyNames) -> "Topology":
-        """Puts one etcd together.
+        """Builds a topology.
 
         Args:
-            hosts: in order of their names.
-            others: all records that are not of one host, in whatever order.
-            names: how the keys are called that they were read from.
+            hosts: the hosts by name, sorted by name.
+            others: all records that do not belong to a single host, in any order.
+            names: the names of keys in the data model that the records were read from.
         """
         single: dict[str, Any] = {"global_as": None, "node_mesh": None, "debug": None}
         several: dict[type, list[Any]] = {kind: [] for kind in (Reflector, Peer, Pool, Block, CustomFilter, Rejected)}
@@ -315,8 +315,8 @@ class Topology:
         )
 
 
-def host_named_in(record: Record | Rejected) -> str | None:
-    """The host that a record is of, in the sense of `Host`; None for all that is not."""
+def host_of_record(record: Record | Rejected) -> str | None:
+    """Returns the host whose `Host` a record is part of; None if it is part of none."""
     match record:
         case HostAddress() | HostAs() | HostNetwork() | HostLeaf() | Peer() | LogLevel():
             return record.host

@@ -1,1 +1,1 @@
-"""What Calico's keys and values mean; all that knows a key's name."""
+"""Calico's data models: the names of its keys and the meaning of their values."""

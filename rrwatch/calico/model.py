@@ -1,4 +1,4 @@
-"""The port for a data model: what the keys and values of a datastore mean."""
+"""The port for data models: what the keys and values in a datastore mean."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,35 +7,36 @@ from rrwatch.bgp.topology import Address, KeyNames, Record, Rejected
 
 
 class DataModel(Protocol):
-    """Reads keys and values, and names keys.
+    """Parses keys and values into records, and knows the names of keys.
 
-    A model has no state and does no I/O. `rrwatch.calico.v1` is one; another one is a class with these methods and an
-    entry in `rrwatch.calico.models`.
+    A model has no state and does no I/O. `rrwatch.calico.v1.CalicoV1` is one. To add another one, write a class with
+    these methods and add it to `rrwatch.calico.models`; `tests/calico/flat.py` is a small example.
     """
 
     @property
     def names(self) -> KeyNames:
-        """How its keys are called, for remarks about records that are missing."""
+        """The names of its keys, for remarks about missing records."""
 
     @property
     def root(self) -> str:
-        """The folder of the keys that sessions follow from; an etcd in which it is empty is not the one it was."""
+        """The folder with the keys that sessions follow from. If it becomes empty, the guard holds everything."""
 
     def parse(self, key: str, value: str) -> Sequence[Record | Rejected]:
-        """Reads one key: what it says, in any number of records; none where it says nothing about BGP. Never raises."""
+        """Parses one key into any number of records; none if the key is not about BGP. Never raises."""
 
     def reflector_folders(self) -> tuple[str, ...]:
-        """The folders that a route reflector has to know."""
+        """Returns the folders that a route reflector needs."""
 
     def node_folders(self, name: str, *, mesh: bool) -> tuple[str, ...]:
-        """The folders that a node of that name has to know.
+        """Returns the folders that a node needs now.
 
         Args:
-            mesh: every node peers with every other, so that the other nodes' keys matter too.
+            name: the node's name.
+            mesh: whether every node peers with every other, so that it needs the other nodes' keys too.
         """
 
     def all_node_folders(self, name: str) -> tuple[str, ...]:
-        """The folders that can ever matter to a node of that name."""
+        """Returns the folders that a node of that name can ever need."""
 
     def peer_of_all(self, address: Address) -> str:
-        """The key that makes every node peer with an address."""
+        """Returns the key that makes every node peer with an address."""

@@ -1,4 +1,4 @@
-"""All data models, by the names that a setting gives them."""
+"""All data models by name."""
 
 from collections.abc import Mapping
 

@@ -1,28 +1,28 @@
-"""The records of one datastore, each key read once, when it changes."""
+"""The records of one datastore. Each key is parsed once, when it changes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import cast
 
-from rrwatch.bgp.topology import Host, HostRecord, Record, Rejected, Topology, host_named_in
+from rrwatch.bgp.topology import Host, HostRecord, Record, Rejected, Topology, host_of_record
 from rrwatch.calico.model import DataModel
 
 _Records = Sequence[Record | Rejected]
 
 
 class RecordStore:
-    """Key -> records, for the keys that say something.
+    """The records of every key that has any, and the topology that they form.
 
-    A topology is asked for after every change, and a change is about one host of thousands: hosts of which nothing has
-    changed are the same objects in the next topology, by which others can tell that they have nothing to do.
+    The topology is needed after every change, and a change usually affects one host of thousands. A host without
+    changes is the same object in the next topology, so that later steps can skip it by identity.
     """
 
     def __init__(self, model: DataModel) -> None:
-        """Makes an empty store.
+        """Creates an empty store.
 
         Args:
-            model: what keys and values mean.
+            model: the data model of the keys.
         """
         self._model = model
         self._records: dict[str, _Records] = {}
@@ -34,17 +34,17 @@ class RecordStore:
 
     @classmethod
     def of(cls, items: Mapping[str, str], model: DataModel) -> "RecordStore":
-        """The records of a whole set of keys."""
+        """Creates a store with the records of a whole set of keys."""
         store = cls(model)
         store.update(items, items)
         return store
 
     def update(self, keys: Iterable[str], items: Mapping[str, str]) -> bool:
-        """Reads those keys again; -> whether any of them says something else than before.
+        """Parses keys again, and returns whether the records of any of them changed.
 
         Args:
-            keys: what has changed.
-            items: key -> value as it is now; a key that is not in it is gone.
+            keys: the keys that changed.
+            items: all current keys and values; a key that is not among them was deleted.
         """
         changed = False
         for key in keys:
@@ -53,11 +53,11 @@ class RecordStore:
             if records != before:
                 changed = True
                 self._forget(key, before)
-                self._learn(key, records)
+                self._remember(key, records)
         return changed
 
     def topology(self) -> Topology:
-        """What they say together."""
+        """Returns the topology that all records form."""
         if self._stale_hosts:
             self._refresh_hosts()
         if self._topology is None:
@@ -69,7 +69,7 @@ class RecordStore:
 
     def _forget(self, key: str, records: _Records) -> None:
         self._records.pop(key, None)
-        for name in _hosts_named_in(records):
+        for name in _hosts_of(records):
             if name:
                 del self._by_host[name][key]
                 self._stale_hosts.add(name)
@@ -77,12 +77,12 @@ class RecordStore:
                 del self._others[key]
                 self._topology = None
 
-    def _learn(self, key: str, records: _Records) -> None:
+    def _remember(self, key: str, records: _Records) -> None:
         if records:
             self._records[key] = records
-        names = _hosts_named_in(records)
+        names = _hosts_of(records)
         for name in names:
-            of_name = records if len(names) == 1 else [one for one in records if host_named_in(one) == name]
+            of_name = records if len(names) == 1 else [one for one in records if host_of_record(one) == name]
             if name:
                 self._by_host.setdefault(name, {})[key] = of_name
                 self._stale_hosts.add(name)
@@ -91,7 +91,7 @@ class RecordStore:
                 self._topology = None
 
     def _refresh_hosts(self) -> None:
-        # A mapping of its own for each topology: the one before must not change.
+        # Each topology has its own mapping: the previous one must not change.
         hosts = dict(self._hosts)
         for name in self._stale_hosts:
             if records := self._by_host.get(name):
@@ -106,6 +106,6 @@ class RecordStore:
         self._stale_hosts.clear()
 
 
-def _hosts_named_in(records: _Records) -> set[str | None]:
-    """The hosts that some records are of; None among them where one is of no single host."""
-    return {host_named_in(record) for record in records}
+def _hosts_of(records: _Records) -> set[str | None]:
+    """Returns the hosts that records belong to, with None if one belongs to no single host."""
+    return {host_of_record(record) for record in records}

@@ -1,8 +1,8 @@
-"""The grammar of Calico's keys, data model v1: one key and its value -> one record.
+"""Calico's data model v1: parses a key and its value into a record.
 
-Whoever changes this file changes which sessions a cluster gets. The grammar is what Calico 0.5 to 2.6 wrote, in
-Python and in Go, and what operators write with curl: lenient in the forms that those tools produced (numbers as
-strings, dotted AS numbers), strict in everything else.
+A change in this file changes which sessions a cluster gets. The grammar covers what Calico 0.5 to 2.6 wrote, in Python
+and in Go, and what operators write with curl. It is lenient about the forms that those tools produced (numbers as
+strings, dotted AS numbers) and strict about everything else.
 """
 
 import json
@@ -36,10 +36,11 @@ PREFIX = "/calico/bgp/v1"
 POOLS = "/calico/v1/ipam"
 BLOCKS = "/calico/ipam/v2/host"
 
-_MAX_VALUE = 64 * 1024  # characters; the longest that Calico writes has some hundred
+_MAX_VALUE = 64 * 1024  # characters; the longest value that Calico writes has some hundred
 
-# Printable ASCII without what can open or close something in a config, a shell or a log. Calico's Go validates
-# [a-zA-Z0-9_.-]{1,128}, its Python nothing; a DNS name has 253 characters at most (RFC 1035, section 2.3.4).
+# Printable ASCII without the characters that quote, separate or comment in a configuration, a shell or a log. Calico's
+# Go code validates [a-zA-Z0-9_.-]{1,128}, its Python code nothing; a DNS name has at most 253 characters (RFC 1035,
+# section 2.3.4).
 _NAME = re.compile(r"[!$%&()*+,.:<=>?@A-Z\[\]^_a-z|~0-9-]{1,253}")
 
 _PEERS = {"peer_v4": Family.IPV4, "peer_v6": Family.IPV6}
@@ -49,7 +50,7 @@ _REFLECTORS = {"rr_v4": Family.IPV4, "rr_v6": Family.IPV6}
 
 
 def parse(key: str, value: str) -> Record | Rejected | None:
-    """Reads one key. None: a key that says nothing about BGP sessions. Never raises."""
+    """Parses one key; returns None if it is not about BGP sessions. Never raises."""
     for tree, read in ((PREFIX, _bgp), (POOLS, _pools), (BLOCKS, _blocks)):
         if key.startswith(tree + "/"):
             try:
@@ -97,9 +98,9 @@ def _host(key: str, host: str, leaf: list[str], value: str) -> Record:
             return HostLeaf(key, host)
 
 
-def _peer(key: str, host: str | None, place: str, family: Family, value: str) -> Peer:
-    # The address in the value counts, not the one in the key: so Calico's own readers had it.
-    plain_name(place)
+def _peer(key: str, host: str | None, name: str, family: Family, value: str) -> Peer:
+    # Like Calico's own readers, use the address in the value, not the one in the key.
+    plain_name(name)
     entry = _object(value)
     return Peer(key, host, address(_text(entry, "ip"), family), as_number(_member(entry, "as_num")))
 
@@ -107,7 +108,7 @@ def _peer(key: str, host: str | None, place: str, family: Family, value: str) ->
 def _pools(key: str, path: list[str], value: str) -> Record | None:
     match path:
         case [("v4" | "v6") as kind, "pool", _]:
-            # The value's network counts: keys were written in more than one spelling.
+            # Use the network in the value: there is more than one spelling of the key.
             entry = _object(value)
             network = _network(_text(entry, "cidr"), _FAMILIES[kind])
             return Pool(key, network, _interface(entry.get("ipip")), _tunnel_use(entry.get("ipip_mode")))
@@ -123,20 +124,20 @@ def _blocks(key: str, path: list[str], _: str) -> Record | None:
             return None
 
 
-def _reflector(key: str, place: str, family: Family, value: str) -> Reflector:
+def _reflector(key: str, name: str, family: Family, value: str) -> Reflector:
     entry = _object(value)
     own = address(_text(entry, "ip"), family)
-    if own != address(plain_name(place), family):
-        raise ValueError(f"the record speaks of {own}, its key of {place!r}: they must agree")
+    if own != address(plain_name(name), family):
+        raise ValueError(f"the value names {own} and the key {name!r}: they must agree")
     return Reflector(key, own, cluster_id(entry.get("cluster_id")))
 
 
 def address(text: str, family: Family) -> Address:
-    """Reads the address of a BGP speaker that is some hops away.
+    """Parses the address of a BGP speaker that may be several hops away.
 
     Raises:
-        ValueError: not the text of an address of that family, or one that no such speaker can have: BIRD takes
-            multicast neighbors without a word, and refuses link-local ones in multihop BGP.
+        ValueError: the text is not an address of that family, or no such speaker can have it. BIRD itself accepts
+            multicast neighbors silently, and refuses link-local ones in multihop BGP.
     """
     parsed: Address
     try:
@@ -161,10 +162,10 @@ def address(text: str, family: Family) -> Address:
 def _network(text: str, family: Family) -> Network:
     try:
         if "/" not in text:
-            raise ValueError  # ipaddress takes it for a single address
+            raise ValueError  # ipaddress would accept a single address
         return IPv4Network(text) if family is Family.IPV4 else IPv6Network(text)
     except ValueError as error:
-        why = ": it has bits behind its length" if "has host bits set" in str(error) else ""
+        why = ": bits are set after the prefix length" if "has host bits set" in str(error) else ""
         raise ValueError(f"{_show(text)} is not an IPv{family:d} network{why}") from None
 
 
@@ -187,15 +188,15 @@ def _tunnel_use(value: object) -> TunnelUse:
 
 def _code(value: str) -> str:
     if len(value) > _MAX_VALUE or "\0" in value:
-        raise ValueError("a filter of more than 65536 characters, or with a NUL")
+        raise ValueError("the filter has more than 65536 characters, or a NUL")
     return value
 
 
 def as_number(value: object) -> AsNumber:
-    """Reads an AS number: 65100, "65100", or dotted "1.10" (asdot, RFC 5396), which is 65546.
+    """Parses an AS number: 65100, "65100", or dotted "1.10" (asdot, RFC 5396), which is 65546.
 
     Raises:
-        ValueError: anything else, and numbers outside 1..4294967295.
+        ValueError: it is none of these, or outside 1..4294967295.
     """
     number = value
     if isinstance(value, str):
@@ -210,10 +211,10 @@ def as_number(value: object) -> AsNumber:
 
 
 def cluster_id(value: object) -> IPv4Address | None:
-    """Reads a cluster id: a dotted quad, or a number as such or as text; None and "" are none (RFC 4456, section 7).
+    """Parses a cluster id (RFC 4456, section 7): a dotted quad, or a number or its text; None and "" give None.
 
     Raises:
-        ValueError: anything else.
+        ValueError: it is none of these.
     """
     if value is None or value == "":
         return None
@@ -241,17 +242,17 @@ def _enabled(entry: dict[str, object]) -> bool:
 
 
 def _debug(value: str) -> Debug:
-    # Calico's own reading: none, debug, and anything else alike. What is no word at all is no level.
+    # Calico itself tells only `none` and `debug` from all other words. What is not a word is not a level.
     if not re.fullmatch(r"[A-Za-z]{0,32}", value):
         raise ValueError(f"{_show(value)} is not a log level: none, info or debug")
     return {"none": Debug.OFF, "debug": Debug.ALL}.get(value, Debug.STATES)
 
 
 def plain_name(text: str) -> str:
-    """Reads the name of a node, or of another part of a key.
+    """Validates the name of a node, or another part of a key, and returns it.
 
     Raises:
-        ValueError: it has characters that no name has.
+        ValueError: it has characters that names do not have.
     """
     if not _NAME.fullmatch(text):
         raise ValueError(f"{_show(text)} is not a name: 1 to 253 printable ASCII characters without "
@@ -260,26 +261,26 @@ def plain_name(text: str) -> str:
 
 
 class _Names:
-    """How Calico v1 calls its keys."""
+    """The names of keys in Calico v1."""
 
     def host_address(self, host: str, family: Family) -> str:
-        """The key of a host's address."""
+        """Returns the key of a host's address."""
         return f"{PREFIX}/host/{host}/ip_addr_v{family:d}"
 
     def host_as(self, host: str) -> str:
-        """The key of a host's own AS number."""
+        """Returns the key of a host's own AS number."""
         return f"{PREFIX}/host/{host}/as_num"
 
     def global_as(self) -> str:
-        """The key of the AS number of all hosts that have none of their own."""
+        """Returns the key of the AS number of all hosts that have none of their own."""
         return f"{PREFIX}/global/as_num"
 
     def reflector(self, address: Address) -> str:
-        """The key of a route reflector."""
+        """Returns the key of a route reflector."""
         return f"{PREFIX}/rr_v{address.version}/{address}"
 
     def host_of(self, key: str) -> str | None:
-        """The host that a key, or a folder, is about; None where it is about none or all of them."""
+        """Returns the host that a key or a folder belongs to; None if it belongs to no single host."""
         folder = f"{PREFIX}/host/"
         return key[len(folder) :].split("/", 1)[0] or None if key.startswith(folder) else None
 
@@ -291,25 +292,25 @@ class CalicoV1:
     root = PREFIX
 
     def parse(self, key: str, value: str) -> tuple[Record | Rejected, ...]:
-        """Reads one key."""
+        """Parses one key."""
         record = parse(key, value)
         return () if record is None else (record,)
 
     def reflector_folders(self) -> tuple[str, ...]:
-        """The folders that a route reflector has to know."""
+        """Returns the folders that a route reflector needs."""
         return (PREFIX,)
 
     def node_folders(self, name: str, *, mesh: bool) -> tuple[str, ...]:
-        """The folders that a node has to know: those of other nodes only where all nodes peer with each other."""
+        """Returns the folders that a node needs: those of other nodes only if the mesh is on."""
         hosts = f"{PREFIX}/host" if mesh else f"{PREFIX}/host/{name}"
         return (f"{PREFIX}/global", hosts, POOLS, f"{BLOCKS}/{name}")
 
     def all_node_folders(self, name: str) -> tuple[str, ...]:
-        """The folders that can ever matter to a node."""
+        """Returns the folders that a node can ever need."""
         return (PREFIX, POOLS, f"{BLOCKS}/{name}")
 
     def peer_of_all(self, address: Address) -> str:
-        """The key that makes every node peer with an address."""
+        """Returns the key that makes every node peer with an address."""
         return f"{peers_folder(None, address)}/{address}"
 
 
@@ -317,36 +318,36 @@ V1 = CalicoV1()
 
 
 def peers_folder(node: str | None, address: Address) -> str:
-    """The folder of the peers of a node, or of all nodes, that have an address of that family."""
+    """Returns the folder with the peers of a node, or of all nodes, in the family of that address."""
     return f"{PREFIX}/{f'host/{node}' if node else 'global'}/peer_v{address.version}"
 
 
 def peer_record(node: str | None, address: Address, number: AsNumber) -> tuple[str, str]:
-    """Key and value of a peer of a node, or of all nodes."""
+    """Returns key and value of a peer of a node, or of all nodes."""
     value = {"ip": str(address), "as_num": str(number)}
     return f"{peers_folder(node, address)}/{address}", json.dumps(value)
 
 
 def reflector_record(address: Address, cluster: IPv4Address | None) -> tuple[str, str]:
-    """Key and value of a route reflector."""
+    """Returns key and value of a route reflector."""
     value = {"ip": str(address), "cluster_id": str(cluster or "")}
     return V1.names.reflector(address), json.dumps(value, separators=(",", ":"))
 
 
 def mesh_record(enabled: bool) -> tuple[str, str]:
-    """Key and value of the switch of the node mesh."""
+    """Returns key and value that switch the node mesh on or off."""
     return f"{PREFIX}/global/node_mesh", json.dumps({"enabled": enabled})
 
 
 def _object(value: str) -> dict[str, object]:
     if len(value) > _MAX_VALUE:
-        raise ValueError(f"a value of {len(value)} characters, more than {_MAX_VALUE}")
+        raise ValueError(f"the value has {len(value)} characters, more than {_MAX_VALUE}")
     try:
         entry = json.loads(value)
     except (ValueError, RecursionError):
         raise ValueError(f"{_show(value)} is not JSON") from None
     if not isinstance(entry, dict):
-        raise ValueError(f"{_show(value)} is not a JSON object")  # noqa: TRY004  # it is the text that is wrong
+        raise ValueError(f"{_show(value)} is not a JSON object")  # noqa: TRY004  # the text is wrong, not the type of an argument
     return entry
 
 

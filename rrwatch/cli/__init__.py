@@ -1,1 +1,1 @@
-"""The command line: words and tables, no work."""
+"""The command line: commands, options and tables. What the commands do is in `rrwatch.commands`."""

@@ -1,10 +1,9 @@
-"""The commands; the only module that ends the process."""
+"""The commands. This is the only module that ends the process."""
 
 import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from rrwatch.cli.options import (
     json_output,
     settings_file,
     unknown_settings,
-    warn_of_unknown_settings,
     with_settings,
 )
 from rrwatch.cli.records import node_mesh, peer, rr
@@ -25,14 +23,14 @@ from rrwatch.settings.model import Settings, settings_of
 from rrwatch.settings.table import Unknown
 
 DONE, FAILED, USAGE, REFUSED, HELD = 0, 1, 2, 3, 4
-"""Exit statuses; 2 is also what wrong settings give."""
+"""Exit statuses. Wrong settings give USAGE."""
 
 _keys = click.option(
     "--keys",
     "keys_file",
     type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
-    help="Take the keys from a flat JSON object of key -> value (- for standard input) instead of etcd.",
+    help="Take the keys from a JSON object of keys and values (- for standard input) instead of etcd.",
 )
 
 
@@ -55,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         status = 130
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain once more at exit.
+        # The reader of the output is gone; without this Python would print another error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = DONE
     sys.exit(status)
@@ -67,33 +65,27 @@ def cli() -> None:
     """Keeps BIRD's BGP sessions equal to what Calico's keys in etcd ask for.
 
     A setting is a flag, an environment variable, or a line of the settings file, in this order of precedence.
-    `rrwatch run --help` lists all of them; other commands take those that they need.
+    `rrwatch run --help` lists all settings; other commands accept those that they need.
     """
 
 
-def _command(function: Callable[..., Any], *, warns: bool = True) -> click.Command:
-    """A command with all settings; its function gets them as a `Settings`, then its own options.
+def _command(*, warn: bool = True) -> Callable[[Callable[..., Any]], click.Command]:
+    """Adds a command that accepts all settings; its function gets a `Settings`, then its own options.
 
     Args:
-        warns: unknown settings are printed; False: the command reports them itself.
+        warn: whether to print a warning for each unknown setting; if not, the command reports them itself.
     """
 
-    def with_parsed(**values: Any) -> Any:
-        if warns:
-            warn_of_unknown_settings()
-        names = set(function.__annotations__) - {"settings", "return"}
-        own = {name: values.pop(name) for name in names}
-        return function(settings_of(values), **own)
+    def add(function: Callable[..., Any]) -> click.Command:
+        return cli.command(function.__name__)(with_settings(function, settings_of, warn=warn))
 
-    with_parsed.__doc__ = function.__doc__
-    with_parsed.__dict__.update(function.__dict__)
-    return cli.command(function.__name__)(with_settings(with_parsed))
+    return add
 
 
-@partial(_command, warns=False)
+@_command(warn=False)
 def run(settings: Settings) -> int:
-    """Keep BIRD equal to etcd, until SIGTERM or SIGINT; SIGHUP lists everything again."""
-    # Each command imports what it runs on, so that --help and a wrong setting are answered at once.
+    """Keep BIRD equal to etcd until SIGTERM or SIGINT; SIGHUP lists everything again."""
+    # Each command imports what it needs, so that --help and a wrong setting are answered quickly.
     from rrwatch.commands import service
     from rrwatch.report import log
 
@@ -103,13 +95,13 @@ def run(settings: Settings) -> int:
     return DONE
 
 
-@partial(_command, warns=False)
+@_command(warn=False)
 @etcd_timeout
 def once(settings: Settings, timeout: float) -> int:
-    """Bring BIRD to what etcd asks for, once; for an init container, or before BIRD starts.
+    """Apply what etcd asks for once, in an init container or before BIRD starts.
 
-    Exits with 0 when BIRD runs it, or will find it when it starts; 3 when BIRD refuses it; 4 when it is held, because
-    too many nodes vanished at once (see `release`); 1 when it failed otherwise.
+    Exits with 0 if BIRD runs the configuration, or will find it when it starts; 3 if BIRD refused it; 4 if the change
+    is held, because it would end too many sessions at once (see `release`); 1 if it failed for another reason.
     """
     from rrwatch.bird.apply import State
     from rrwatch.commands import service
@@ -123,24 +115,24 @@ def once(settings: Settings, timeout: float) -> int:
     return FAILED if State.FAILED in states else REFUSED if State.REFUSED in states else DONE
 
 
-@_command
+@_command()
 def release(settings: Settings) -> int:
-    """Let go ahead what is held because too many nodes vanished at once; `rrwatch status` tells what that is."""
+    """Let a held change go ahead; `rrwatch status` shows what it would end."""
     from rrwatch.commands import service
 
     click.echo(service.release(settings))
     return DONE
 
 
-@_command
+@_command()
 @_keys
 @etcd_timeout
-@click.option("--diff", is_flag=True, help="Print the difference to what is installed.")
+@click.option("--diff", is_flag=True, help="Print the difference to the installed file.")
 def render(settings: Settings, keys_file: Path | None, timeout: float, diff: bool) -> int:
     """Print the configuration that BIRD should run."""
     from rrwatch.commands import show
 
-    texts = show.configurations(settings, _items(settings, keys_file, timeout))
+    texts = show.configurations(settings, _keys_and_values(settings, keys_file, timeout))
     if diff:
         click.echo("".join(show.difference(path, text) for path, text in texts.items()), nl=False)
     else:
@@ -149,7 +141,7 @@ def render(settings: Settings, keys_file: Path | None, timeout: float, diff: boo
     return DONE
 
 
-@_command
+@_command()
 @_keys
 @etcd_timeout
 @json_output
@@ -157,27 +149,30 @@ def sessions(settings: Settings, keys_file: Path | None, timeout: float, as_json
     """Print the sessions that follow from the keys, and the records that were left out and why."""
     from rrwatch.cli import tables
     from rrwatch.commands import show
+    from rrwatch.commands.derivation import derive
 
-    derived = show.derived(settings, _items(settings, keys_file, timeout))
+    derivation = derive(settings, _keys_and_values(settings, keys_file, timeout))
+    if derivation.unanswered:
+        click.echo(f"rrwatch: warning: {derivation.unanswered}", err=True)
     if as_json:
-        click.echo(json.dumps(show.document(derived), indent=2))
+        click.echo(json.dumps(show.document(derivation.derived), indent=2))
     else:
-        tables.print_derived(derived, sys.stdout)
+        tables.print_derived(derivation.derived, sys.stdout)
     return DONE
 
 
-@partial(_command, warns=False)
+@_command(warn=False)
 @json_output
 @click.option(
     "--user",
     metavar="NAME",
-    help="Check with the rights of this user; by default those of the service's user, where root checks.",
+    help="Check with the rights of this user; the default for root is the user of the service.",
 )
 def check(settings: Settings, as_json: bool, user: str | None) -> int:
-    """Check all that rrwatch needs, and say what to do where something is wrong.
+    """Check everything that rrwatch needs, and say what to do about each problem.
 
-    The first finding is what the running rrwatch says of itself; the first failure after it is what to look at first.
-    Exits with 1 where anything is not as it must be.
+    The first finding is the state of the running daemon; the first failure after it is the one to look at first. Exits
+    with 1 if anything is not as the daemon needs it.
     """
     from rrwatch.cli import tables
     from rrwatch.commands import check as checking
@@ -198,11 +193,11 @@ def check(settings: Settings, as_json: bool, user: str | None) -> int:
     return DONE if all(finding.good for finding in findings) else FAILED
 
 
-@_command
+@_command()
 @json_output
-@click.option("--health", is_flag=True, help="Only ask whether it is alive; for health checks.")
+@click.option("--health", is_flag=True, help="Only check whether the daemon is alive; for health checks.")
 def status(settings: Settings, as_json: bool, health: bool) -> int:
-    """Ask the running rrwatch how things stand; exits with 0 when BIRD runs what etcd asks for, else 1."""
+    """Print the state of the running daemon; exits with 0 if BIRD runs what etcd asks for, else with 1."""
     from rrwatch.commands import show
 
     if health:
@@ -222,14 +217,16 @@ def _log_unknown(unknown: Iterable[Unknown]) -> None:
     import structlog
 
     for one in unknown:
-        structlog.get_logger("rrwatch").warning("setting_unknown", setting=one.name, place=one.place, hint=one.hint)
+        structlog.get_logger("rrwatch").warning("setting_unknown", setting=one.name, place=one.origin, hint=one.hint)
 
 
-def _items(settings: Settings, keys_file: Path | None, timeout: float) -> dict[str, str]:
+def _keys_and_values(settings: Settings, keys_file: Path | None, timeout: float) -> dict[str, str]:
     from rrwatch.commands import keys
 
     return (
-        keys.from_file(keys_file) if keys_file else keys.from_etcd(settings.etcd, settings.role.all_prefixes, timeout)
+        keys.from_file(keys_file, settings.role.model)
+        if keys_file
+        else keys.from_etcd(settings.etcd, settings.role.all_prefixes, timeout)
     )
 
 

@@ -1,12 +1,13 @@
-"""The settings on the command line: flag, environment variable, settings file, default, in this order."""
+"""Settings on the command line. The first one wins of flag, environment variable, settings file and default."""
 
+import functools
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click.core import ParameterSource
@@ -14,18 +15,17 @@ from click.core import ParameterSource
 from rrwatch.errors import UsageError
 from rrwatch.settings.table import SETTINGS, SETTINGS_FILE, Setting, Unknown
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
 _VARIABLES = {variable for setting in SETTINGS for variable in setting.variables} | {"RRWATCH_SETTINGS"}
 
 # Kubernetes sets these in each pod for a Service named rrwatch, or rrwatch-something (Kubernetes documentation,
 # "Service", "Discovering services").
-_OF_A_SERVICE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_\w+)?)?)$")
+_SERVICE_VARIABLE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_\w+)?)?)$")
 
 _FILE, _UNKNOWN = f"{__name__}.file", f"{__name__}.unknown"
-"""Where click's context keeps what `--settings` found."""
+"""Names under which click's context keeps the path of the settings file, and the unknown settings."""
 
+_USERINFO = re.compile(r"//[^/@]*@")
 
 etcd_timeout = click.option(
     "--timeout",
@@ -33,13 +33,35 @@ etcd_timeout = click.option(
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to try to reach etcd.",
+    help="Seconds to keep trying to reach etcd.",
 )
 json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def with_settings(command: _Command, settings: Sequence[Setting] = SETTINGS) -> _Command:
-    """Gives a command an option for each setting; its function takes them as `**values`, for `settings_of`."""
+def with_settings(
+    function: Callable[..., Any],
+    build: Callable[[Mapping[str, Any]], Any],
+    settings: Sequence[Setting] = SETTINGS,
+    *,
+    warn: bool = True,
+) -> Callable[..., Any]:
+    """Gives a command an option for each setting.
+
+    Args:
+        function: is called with what `build` returns, and then with the command's own options as keywords.
+        build: builds one value from the parsed settings: `settings_of` or `access_of`.
+        settings: the settings that the command accepts.
+        warn: whether to print a warning for each unknown setting; if not, the command reports them itself.
+    """
+
+    @functools.wraps(function)
+    def command(**values: Any) -> Any:
+        if warn:
+            for unknown in unknown_settings():
+                click.echo(f"rrwatch: warning: {unknown}", err=True)
+        parsed = {setting.name: values.pop(setting.name) for setting in settings}
+        return function(build(parsed), **values)
+
     for setting in reversed(settings):
         option = click.option(
             _flag(setting.name),
@@ -51,7 +73,7 @@ def with_settings(command: _Command, settings: Sequence[Setting] = SETTINGS) -> 
             metavar=setting.name.rsplit("_", 1)[-1].upper(),
         )
         command = option(command)
-    file = click.option(
+    with_file = click.option(
         "--settings",
         type=click.Path(path_type=Path),
         envvar="RRWATCH_SETTINGS",
@@ -61,11 +83,11 @@ def with_settings(command: _Command, settings: Sequence[Setting] = SETTINGS) -> 
         help=f"Settings file, TOML.  [RRWATCH_SETTINGS; default: {SETTINGS_FILE}]",
         metavar="FILE",
     )
-    return file(command)
+    return with_file(command)
 
 
 def origin_of(context: click.Context, name: str) -> str:
-    """Where the value of a setting comes from, for people."""
+    """Returns where the value of a setting comes from, for messages."""
     match context.get_parameter_source(name):
         case ParameterSource.COMMANDLINE:
             return _flag(name)
@@ -79,24 +101,18 @@ def origin_of(context: click.Context, name: str) -> str:
 
 
 def unknown_settings() -> tuple[Unknown, ...]:
-    """What is set for the command that runs and is no setting."""
+    """Returns the unknown settings that were given to the running command."""
     return tuple(click.get_current_context().meta[_UNKNOWN])
 
 
 def settings_file() -> Path | None:
-    """The settings file of the command that runs; None where there is none."""
+    """Returns the settings file of the running command, or None if there is none."""
     path: Path = click.get_current_context().meta[_FILE]
     return path if path.exists() else None
 
 
-def warn_of_unknown_settings() -> None:
-    """Prints a line for each of them to standard error."""
-    for unknown in unknown_settings():
-        click.echo(f"rrwatch: warning: {unknown}", err=True)
-
-
 class _Text(click.ParamType[Any]):
-    """A setting's text, read by the setting's own rule."""
+    """The type of a setting's option: a text that the setting's own parser reads."""
 
     name = "text"
 
@@ -110,11 +126,11 @@ class _Text(click.ParamType[Any]):
             return self._setting.parse(value)
         except ValueError as error:
             origin = origin_of(ctx, self._setting.name) if ctx else self._setting.name
-            raise UsageError(f"{origin} is {value!r}: {error}") from None
+            raise UsageError(f"{origin} is {_shown(value)}: {error}") from None
 
 
 class _Option(click.Option):
-    """An option that knows which empty variables count."""
+    """The option of a setting, for some of which an empty environment variable is a value."""
 
     def __init__(self, *args: Any, setting: Setting, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -137,18 +153,20 @@ def _flag(name: str) -> str:
 
 
 def _use_file(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:  # noqa: ARG001  # click's signature
-    given, path = path is not None, path or SETTINGS_FILE
+    required, path = path is not None, path or SETTINGS_FILE
     unknown = list(_unknown_variables())
     ctx.meta[_FILE], ctx.meta[_UNKNOWN] = path, unknown
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if given:
+        if required:
             raise UsageError(f"there is no settings file {path}") from None
         return
     except OSError as error:
         raise UsageError(f"settings file {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise UsageError(f"settings file {path} is not TOML that rrwatch can read: it is nested too deeply") from None
+    except ValueError as error:  # TOML's own errors, bytes that are not UTF-8, numbers that are too long
         raise UsageError(f"settings file {path} is not TOML: {error}") from error
     # A file that was written for another release must not stop this one.
     unknown += (Unknown(name, str(path), _hint(name, _BY_NAME)) for name in table if name not in _BY_NAME)
@@ -157,7 +175,7 @@ def _use_file(ctx: click.Context, param: click.Parameter, path: Path | None) -> 
 
 def _unknown_variables() -> Iterator[Unknown]:
     for name in sorted(os.environ):
-        if name.startswith("RRWATCH_") and name not in _VARIABLES and not _OF_A_SERVICE.search(name):
+        if name.startswith("RRWATCH_") and name not in _VARIABLES and not _SERVICE_VARIABLE.search(name):
             yield Unknown(name, "the environment", _hint(name, _VARIABLES))
 
 
@@ -167,8 +185,15 @@ def _hint(name: str, names: Iterable[str]) -> str:
 
 
 def _text_of(name: str, value: object, path: Path) -> str:
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise UsageError(f"{name} in {path} is {value!r}: want a string, a number or a list of them")
-    return str(value)
+    items = value if isinstance(value, list) else [value]
+    if any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in items):
+        raise UsageError(f"{name} in {path} is {value!r:.80}: want a string, a number or a list of them")
+    try:
+        return ",".join(map(str, items))
+    except ValueError:  # Python limits how many digits it prints
+        raise UsageError(f"{name} in {path} is a number with too many digits") from None
+
+
+def _shown(value: str) -> str:
+    """Quotes a value for a message, without a password that a URL may have."""
+    return repr(_USERINFO.sub("//***@", value))

@@ -1,9 +1,9 @@
-"""The operator's commands: the records of reflectors, peers and the node mesh in etcd."""
+"""The commands `rr`, `peer` and `node-mesh`, which read and write records in etcd."""
 
+import functools
 import json
 import sys
 from collections.abc import Callable
-from functools import partial
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +11,18 @@ import click
 
 from rrwatch.bgp.topology import Address, Family
 from rrwatch.calico import v1
-from rrwatch.cli.options import etcd_timeout, json_output, warn_of_unknown_settings, with_settings
+from rrwatch.cli.options import etcd_timeout, json_output, with_settings
+from rrwatch.datastore.access import Access
 from rrwatch.errors import UsageError
 from rrwatch.settings.model import access_of
 from rrwatch.settings.table import ETCD_SETTINGS
 
 if TYPE_CHECKING:
-    from rrwatch.commands.records import Records, Written
+    from rrwatch.commands.records import Records
 
 
 class _Parsed(click.ParamType[Any]):
-    """An argument, read by one of the rules that records are read by."""
+    """The type of an argument that is parsed like the same value in a record."""
 
     def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
         self.name, self._parse = name, parse
@@ -54,47 +55,42 @@ def peer() -> None:
     """The BGP peers of all nodes, or of one, as records in etcd."""
 
 
-@click.group("node-mesh", short_help="Whether every node peers with every other: on, off, show.")
+@click.group("node-mesh", short_help="The full mesh of the nodes: on, off, show.")
 def node_mesh() -> None:
-    """The full mesh of nodes: on, off, or what it is."""
+    """The full mesh, in which every node peers with every other."""
 
 
-def _record_command(group: click.Group, function: Callable[..., Any]) -> click.Command:
-    """A command with etcd's settings; its function gets the `Records`, then its own options."""
+def _record_command(group: click.Group, name: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Adds a command with the settings of etcd to a group; its function gets `Records`, then its own options."""
 
-    def with_records(*, timeout: float, **values: Any) -> Any:
-        from rrwatch.commands.records import Records
+    def add(function: Callable[..., Any]) -> click.Command:
+        @functools.wraps(function)
+        def with_records(access: Access, *, timeout: float, **own: Any) -> Any:
+            from rrwatch.commands.records import Records
 
-        warn_of_unknown_settings()
-        own = {name: values.pop(name) for name in set(function.__annotations__) - {"records", "return"}}
-        return function(Records(access_of(values), timeout), **own)
+            return function(Records(access, timeout), **own)
 
-    with_records.__doc__ = function.__doc__
-    with_records.__dict__.update(function.__dict__)
-    name = function.__name__.rsplit("_", 1)[-1]
-    return group.command(name)(etcd_timeout(with_settings(with_records, ETCD_SETTINGS)))
+        return group.command(name)(etcd_timeout(with_settings(with_records, access_of, ETCD_SETTINGS)))
 
-
-def _tell(written: "Written") -> None:
-    click.echo(written.text)
+    return add
 
 
-@partial(_record_command, rr)
+@_record_command(rr, "add")
 @_address
 @click.option("--cluster-id", type=_CLUSTER_ID, metavar="ID", help="Cluster id of its clients: 1.0.0.1, or a number.")
 def rr_add(records: "Records", address: Address, cluster_id: IPv4Address | None) -> None:
     """Make ADDRESS a route reflector of the cluster."""
-    _tell(records.add_reflector(address, cluster_id))
+    click.echo(records.add_reflector(address, cluster_id))
 
 
-@partial(_record_command, rr)
+@_record_command(rr, "remove")
 @_address
 def rr_remove(records: "Records", address: Address) -> None:
-    """Take the route reflector ADDRESS out of the cluster."""
-    _tell(records.remove_reflector(address))
+    """Remove the route reflector ADDRESS from the cluster."""
+    click.echo(records.remove_reflector(address))
 
 
-@partial(_record_command, rr)
+@_record_command(rr, "list")
 @json_output
 def rr_list(records: "Records", as_json: bool) -> None:
     """Print the route reflectors of the cluster."""
@@ -107,7 +103,7 @@ def rr_list(records: "Records", as_json: bool) -> None:
     tables.print_records(rows, sys.stdout, as_json=as_json)
 
 
-@partial(_record_command, peer)
+@_record_command(peer, "add")
 @_address
 @click.argument("as_words", nargs=-1, metavar="[as] AS_NUMBER")
 @_node
@@ -115,23 +111,23 @@ def peer_add(records: "Records", address: Address, as_words: tuple[str, ...], no
     """Make all nodes, or one, peer with ADDRESS in AS_NUMBER: `peer add 172.17.42.40 as 65100`."""
     words = as_words[1:] if as_words[:1] == ("as",) else as_words
     if len(words) != 1:
-        raise UsageError("AS number: want one, like: peer add 172.17.42.40 as 65100")
-    _tell(records.add_peer(address, _AS_NUMBER.convert(words[0], None, None), node))
+        raise UsageError("AS number: want one, as in: peer add 172.17.42.40 as 65100")
+    click.echo(records.add_peer(address, _AS_NUMBER.convert(words[0], None, None), node))
 
 
-@partial(_record_command, peer)
+@_record_command(peer, "remove")
 @_address
 @_node
 def peer_remove(records: "Records", address: Address, node: str | None) -> None:
-    """End that all nodes, or one, peer with ADDRESS."""
-    _tell(records.remove_peer(address, node))
+    """Remove the peer ADDRESS of all nodes, or of one."""
+    click.echo(records.remove_peer(address, node))
 
 
-@partial(_record_command, peer)
+@_record_command(peer, "list")
 @_node
 @json_output
 def peer_list(records: "Records", node: str | None, as_json: bool) -> None:
-    """Print the peers of all nodes and of single ones; with --node only those of that one."""
+    """Print the peers of all nodes and of single nodes; with --node only those of that node."""
     from rrwatch.cli import tables
 
     topology = records.topology()
@@ -141,21 +137,21 @@ def peer_list(records: "Records", node: str | None, as_json: bool) -> None:
     tables.print_records(rows, sys.stdout, as_json=as_json)
 
 
-@partial(_record_command, node_mesh)
+@_record_command(node_mesh, "on")
 def node_mesh_on(records: "Records") -> None:
     """Make every node peer with every other."""
-    _tell(records.set_mesh(True))
+    click.echo(records.set_mesh(True))
 
 
-@partial(_record_command, node_mesh)
+@_record_command(node_mesh, "off")
 def node_mesh_off(records: "Records") -> None:
-    """End that: nodes keep only the peers that `peer list` shows."""
-    _tell(records.set_mesh(False))
+    """End the mesh: nodes keep only the peers that `peer list` shows."""
+    click.echo(records.set_mesh(False))
 
 
-@partial(_record_command, node_mesh)
+@_record_command(node_mesh, "show")
 @json_output
 def node_mesh_show(records: "Records", as_json: bool) -> None:
-    """Print whether the mesh is on; it is where nothing is said."""
+    """Print whether the mesh is on, which it is if there is no record."""
     enabled = records.topology().node_mesh is not False
     click.echo(json.dumps({"enabled": enabled}) if as_json else "on" if enabled else "off")

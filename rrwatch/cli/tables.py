@@ -1,4 +1,4 @@
-"""Tables for people."""
+"""Prints tables for people."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,11 +12,11 @@ from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Remark
 from rrwatch.commands.check import Finding
 
-_WIDE = 1000  # columns where nobody's terminal sets a limit: nothing is cut off for grep
+_WIDE = 1000  # columns if the output is not a terminal, so that no cell is wrapped
 
 
 def print_derived(derived: Derived, stream: TextIO) -> None:
-    """Sessions, and below them what was left out."""
+    """Prints sessions, and below them the records that were left out."""
     console = _console(stream)
     rows = [
         (
@@ -37,7 +37,7 @@ def print_derived(derived: Derived, stream: TextIO) -> None:
 
 
 def print_findings(findings: Iterable[Finding], stream: TextIO) -> None:
-    """What a check found, one line each, and what to do."""
+    """Prints the findings of a check, one line each, with a hint below each problem."""
     console = _console(stream)
     for finding in findings:
         mark = Text("ok  ", "green") if finding.good else Text("FAIL", "bold red")
@@ -47,7 +47,7 @@ def print_findings(findings: Iterable[Finding], stream: TextIO) -> None:
 
 
 def print_status(document: Mapping[str, Any], stream: TextIO) -> None:
-    """The status of a running rrwatch."""
+    """Prints the status of a running daemon."""
     console = _console(stream)
     ready, etcd = document["ready"], document["etcd"]
     console.print(Text("ready" if ready else _not_ready(document), "green" if ready else "bold red"), soft_wrap=True)
@@ -75,7 +75,7 @@ def print_status(document: Mapping[str, Any], stream: TextIO) -> None:
 
 
 def print_records(rows: Sequence[Mapping[str, Any]], stream: TextIO, *, as_json: bool) -> None:
-    """Records that an operator wrote, each a row of the same columns; the first column may be empty for all nodes."""
+    """Prints records of operators, one in each row. All rows have the same columns."""
     if as_json:
         stream.write(json.dumps(rows, indent=2) + "\n")
     elif not rows:
@@ -117,7 +117,7 @@ def _table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
 
 
 def _visible(text: str) -> str:
-    """Keys can hold any character, and none of them shall move a cursor."""
+    """Escapes what is not printable: a key can contain any character, such as a terminal's escape sequences."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 

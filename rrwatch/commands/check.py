@@ -1,4 +1,4 @@
-"""`rrwatch check`: is everything that rrwatch needs there, and what to do where it is not."""
+"""The command `check`: checks everything that rrwatch needs, with a hint on what to do about each problem."""
 
 import os
 import re
@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from rrwatch.bgp.sessions import Derived
-from rrwatch.bgp.topology import Topology
 from rrwatch.bird import templates
 from rrwatch.bird.apply import State
-from rrwatch.bird.capabilities import CapabilityProbe
-from rrwatch.bird.config import Capabilities
 from rrwatch.bird.config_file import ConfigFile
 from rrwatch.bird.control import Conversation, connect
+from rrwatch.bird.detect import BirdDetector
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
-from rrwatch.calico.store import RecordStore
+from rrwatch.bird.version import Grammar
 from rrwatch.commands import privileges, show
+from rrwatch.commands.derivation import Derivation, derive
 from rrwatch.daemon.desired import Desired, render
 from rrwatch.daemon.reconciler import is_ours
 from rrwatch.datastore.access import Access
@@ -43,17 +42,18 @@ _SYSLOG = Path("/dev/log")
 _LOG_STATEMENT = re.compile(r"^\s*log\s", re.MULTILINE)
 
 Document = Mapping[str, Any]
-"""The status of the running rrwatch, as `/status` gives it."""
+"""The status of the running daemon, as `/status` serves it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        subject: what: a setting, an endpoint, a BIRD.
-        text: how it is.
-        hint: what to do, empty where nothing needs to be done.
+        subject: what was checked: a setting, an endpoint, a BIRD.
+        good: whether it is as rrwatch needs it.
+        text: what was found.
+        hint: what to do, empty if there is nothing to do.
     """
 
     subject: str
@@ -62,19 +62,20 @@ class Finding:
     hint: str = ""
 
     def document(self) -> dict[str, Any]:
-        """The finding as JSON has it."""
+        """Returns the finding as a JSON object."""
         return {"subject": self.subject, "good": self.good, "text": self.text, "hint": self.hint or None}
 
 
 def check(settings: Settings, unknown: Sequence[Unknown] = (), file: Path | None = None) -> list[Finding]:
-    """Looks at everything that rrwatch needs, with the rights of this process.
+    """Checks everything that rrwatch needs, with the rights of this process.
 
-    It writes nothing that stays, and changes nothing that BIRD runs. What the running rrwatch says comes first, then
-    what everything else depends on.
+    It leaves no file behind and changes nothing that BIRD runs. The state of the running daemon comes first, then what
+    everything else depends on.
 
     Args:
-        unknown: what is set and is no setting.
-        file: the settings file, where there is one.
+        settings: the settings that the daemon should have.
+        unknown: unknown settings that were found.
+        file: the settings file, if there is one.
     """
     return list(_check(settings, unknown, file))
 
@@ -82,13 +83,13 @@ def check(settings: Settings, unknown: Sequence[Unknown] = (), file: Path | None
 def _check(settings: Settings, unknown: Sequence[Unknown], file: Path | None) -> Iterator[Finding]:
     finding, status = _check_daemon(settings)
     yield finding
-    probe = CapabilityProbe(settings.bird_paths, settings.grammar, threading.Event())
-    grammar = show.grammar_of(settings)
+    detector = BirdDetector(settings.bird_paths, settings.grammar, threading.Event())
+    grammar = detector.grammar() or Grammar.BIRD2
     targets = settings.bird_paths.targets(grammar)
     daemons = ", ".join(f"{target.name} with {target.config}" for target in targets)
     yield Finding("settings", True, f"{settings.role.summary()}; BIRD {grammar.value}: {daemons}")
     for one in unknown:
-        yield Finding("settings", False, f"{one.name} in {one.place} is no setting and has no effect", one.hint)
+        yield Finding("settings", False, one.fact, one.hint)
     yield from _check_user([*([file] if file else []), *settings.files])
     yield _check_state(settings.state_dir)
     items: dict[str, str] | None = None
@@ -96,14 +97,12 @@ def _check(settings: Settings, unknown: Sequence[Unknown], file: Path | None) ->
         finding, listed = _check_etcd(settings.etcd, endpoint, settings.role.all_prefixes)
         items = listed if items is None else items
         yield finding
-    topology = RecordStore.of(items or {}, settings.role.model).topology()
-    learned = probe.learn(topology, filters=settings.role.takes_filters) or Capabilities(grammar)
-    derived = settings.role.derive(topology, learned)
+    derivation = derive(settings, items or {})
     if items is not None:
-        yield _check_sessions(settings, derived)
-    findings, rendered = _check_templates(settings, topology, derived, learned, known=items is not None)
+        yield _check_sessions(settings, derivation.derived)
+    findings, rendered = _check_templates(settings, derivation, known=items is not None)
     yield from findings
-    active = settings.role.families(topology)
+    active = settings.role.families(derivation.topology)
     for target in (target for target in targets if set(target.families) & set(active)):
         yield _check_folder(target)
         yield from _check_bird(target, rendered.get(target) if items is not None else None, status)
@@ -111,7 +110,7 @@ def _check(settings: Settings, unknown: Sequence[Unknown], file: Path | None) ->
 
 
 def _check_daemon(settings: Settings) -> tuple[Finding, Document | None]:
-    """What the running rrwatch says; -> with its whole status, None where there is none."""
+    """Returns the state of the running daemon, with its whole status, or None if there is none."""
     listen = settings.status_listen
     if listen is None or not listen.port:
         return Finding("rrwatch", True, "status_listen names no port: the running rrwatch cannot be asked"), None
@@ -120,11 +119,11 @@ def _check_daemon(settings: Settings) -> tuple[Finding, Document | None]:
         show.running_health(settings)
         status = show.running_status(settings)
     except RrwatchError as error:
-        hint = "`systemctl enable --now rrwatch`, or `rrwatch run`; all that follows is what it would find"
+        hint = "`systemctl enable --now rrwatch`, or `rrwatch run`; the findings below are what it would find"
         return Finding(subject, False, str(error), hint), None
     if status["viewer"] != settings.role.summary():
-        text = f"runs as {status['viewer']}, and these settings are those of {settings.role.summary()}"
-        return Finding(subject, False, text, "give `rrwatch check` the settings that the service has"), status
+        text = f"runs as {status['viewer']}, but these settings are those of {settings.role.summary()}"
+        return Finding(subject, False, text, "give `rrwatch check` the settings of the service"), status
     if not status["ready"]:
         text = f"not ready since {status['not_ready_since']}: {status['reason']}"
         return Finding(subject, False, text, _remedy(status)), status
@@ -133,12 +132,12 @@ def _check_daemon(settings: Settings) -> tuple[Finding, Document | None]:
 
 
 def _remedy(status: Document) -> str:
-    """What helps a running rrwatch that is not ready."""
+    """Returns what to do about a running daemon that is not ready."""
     if status["held"]:
-        return "`rrwatch release` if those sessions are to end, else bring their records back"
+        return "`rrwatch release` if those sessions should end, else restore their records"
     states = {daemon["state"] for daemon in status["daemons"].values()}
     if State.REFUSED.value in states or status["template_error"]:
-        return "correct the line that is named; the last configuration stays in force until then"
+        return "correct the line that is named; BIRD keeps the last configuration until then"
     if State.WAITING.value in states:
         return "start BIRD; rrwatch configures it as soon as it runs"
     return "see the first failure below"
@@ -150,7 +149,7 @@ def _check_user(files: Iterable[Path]) -> Iterator[Finding]:
     for path in unreadable:
         yield Finding("user", False, f"{who} cannot read {path}", f"let the user or one of its groups read {path}")
     if not unreadable:
-        yield Finding("user", True, f"all that is said here holds for {who}")
+        yield Finding("user", True, f"checked with the rights of {who}")
 
 
 def _check_state(folder: Path) -> Finding:
@@ -158,7 +157,7 @@ def _check_state(folder: Path) -> Finding:
     try:
         StateFolder(folder).require_writable()
     except RrwatchError as error:
-        hint = "without it a restart forgets which nodes there were, and what is held"
+        hint = "without it a restart forgets the known nodes, and what is held"
         return Finding(subject, False, str(error), hint)
     return Finding(subject, True, "can be written")
 
@@ -172,7 +171,7 @@ def _check_etcd(access: Access, endpoint: str, prefixes: Iterable[str]) -> tuple
         fact, _, remedy = str(error).removeprefix(f"{endpoint}: ").partition(": ")
         return Finding(subject, False, fact, remedy), None
     except TransportError as error:
-        hint = "is etcd running there, with --enable-v2=true, and do address, TLS files and password fit?"
+        hint = "check that etcd runs there with --enable-v2=true, and check address, TLS files and password"
         return Finding(subject, False, str(error).removeprefix(f"{endpoint}: "), hint), None
     counts = ", ".join(f"{len(snapshot.items)} keys below {snapshot.prefix}" for snapshot in snapshots)
     items = {key: value for snapshot in snapshots for key, value in snapshot.items.items()}
@@ -184,28 +183,30 @@ def _check_sessions(settings: Settings, derived: Derived) -> Finding:
     text = f"{len(derived.sessions)} derived; {remarks}"
     hint = "" if derived.sessions else settings.role.advice()
     if derived.rejected or derived.warnings:
-        hint = "`rrwatch sessions` tells which and why"
+        hint = "`rrwatch sessions` shows which, and why"
     return Finding("sessions", True, text, hint)
 
 
 def _check_templates(
-    settings: Settings, topology: Topology, derived: Derived, capabilities: Capabilities, *, known: bool
+    settings: Settings, found: Derivation, *, known: bool
 ) -> tuple[list[Finding], Mapping[Target, Rendered]]:
-    """What the templates give; -> with the configurations, as far as there are any.
+    """Renders the templates, and returns the findings and the configurations, if there are any.
 
     Args:
-        known: etcd has answered; where it has not, a missing record says nothing.
+        settings: the settings.
+        found: what follows from the keys.
+        known: whether etcd answered; if it did not, a missing record is no finding.
     """
     try:
         loaded = templates.load(settings.templates)
-        desired = Desired(topology, derived, capabilities)
+        desired = Desired(found.topology, found.derived, found.capabilities)
         rendered = render(settings.role, loaded, settings.bird_paths, desired, is_ours)
     except MissingRecord as error:
-        hint = "the node's own Calico writes it: does it run, under this name?"
+        hint = "Calico on this node writes it: check that it runs, and that nodename is right"
         return [Finding("sessions", False, str(error), hint)] if known else [], {}
     except RrwatchError as error:
-        return [Finding("templates", False, str(error), "correct the template, or take it out of the folder")], {}
-    return [Finding("templates", True, f"{settings.templates or 'the shipped ones'}")], rendered
+        return [Finding("templates", False, str(error), "correct the template, or remove it from the directory")], {}
+    return [Finding("templates", True, f"{settings.templates or 'those that rrwatch comes with'}")], rendered
 
 
 def _check_folder(target: Target) -> Finding:
@@ -234,15 +235,15 @@ def _check_bird(target: Target, wanted: Rendered | None, status: Document | None
                 bird.check(target.config)
                 yield Finding(subject, True, f"reads {target.config}")
             else:
-                hint = "a BIRD that is restarted now does not start: `rrwatch run` writes the file"
-                yield Finding(subject, False, f"reads {target.config}, which is not there", hint)
+                hint = "BIRD would not start without it: `rrwatch run` writes the file"
+                yield Finding(subject, False, f"reads {target.config}, which does not exist", hint)
             yield from _check_generation(subject, target, bird, wanted, status)
     except BirdAbsent as error:
         yield Finding(subject, False, str(error), f"start {target.name} with -c {target.config} -s {target.socket}")
     except BirdElsewhere as error:
         yield Finding(subject, False, error.fact, error.remedy)
     except BirdRefused as error:
-        hint = f"BIRD must see the file under the same path, and be allowed to read it: {target.config}"
+        hint = f"BIRD must see the file under the same path, and must be allowed to read it: {target.config}"
         yield Finding(subject, False, f"does not accept {target.config}: {error}", hint)
     except RrwatchError as error:
         yield Finding(subject, False, str(error))
@@ -253,7 +254,7 @@ def _check_generation(
 ) -> Iterator[Finding]:
     running = bird.generation()
     daemon = (status or {}).get("daemons", {}).get(target.name, {})
-    # A change between the list above and this question is known to the running rrwatch alone.
+    # Only the running daemon knows of a change between the list above and this question.
     newest = daemon.get("wanted_generation") if status and status["ready"] else None
     expected = wanted.generation if wanted else daemon.get("wanted_generation")
     if expected is None:
@@ -264,23 +265,23 @@ def _check_generation(
     if status is None:
         hint = "start rrwatch: it makes BIRD run what is wanted"
     elif status["held"]:
-        hint = "the change is held, see the first line"
+        hint = "the change is held; see the first line"
     elif daemon.get("state") == State.REFUSED.value:
-        hint = "BIRD refuses it, see the first line"
+        hint = "BIRD refuses it; see the first line"
     else:
-        hint = "rrwatch is at it: `rrwatch status`"
-    runs = "a configuration that is not rrwatch's" if running is None else f"generation {running}"
-    yield Finding(subject, False, f"runs {runs}, wanted is generation {expected}", hint)
+        hint = "rrwatch is working on it; see `rrwatch status`"
+    runs = "a configuration that rrwatch did not write" if running is None else f"generation {running}"
+    yield Finding(subject, False, f"runs {runs}, not generation {expected} as wanted", hint)
 
 
 def _check_log(settings: Settings, target: Target) -> Iterator[Finding]:
     if settings.bird_paths.log:
         return
     try:
-        says = _LOG_STATEMENT.search(ConfigFile(target.config).read() or "")
+        statement = _LOG_STATEMENT.search(ConfigFile(target.config).read() or "")
     except RrwatchError:
-        return  # told by what looks at the file
-    if not says and not _SYSLOG.exists():
-        text = "its configuration has no `log`, and here is no syslog: BIRD may write each line to its console"
-        hint = "set bird_log: with a slow console a line costs BIRD 0.5 ms, seconds for thousands of sessions"
+        return  # the check of the file reports it
+    if not statement and not _SYSLOG.exists():
+        text = "its configuration has no `log` statement and there is no syslog: BIRD may log to its console"
+        hint = "set bird_log: each line on a slow console takes BIRD 0.5 ms, which is seconds for thousands of sessions"
         yield Finding(f"{target.name} log", True, text, hint)

@@ -1,4 +1,4 @@
-"""The rights of the service: `rrwatch check` is run by root, and must not find everything allowed for that reason."""
+"""The rights of the service's user. `rrwatch check` takes them on, because everything is permitted to root."""
 
 import grp
 import os
@@ -7,11 +7,11 @@ import pwd
 from rrwatch.errors import UsageError
 
 SERVICE_USER, SERVICE_GROUP = "rrwatch", "bird"
-"""`User=` and `Group=` of the unit; the group is the one of BIRD's control socket and of its configuration."""
+"""`User=` and `Group=` of the unit. The group is that of BIRD's control socket and of its configuration."""
 
 
 def service_user() -> str | None:
-    """The user that the service runs as on this host; None where there is no such user, as in a container."""
+    """Returns the user that the service runs as; None if this host has no such user, as in a container."""
     try:
         return pwd.getpwnam(SERVICE_USER).pw_name
     except KeyError:
@@ -19,10 +19,10 @@ def service_user() -> str | None:
 
 
 def become(user: str) -> None:
-    """Takes on the rights of a user, for good, with the groups that the service manager gives the service.
+    """Takes on the rights of a user irrevocably, with the groups that the service manager gives the service.
 
     Raises:
-        UsageError: there is no such user, or this process may not become that user.
+        UsageError: there is no such user, or this process is not permitted to become that user.
     """
     try:
         entry = pwd.getpwnam(user)
@@ -39,11 +39,11 @@ def become(user: str) -> None:
         os.setgid(group)
         os.setuid(entry.pw_uid)
     except PermissionError:
-        raise UsageError(f"--user is {user!r}: want to be root for that") from None
+        raise UsageError(f"--user is {user!r}: only root can check with the rights of another user") from None
 
 
 def name() -> str:
-    """The user whose rights this process has, and its groups."""
+    """Returns the user whose rights this process has, and its groups, for messages."""
     groups = sorted({os.getegid(), *os.getgroups()})
     return f"{_user(os.geteuid())} ({', '.join(map(_group, groups))})"
 

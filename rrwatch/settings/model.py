@@ -1,4 +1,4 @@
-"""The one value that all settings make, valid as a whole."""
+"""All settings as one validated value."""
 
 import socket
 from collections.abc import Mapping
@@ -25,21 +25,21 @@ _MODEL = "calico-v1"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that is set, valid as a whole.
+    """All settings, validated together.
 
     Attributes:
-        role: whose sessions are wanted.
-        bird_paths: where the BIRDs that rrwatch configures have their files.
-        grammar: for which BIRD to write, None: for that which runs.
-        templates: the operator's folder of templates.
-        state_dir: where it keeps what must outlive a restart.
-        guard: what may vanish at once.
-        status_listen: None: off.
-        min_interval: seconds between two configures of BIRD.
+        role: the role of this host, which decides whose sessions are derived.
+        bird_paths: configuration files and control sockets of the BIRDs on this host.
+        grammar: the grammar to write, or None for that of the running BIRD.
+        templates: the operator's directory of templates, if there is one.
+        state_dir: the directory for what must survive a restart.
+        guard: the limits beyond which a change is held.
+        status_listen: the address of the status pages, or None if they are off.
+        min_interval: minimum number of seconds between two reconfigurations of BIRD.
         resync_interval: seconds between two full lists of etcd.
         etcd_spread: seconds over which lists at the start and after an outage are spread.
-        log_format: None: console on a terminal, JSON elsewhere.
-        files: files that settings name and that rrwatch reads, beside the templates.
+        log_format: the format of log lines, or None for console on a terminal and JSON elsewhere.
+        files: the files that settings name and that rrwatch reads, except for templates.
     """
 
     role: Role
@@ -59,13 +59,13 @@ class Settings:
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
-    """Puts parsed values together.
+    """Builds the settings from parsed values.
 
     Args:
-        values: by the names of `SETTINGS`; None, or no entry, where nothing is set.
+        values: by the names in `SETTINGS`; None, or no entry, if a setting is not set.
 
     Raises:
-        UsageError: they do not fit each other, or one is missing.
+        UsageError: a value is missing, or two contradict each other.
     """
     values = {setting.name: _value(setting, values) for setting in SETTINGS}
     role = _role(values)
@@ -80,7 +80,9 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     )
     for one, other in ("config", "config6"), ("bird_socket", "bird6_socket"):
         if values[one] == values[other]:
-            raise UsageError(f"{one} and {other} are both {values[one]}: want two, BIRD 1.6 runs once for each family")
+            raise UsageError(
+                f"{one} and {other} are both {values[one]}: want two, because BIRD 1.6 runs once for each family"
+            )
     return Settings(
         role=role,
         bird_paths=bird_paths,
@@ -100,7 +102,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
 
 
 def _etcd_spread(values: Mapping[str, Any]) -> float:
-    """Reflectors are few, and nobody should wait for them; nodes are many."""
+    """Returns the spread for the role: there are few reflectors and everything waits for them, but many nodes."""
     seconds: float | None = values["etcd_spread"]
     if seconds is not None:
         return seconds
@@ -124,17 +126,17 @@ def _role(values: Mapping[str, Any]) -> Role:
     if ip is None:
         raise UsageError("ip is not set: the reflector role needs its IPv4 address, --ip or the variable IP")
     if ip6 is None and Family.IPV6 in (families or ()):
-        raise UsageError("ip6 is not set: families has 6, so it needs an IPv6 address, --ip6 or the variable IP6")
+        raise UsageError("ip6 is not set: families has 6, which needs an IPv6 address, --ip6 or the variable IP6")
     addresses = {Family.IPV4: ip, Family.IPV6: ip6}
     own = {family: one for family, one in addresses.items() if one and family in (families or Family)}
     return ReflectorRole(ip, own, MODELS[_MODEL])
 
 
 def access_of(values: Mapping[str, Any]) -> Access:
-    """How to reach etcd, by parsed values; all that a command needs that only speaks with etcd.
+    """Builds what a client of etcd needs from parsed values; commands that only talk to etcd need no other settings.
 
     Raises:
-        UsageError: they do not fit each other.
+        UsageError: two values contradict each other, or the password file cannot be used.
     """
     values = {setting.name: _value(setting, values) for setting in ETCD_SETTINGS}
     endpoints = values["etcd_endpoints"]
@@ -145,12 +147,12 @@ def access_of(values: Mapping[str, Any]) -> Access:
         except ValueError:
             raise UsageError(f"etcd_authority is {authority!r}: want host:port") from None
     if bool(values["etcd_cert_file"]) != bool(values["etcd_key_file"]):
-        raise UsageError("etcd_cert_file and etcd_key_file go together: want both or none")
+        raise UsageError("only one of etcd_cert_file and etcd_key_file is set: want both or none")
     password = values["etcd_password"]
     if password is None and values["etcd_password_file"]:
-        password = values["etcd_password_file"].read_text(encoding="utf-8").rstrip("\r\n")
+        password = _password_in(values["etcd_password_file"])
     if bool(values["etcd_username"]) != bool(password):
-        raise UsageError("etcd_username and etcd_password go together: want both or none")
+        raise UsageError("only one of etcd_username and etcd_password is set: want both or none")
     return Access(
         endpoints=endpoints,
         ca_cert=values["etcd_ca_cert_file"],
@@ -160,3 +162,12 @@ def access_of(values: Mapping[str, Any]) -> Access:
         password=password,
         watch_timeout=values["etcd_watch_timeout"],
     )
+
+
+def _password_in(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except OSError as error:
+        raise UsageError(f"etcd_password_file is '{path}': want a file that can be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"etcd_password_file is '{path}': want a text file in UTF-8") from None

@@ -1,4 +1,4 @@
-"""The text of a setting -> its value; each raises ValueError with what would be right."""
+"""Parsers for the texts of settings. Each returns the value, or raises ValueError with what is wanted instead."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ from rrwatch.bird.version import Grammar, version_in
 from rrwatch.calico import v1
 from rrwatch.settings.values import OFF, Listen
 
-_WANT_URLS = "want URLs like http://127.0.0.1:2379, with commas between them"
+_WANT_URLS = "want URLs like http://127.0.0.1:2379, separated by commas"
+_WANT_AUTHORITY = "want host:port"
 _SOCKET_PATH_MAX = 107  # bytes, unix(7)
 
 
 def choice(kind: type[Enum]) -> Callable[[str], Enum]:
-    """One of the values of an Enum."""
+    """Returns a parser for one of the values of an Enum."""
 
     def parse(text: str) -> Enum:
         try:
@@ -30,14 +31,14 @@ def choice(kind: type[Enum]) -> Callable[[str], Enum]:
 
 @dataclass(frozen=True, slots=True)
 class Misread:
-    """No address. It matters in the reflector role alone: Calico's nodes have `IP=autodetect` and the like."""
+    """A text that is not an address. It is an error in the reflector role only: Calico's nodes have `IP=autodetect`."""
 
     text: str
     reason: str
 
 
 def address(family: Family) -> Callable[[str], Address | Misread]:
-    """An address that a BGP speaker can have; any other text is kept as a `Misread`."""
+    """Returns a parser for an address that a BGP speaker can have; any other text becomes a `Misread`."""
 
     def parse(text: str) -> Address | Misread:
         try:
@@ -49,7 +50,7 @@ def address(family: Family) -> Callable[[str], Address | Misread]:
 
 
 def families(text: str) -> tuple[Family, ...]:
-    """Address families: `4`, `6` or `4,6`."""
+    """Parses address families: `4`, `6` or `4,6`."""
     names = {part.strip() for part in text.split(",")}
     if not names or names - {"4", "6"}:
         raise ValueError("want 4, 6 or 4,6")
@@ -57,7 +58,7 @@ def families(text: str) -> tuple[Family, ...]:
 
 
 def endpoints(text: str) -> tuple[str, ...]:
-    """URLs of etcd, with commas between them."""
+    """Parses URLs of etcd, separated by commas."""
     found = tuple(dict.fromkeys(endpoint(part.strip()) for part in text.split(",") if part.strip()))
     if not found:
         raise ValueError(_WANT_URLS)
@@ -65,76 +66,81 @@ def endpoints(text: str) -> tuple[str, ...]:
 
 
 def endpoint(text: str) -> str:
-    """One URL of etcd, completed with its port."""
-    parts = urlsplit(text)
-    if "@" in parts.netloc:
-        raise ValueError("want no user or password in it: set etcd_username and etcd_password")
+    """Parses one URL of etcd, and adds the port if it has none."""
     try:
+        parts = urlsplit(text)
         port = parts.port or 2379
     except ValueError:
-        port = 0
-    if not port or parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError(_WANT_URLS) from None
+    if "@" in parts.netloc:
+        raise ValueError("want no user or password in it: set etcd_username and etcd_password")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
         raise ValueError(_WANT_URLS)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}:{port}"
 
 
 def authority(text: str) -> str:
-    """`host:port`."""
-    if "/" in text or not urlsplit(f"//{text}").hostname:
-        raise ValueError("want host:port")
+    """Validates `host:port`."""
+    try:
+        host = urlsplit(f"//{text}").hostname
+    except ValueError:
+        host = None
+    if "/" in text or not host:
+        raise ValueError(_WANT_AUTHORITY)
     return text
 
 
 def scheme(text: str) -> str:
-    """`http` or `https`."""
+    """Validates `http` or `https`."""
     if text not in ("http", "https"):
         raise ValueError("want http or https")
     return text
 
 
 def node_name(text: str) -> str:
-    """A node's name, as it stands in keys."""
+    """Validates a node's name as it is part of keys."""
     if "/" in text:
-        raise ValueError("want a node's name as in etcd, without /")
+        raise ValueError("want the name of a node in etcd, without /")
     return v1.plain_name(text)
 
 
 def switch(text: str) -> bool:
-    """`on` or `off`."""
+    """Parses `on` or `off`."""
     if text not in ("on", "off"):
         raise ValueError("want on or off")
     return text == "on"
 
 
 def readable_file(text: str) -> Path:
-    """A file that can be opened now."""
+    """Parses the path of a file that can be opened now."""
     path = Path(text)
     try:
         with path.open("rb"):
             return path
     except OSError as error:
         raise ValueError(f"want a file that can be read: {error.strerror}") from None
+    except ValueError:
+        raise ValueError("want a file that can be read: the path has a NUL") from None
 
 
 def folder(text: str) -> Path:
-    """A folder that is there now."""
+    """Parses the path of a directory that exists."""
     path = Path(text)
     if not path.is_dir():
-        raise ValueError("want a folder that is there")
+        raise ValueError("want a directory that exists")
     return path.absolute()
 
 
 def bird_path(text: str) -> Path:
-    """An absolute path that can stand in a command to BIRD."""
-    # It becomes a string in a command to BIRD, whose strings have no escapes.
+    """Parses an absolute path that can be quoted in a command to BIRD, whose strings have no escapes."""
     if not text.startswith("/") or any(not char.isprintable() or char == '"' for char in text):
         raise ValueError('want an absolute path, printable and without "')
     return Path(text)
 
 
 def bird_log(text: str) -> LogTarget:
-    """Where BIRD logs: `syslog`, `stderr`, or a path."""
+    """Parses where BIRD logs: `syslog`, `stderr`, or a path."""
     if text in ("syslog", "stderr"):
         return LogTarget(text)
     try:
@@ -144,15 +150,15 @@ def bird_log(text: str) -> LogTarget:
 
 
 def socket_path(text: str) -> Path:
-    """The path of BIRD's control socket."""
+    """Parses the path of BIRD's control socket."""
     path = bird_path(text)
     if len(text.encode()) > _SOCKET_PATH_MAX:
-        raise ValueError(f"want at most {_SOCKET_PATH_MAX} bytes, the longest path of a socket")
+        raise ValueError(f"want at most {_SOCKET_PATH_MAX} bytes, the limit for the path of a socket")
     return path
 
 
 def bird_version(text: str) -> Grammar:
-    """A release of BIRD, or the first numbers of one; -> how its configuration is written."""
+    """Parses a release of BIRD, such as 2 or 2.0.12, into the grammar of its configuration."""
     version = version_in(f"{text}.0" if text in ("2", "3") else text)
     if not version:
         raise ValueError("want 1.6, 2 or 3")
@@ -160,25 +166,25 @@ def bird_version(text: str) -> Grammar:
 
 
 def seconds(least: float) -> Callable[[str], float]:
-    """A number of seconds, at least so many and at most a day."""
+    """Returns a parser for a number of seconds, from the given minimum up to a day."""
 
     def parse(text: str) -> float:
         try:
-            seconds = float(text)
+            number = float(text)
         except ValueError:
-            seconds = -1
-        if not least <= seconds <= 86400:
+            number = -1
+        if not least <= number <= 86400:
             raise ValueError(f"want a number of seconds from {least:g} to 86400")
-        return seconds
+        return number
 
     return parse
 
 
 def whole(most: int) -> Callable[[str], int]:
-    """A whole number from 0 to the given one."""
+    """Returns a parser for a whole number from 0 to the given maximum."""
 
     def parse(text: str) -> int:
-        if not text.isascii() or not text.isdecimal() or int(text) > most:
+        if len(text) > 20 or not text.isascii() or not text.isdecimal() or int(text) > most:
             raise ValueError(f"want a whole number from 0 to {most}")
         return int(text)
 
@@ -186,14 +192,14 @@ def whole(most: int) -> Callable[[str], int]:
 
 
 def absolute(text: str) -> Path:
-    """An absolute path."""
+    """Parses an absolute path."""
     if not text.startswith("/") or "\0" in text:
         raise ValueError("want an absolute path")
     return Path(text)
 
 
 def listen(text: str) -> Listen:
-    """`address:port`; nothing is `OFF`."""
+    """Parses `address:port`; an empty text is `OFF`."""
     if not text:
         return OFF
     try:

@@ -1,4 +1,4 @@
-"""What each setting is: its name, its variables, its text's rule, its default."""
+"""The table of settings: name, environment variables, parser, help and default of each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ SETTINGS_FILE = Path("/etc/rrwatch/rrwatch.toml")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting, as users meet it.
+    """One setting.
 
     Attributes:
-        name: in the settings file; `--name` with dashes on the command line.
-        parse: reads a text; raises ValueError with what would be right.
-        help: one line.
-        default: what counts where nothing is set, None where nothing does.
-        shown_default: for the help text, where the default is not a plain value.
-        older: environment variables that count where `RRWATCH_<NAME>` is not set, the first that is set wins.
-        empty_counts: an empty environment variable is a value, and not as good as none.
+        name: its name in the settings file; the flag is `--name`, with dashes.
+        parse: parses a text into the value; raises ValueError with a text that says what is wanted.
+        help: one line for `--help`.
+        default: the text of the default, or None if there is none.
+        shown_default: the default as `--help` describes it, if it is not a fixed value.
+        older: environment variables that are used if `RRWATCH_<NAME>` is not set; the first that is set wins.
+        empty_counts: whether an empty environment variable is a value, instead of the same as an unset one.
     """
 
     name: str
@@ -36,79 +36,98 @@ class Setting:
 
     @property
     def is_file(self) -> bool:
-        """Whether it names a file that rrwatch reads."""
+        """Whether the value is the path of a file that rrwatch reads."""
         return self.parse is parsers.readable_file
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """Environment variables; the first that is set wins."""
+        """Environment variables that set it; the first that is set wins."""
         return (f"RRWATCH_{self.name.upper()}", *self.older)
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A setting that rrwatch does not have, in the settings file or in the environment; it has no effect.
+    """A name in the settings file or the environment that looks like a setting and is none. It has no effect.
 
     Attributes:
-        name: as it stands there.
-        place: the path of the settings file, or `the environment`.
+        name: the name as written.
+        origin: the path of the settings file, or `the environment`.
         hint: what may have been meant.
     """
 
     name: str
-    place: str
+    origin: str
     hint: str
 
+    @property
+    def fact(self) -> str:
+        """What is wrong, without the hint."""
+        return f"{self.name} in {self.origin} is not a setting and has no effect"
+
     def __str__(self) -> str:
-        return f"{self.name} in {self.place} is no setting and has no effect: {self.hint}"
+        return f"{self.fact}: {self.hint}"
 
 
 SETTINGS = (
-    Setting("role", parsers.choice(RoleName), "What this BIRD is: reflector or node.", "reflector"),
+    Setting("role", parsers.choice(RoleName), "The role of this host: reflector or node.", "reflector"),
     Setting(
         "ip",
         parsers.address(Family.IPV4),
-        "This reflector's IPv4 address: router id and source address.",
+        "IPv4 address of this reflector: its router id and source address.",
         older=("IP",),
     ),
     Setting(
-        "ip6", parsers.address(Family.IPV6), "This reflector's IPv6 source address; turns IPv6 on.", older=("IP6",)
+        "ip6", parsers.address(Family.IPV6), "IPv6 source address of this reflector; turns IPv6 on.", older=("IP6",)
     ),
     Setting(
         "nodename",
         parsers.node_name,
-        "This node's name in etcd, in the node role.",
+        "Name of this node in etcd, in the node role.",
         shown_default="the host's name",
         older=("NODENAME", "HOSTNAME"),
     ),
-    Setting("families", parsers.families, "4, 6 or 4,6.", shown_default="by the addresses that are set"),
+    Setting(
+        "families", parsers.families, "Address families: 4, 6 or 4,6.", shown_default="by the addresses that are set"
+    ),
     Setting(
         "etcd_endpoints",
         parsers.endpoints,
-        "URLs of etcd's members, with commas between them.",
+        "URLs of the members of etcd, separated by commas.",
         shown_default="http://127.0.0.1:2379",
         older=("ETCD_ENDPOINTS",),
     ),
     Setting(
-        "etcd_authority", parsers.authority, "One etcd as host:port; the older spelling.", older=("ETCD_AUTHORITY",)
+        "etcd_authority",
+        parsers.authority,
+        "A single etcd as host:port; used if etcd_endpoints is not set.",
+        older=("ETCD_AUTHORITY",),
     ),
-    Setting("etcd_scheme", parsers.scheme, "Goes with etcd_authority: http or https.", "http", older=("ETCD_SCHEME",)),
-    Setting("etcd_ca_cert_file", parsers.readable_file, "PEM file of etcd's authority.", older=("ETCD_CA_CERT_FILE",)),
+    Setting("etcd_scheme", parsers.scheme, "Scheme for etcd_authority: http or https.", "http", older=("ETCD_SCHEME",)),
     Setting(
-        "etcd_cert_file", parsers.readable_file, "PEM file of rrwatch's own certificate.", older=("ETCD_CERT_FILE",)
+        "etcd_ca_cert_file",
+        parsers.readable_file,
+        "PEM file with the CA that signed etcd's certificates.",
+        older=("ETCD_CA_CERT_FILE",),
     ),
-    Setting("etcd_key_file", parsers.readable_file, "PEM file of its key.", older=("ETCD_KEY_FILE",)),
+    Setting(
+        "etcd_cert_file", parsers.readable_file, "PEM file with rrwatch's own certificate.", older=("ETCD_CERT_FILE",)
+    ),
+    Setting(
+        "etcd_key_file", parsers.readable_file, "PEM file with the key of that certificate.", older=("ETCD_KEY_FILE",)
+    ),
     Setting("etcd_username", str, "User for etcd's basic authentication.", older=("ETCD_USERNAME",)),
-    Setting("etcd_password", str, "That user's password; better in a file.", older=("ETCD_PASSWORD",)),
-    Setting("etcd_password_file", parsers.readable_file, "File with that password.", older=("ETCD_PASSWORD_FILE",)),
-    Setting("config", parsers.bird_path, "BIRD's configuration, owned by rrwatch.", "/etc/bird/bird.cfg"),
-    Setting("config6", parsers.bird_path, "The same of BIRD 1.6 for IPv6.", "/etc/bird/bird6.cfg"),
+    Setting("etcd_password", str, "Password of that user; better kept in a file.", older=("ETCD_PASSWORD",)),
+    Setting(
+        "etcd_password_file", parsers.readable_file, "File that holds the password.", older=("ETCD_PASSWORD_FILE",)
+    ),
+    Setting("config", parsers.bird_path, "BIRD's configuration file, which rrwatch writes.", "/etc/bird/bird.cfg"),
+    Setting("config6", parsers.bird_path, "Configuration file of BIRD 1.6 for IPv6.", "/etc/bird/bird6.cfg"),
     Setting("bird_socket", parsers.socket_path, "BIRD's control socket.", "/run/bird/bird.ctl"),
-    Setting("bird6_socket", parsers.socket_path, "The same of BIRD 1.6 for IPv6.", "/run/bird/bird6.ctl"),
+    Setting("bird6_socket", parsers.socket_path, "Control socket of BIRD 1.6 for IPv6.", "/run/bird/bird6.ctl"),
     Setting(
         "bird_version",
         parsers.bird_version,
-        "For which BIRD to write: 1.6, 2 or 3.",
+        "The BIRD to write for: 1.6, 2 or 3.",
         shown_default="what BIRD itself says",
     ),
     Setting(
@@ -120,57 +139,61 @@ SETTINGS = (
     Setting(
         "custom_filters",
         parsers.switch,
-        "Whether a node takes operators' filters from etcd, which are code: on or off.",
+        "Whether a node uses the custom filters in etcd, which are code: on or off.",
         "off",
     ),
-    Setting("templates", parsers.folder, "Folder of templates that win over the shipped ones."),
+    Setting("templates", parsers.folder, "Directory with templates that replace the ones rrwatch comes with."),
     Setting(
         "state_dir",
         parsers.absolute,
-        "Folder for what must outlive a restart: the guard's baseline, the history.",
+        "Directory for what must survive a restart: the guard's baseline and the history.",
         "/var/lib/rrwatch",
     ),
     Setting(
         "guard_percent",
         parsers.whole(100),
-        "Hold a change in which more than this share of the known nodes vanish at once; 0 turns the guard off.",
+        "Hold a change in which more than this share of the known nodes disappears at once; 0 turns the guard off.",
         "50",
     ),
     Setting(
         "guard_min",
         parsers.whole(1_000_000),
-        "With fewer known nodes than this no share is held.",
+        "Do not hold a share of nodes if fewer than this number are known.",
         "5",
     ),
     Setting(
         "status_listen",
         parsers.listen,
-        "Address of the status and health pages; port 0 picks one, empty turns it off.",
+        "Address of the status pages; port 0 picks a free port, an empty value turns them off.",
         "127.0.0.1:9817",
         empty_counts=True,
     ),
-    Setting("min_interval", parsers.seconds(0), "Seconds between two configures of BIRD.", "0.25"),
+    Setting(
+        "min_interval", parsers.seconds(0), "Minimum number of seconds between two reconfigurations of BIRD.", "0.25"
+    ),
     Setting("resync_interval", parsers.seconds(1), "Seconds between two full lists of etcd.", "300"),
     Setting(
         "etcd_watch_timeout",
         parsers.seconds(1),
-        "Seconds until a watch without news is asked again, and so until an etcd that hangs is noticed.",
+        "Seconds until a watch without events is renewed, which is how long a hanging etcd can go unnoticed.",
         "20",
     ),
     Setting(
         "etcd_spread",
         parsers.seconds(0),
-        "Seconds over which lists at the start and after an outage are spread at random.",
+        "Seconds over which the first list, and the list after an outage, are spread at random.",
         shown_default="0; 3 in the node role",
     ),
     Setting(
         "log_format",
         parsers.choice(LogFormat),
-        "console or json.",
+        "Format of log lines: console or json.",
         shown_default="console on a terminal, else json",
     ),
-    Setting("log_level", parsers.choice(LogLevel), "debug, info, warning or error.", "info"),
+    Setting(
+        "log_level", parsers.choice(LogLevel), "Lowest level that is logged: debug, info, warning or error.", "info"
+    ),
 )
-"""Every setting there is; command line, environment, settings file and README go by this table."""
+"""Every setting. Flags, environment variables, settings file, manual page and completion follow from this table."""
 
 ETCD_SETTINGS = tuple(setting for setting in SETTINGS if setting.name.startswith("etcd_"))

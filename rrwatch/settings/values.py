@@ -1,25 +1,25 @@
-"""The types of settings that are nothing but settings."""
+"""Types of values that only settings have."""
 
 from dataclasses import dataclass
 from enum import Enum
 
 
 class RoleName(Enum):
-    """What the BIRD beside rrwatch is."""
+    """The role of the BIRD that rrwatch configures."""
 
     REFLECTOR = "reflector"
     NODE = "node"
 
 
 class LogFormat(Enum):
-    """How log lines look."""
+    """The format of log lines."""
 
     CONSOLE = "console"
     JSON = "json"
 
 
 class LogLevel(Enum):
-    """The least important events that are logged."""
+    """The lowest level of events that are logged."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -29,10 +29,11 @@ class LogLevel(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """An address to serve HTTP on; port 0 picks a free one."""
+    """An address to serve HTTP on; port 0 picks a free port."""
 
     host: str
     port: int
 
 
-OFF = Listen("", 0)  # None is for what is not set
+OFF = Listen("", 0)
+"""The value of a setting that turns the status pages off; None means that it is not set."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrwatch.bgp.sessions import Derived, Kind, name_of, node_sessions, reflector_sessions
+from rrwatch.bgp.sessions import Derived, Kind, node_sessions, reflector_sessions, session_name
 from rrwatch.bgp.topology import Family
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v1 import V1
@@ -274,7 +274,7 @@ def test_one_session_for_a_neighbor_whatever_the_keys(
     assert len(set(neighbors)) == len(neighbors)
     assert len(set(names(derived))) == len(neighbors)
     assert ip_address(REFLECTOR) not in neighbors
-    assert names(derived) == [name_of(session.kind, session.neighbor) for session in derived.sessions]
+    assert names(derived) == [session_name(session.kind, session.neighbor) for session in derived.sessions]
     shuffled = dict(reversed(items.items()))
     assert reflector_sees(shuffled) == derived
 

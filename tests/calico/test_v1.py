@@ -201,7 +201,11 @@ def test_ipam_understood(key: str, value: str, record: Record | None) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        (POOL, '{"cidr": "192.168.0.1/16"}', "'192.168.0.1/16' is not an IPv4 network: it has bits behind its length"),
+        (
+            POOL,
+            '{"cidr": "192.168.0.1/16"}',
+            "'192.168.0.1/16' is not an IPv4 network: bits are set after the prefix length",
+        ),
         (POOL, '{"cidr": "192.168.0.0"}', "is not an IPv4 network"),
         (POOL, '{"cidr": "fd00::/64"}', "is not an IPv4 network"),
         (POOL, '{"cidr": "192.168.0.0/33"}', "is not an IPv4 network"),
@@ -209,7 +213,7 @@ def test_ipam_understood(key: str, value: str, record: Record | None) -> None:
         (POOL, '{"cidr": "10.0.0.0/8", "ipip": "tunl0\\"; accept; }"}', "not the name of an interface"),
         (POOL, '{"cidr": "10.0.0.0/8", "ipip": true}', "ipip is True, not the name of an interface"),
         (POOL, '{"cidr": "10.0.0.0/8", "ipip_mode": "sometimes"}', "ipip_mode is 'sometimes': want always or"),
-        ("/calico/ipam/v2/host/n1/ipv4/block/192.168.0.1-26", "", "it has bits behind its length"),
+        ("/calico/ipam/v2/host/n1/ipv4/block/192.168.0.1-26", "", "bits are set after the prefix length"),
         ("/calico/ipam/v2/host/n1/ipv4/block/nonsense", "", "is not an IPv4 network"),
         ("/calico/ipam/v2/host/n 1/ipv4/block/192.168.0.0-26", "", "is not a name"),
     ],

@@ -5,15 +5,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from lab.bird import MINIMAL, Bird, Release
 from lab.daemon import Rrwatch
+from lab.environment import beside
 from lab.etcd import Etcd
 from lab.process import free_port, wait_until
-from tests.command import Run, beside
-from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS
+from tests.command import Run
+from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS, pool
 
 
 class TestHelp:
@@ -114,7 +116,7 @@ class TestSessions:
         done = run(command, "--keys", "-", stdin=json.dumps({key: "1"}))
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == (
-            f"rrwatch: -: sessions follow from none of its 1 keys, '{key}' for one: "
+            f"rrwatch: -: sessions follow from none of its 1 keys, such as '{key}': "
             f"want keys as Calico writes them, like {PREFIX}/host/NODE/ip_addr_v4\n"
         )
         assert run(command, "--keys", "-", stdin="{}").returncode == 0
@@ -126,7 +128,7 @@ class TestSessions:
                 *words, "--settings", str(tmp_path / "rrwatch.toml"), RRWATCH_ETCD_ENDPOINTS="http://127.0.0.1:1"
             )
             assert done.stderr.splitlines()[0] == (
-                f"rrwatch: warning: guard_mni in {tmp_path}/rrwatch.toml is no setting and has no effect: "
+                f"rrwatch: warning: guard_mni in {tmp_path}/rrwatch.toml is not a setting and has no effect: "
                 "did you mean guard_min?"
             )
             assert done.returncode == (1 if "rr" in words else 0)
@@ -135,6 +137,42 @@ class TestSessions:
         etcd.put_all(CLUSTER)
         done = run("sessions", "--json", ETCD_ENDPOINTS=f"http://127.0.0.1:{free_port()},{etcd.url}")
         assert {session["name"] for session in json.loads(done.stdout)["sessions"]} == SESSIONS
+
+    NODE: ClassVar = {"RRWATCH_ROLE": "node", "NODENAME": "kube-node1", "IP": "", "RRWATCH_CUSTOM_FILTERS": "on"}
+    FILTERS: ClassVar = {
+        f"{PREFIX}/global/custom_filters/v4/good": "if ( net ~ 10.0.0.0/8 ) then { accept; }",
+        f"{PREFIX}/global/custom_filters/v4/bad": "nonsense;",
+    }
+
+    def test_a_filter_that_bird_refuses_is_rejected(self, run: Run, etcd: Etcd, bird: Bird, tmp_path: Path) -> None:
+        etcd.put_all(CLUSTER | self.FILTERS)
+        (tmp_path / "keys").write_text(json.dumps(CLUSTER | self.FILTERS))
+        for source in [], ["--keys", str(tmp_path / "keys")]:
+            done = run("sessions", "--json", *source, **beside(bird, etcd.url), **self.NODE)
+            (rejected,) = json.loads(done.stdout)["rejected"]
+            assert rejected["key"] == f"{PREFIX}/global/custom_filters/v4/bad"
+            assert "BIRD does not take it: line " in rejected["reason"]
+            assert done.stderr == ""
+            assert "custom_filters/v4/bad" in run("sessions", *source, **beside(bird, etcd.url), **self.NODE).stdout
+            text = run("render", *source, **beside(bird, etcd.url), **self.NODE).stdout
+            assert "net ~ 10.0.0.0/8" in text
+            assert "nonsense" not in text
+        assert bird.reconfigurations() == 0
+        assert not [path for path in bird.folder.iterdir() if path.name.startswith(".")]
+
+    @pytest.mark.parametrize("ask", [True, False])
+    def test_without_a_bird_to_ask_it_says_so(self, run: Run, etcd: Etcd, bird: Bird, ask: bool) -> None:
+        etcd.put_all(CLUSTER | (self.FILTERS | pool("192.168.0.0/16", "tunl0") if ask else {}))
+        bird.stop()
+        done = run("sessions", "--json", **beside(bird, etcd.url), **self.NODE)
+        assert done.returncode == 0
+        assert json.loads(done.stdout)["rejected"] == []
+        assert done.stderr == (
+            "rrwatch: warning: not known whether bird accepts the custom filters and supports the pools' tunnels: "
+            f"it could not be asked: BIRD does not listen on {bird.socket}\n"
+            if ask
+            else ""
+        )
 
     def test_etcd_away(self, run: Run) -> None:
         url = f"http://127.0.0.1:{free_port()}"
@@ -204,16 +242,16 @@ class TestRender:
 class TestOnce:
     def test_done(self, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER)
-        done = run("once", **beside(bird, etcd))
+        done = run("once", **beside(bird, etcd.url))
         assert done.returncode == 0
         assert bird.sessions() == SESSIONS
         assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["configured"]
 
-        assert run("once", **beside(bird, etcd)).returncode == 0
+        assert run("once", **beside(bird, etcd.url)).returncode == 0
         assert bird.reconfigurations() == 1
 
     def test_what_is_no_setting_is_logged(self, run: Run, etcd: Etcd, bird: Bird) -> None:
-        done = run("once", **beside(bird, etcd), RRWATCH_GUARD_MNI="3")
+        done = run("once", **beside(bird, etcd.url), RRWATCH_GUARD_MNI="3")
         line = done.stderr.splitlines()[0]
         assert list(json.loads(line))[:3] == ["timestamp", "level", "event"]
         assert json.loads(line) | {"timestamp": ""} == {
@@ -229,7 +267,7 @@ class TestOnce:
     def test_before_bird_starts(self, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER)
         bird.stop()
-        done = run("once", **beside(bird, etcd))
+        done = run("once", **beside(bird, etcd.url))
         assert done.returncode == 0
         bird.start()
         assert bird.sessions() == SESSIONS
@@ -237,17 +275,17 @@ class TestOnce:
     def test_refused(self, run: Run, etcd: Etcd, bird: Bird, tmp_path: Path) -> None:
         etcd.put_all(CLUSTER)
         (tmp_path / "reflector.cfg.j2").write_text("nonsense;\n")
-        done = run("once", **beside(bird, etcd), RRWATCH_TEMPLATES=str(tmp_path))
+        done = run("once", **beside(bird, etcd.url), RRWATCH_TEMPLATES=str(tmp_path))
         assert done.returncode == 3
         assert "syntax error" in json.loads(done.stderr)["reason"]
         assert bird.config.read_text() == MINIMAL
 
     def test_failed(self, run: Run, etcd: Etcd, bird: Bird, tmp_path: Path) -> None:
-        settings = beside(bird, etcd) | {"RRWATCH_CONFIG": str(tmp_path / "no" / "bird.cfg")}
+        settings = beside(bird, etcd.url) | {"RRWATCH_CONFIG": str(tmp_path / "no" / "bird.cfg")}
         assert run("once", **settings).returncode == 1
 
     def test_etcd_away(self, run: Run, bird: Bird, etcd: Etcd) -> None:
-        settings = beside(bird, etcd) | {"ETCD_ENDPOINTS": f"http://127.0.0.1:{free_port()}"}
+        settings = beside(bird, etcd.url) | {"ETCD_ENDPOINTS": f"http://127.0.0.1:{free_port()}"}
         assert run("once", "--timeout", "0.3", **settings).returncode == 1
         assert bird.config.read_text() == MINIMAL
 

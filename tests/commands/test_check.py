@@ -12,9 +12,10 @@ import pytest
 
 from lab.bird import BIRD2, MINIMAL, Bird
 from lab.daemon import Rrwatch
+from lab.environment import beside
 from lab.etcd import Etcd
 from lab.process import free_port, program, wait_until
-from tests.command import Run, beside
+from tests.command import Run
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, host
 
 Check = Callable[..., dict[str, dict[str, Any]]]
@@ -32,7 +33,7 @@ def check(run: Run, etcd: Etcd, bird: Bird) -> Check:
 
     def check(*arguments: str, **variables: str) -> dict[str, dict[str, Any]]:
         user = () if "--user" in arguments else ("--user", "root")
-        done = run("check", "--json", *user, *arguments, **beside(bird, etcd) | variables)
+        done = run("check", "--json", *user, *arguments, **beside(bird, etcd.url) | variables)
         assert done.stderr == ""
         findings = json.loads(done.stdout)
         bad: dict[str, dict[str, Any]] = {}
@@ -62,17 +63,17 @@ def asked(rrwatch: Rrwatch) -> dict[str, str]:
 class TestAllIsWell:
     def test_beside_a_running_rrwatch(self, run: Run, etcd: Etcd, bird: Bird, daemon: Rrwatch) -> None:
         wait_until(lambda: run("status", **asked(daemon)).returncode == 0, "ready")
-        done = run("check", "--user", "root", **beside(bird, etcd), **asked(daemon), RRWATCH_BIRD_LOG="syslog")
+        done = run("check", "--user", "root", **beside(bird, etcd.url), **asked(daemon), RRWATCH_BIRD_LOG="syslog")
         lines = done.stdout.splitlines()
         assert lines[0] == f"ok   rrwatch {daemon.status_address}: ready, 3 sessions"
         assert [line for line in lines if not line.startswith("ok   ")] == []
         assert done.returncode == 0
         for words in (
             f"settings: reflector {REFLECTOR}; BIRD",
-            "user: all that is said here holds for root (",
+            "user: checked with the rights of root (",
             f"etcd {etcd.url}: {len(CLUSTER)} keys below",
             "sessions: 3 derived; records: 0 rejected",
-            "templates: the shipped ones",
+            "templates: those that rrwatch comes with",
             f"file {bird.config}: can be replaced",
             f"{bird.release}",
             f"reads {bird.config}",
@@ -95,14 +96,14 @@ class TestAllIsWell:
             "RRWATCH_CUSTOM_FILTERS": "on",
             **WITHOUT_DAEMON,
         }
-        assert run("once", **beside(bird, etcd), **node).returncode == 0
+        assert run("once", **beside(bird, etcd.url), **node).returncode == 0
         assert check(**node) == {}
 
 
 class TestTheRunningOne:
     def test_absent(self, check: Check, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER)
-        assert run("once", **beside(bird, etcd)).returncode == 0
+        assert run("once", **beside(bird, etcd.url)).returncode == 0
         bad = check(RRWATCH_STATUS_LISTEN=f"127.0.0.1:{free_port()}")
         assert set(bad) == {"rrwatch"}
         assert "no rrwatch answers" in bad["rrwatch"]["text"]
@@ -133,7 +134,7 @@ class TestTheRunningOne:
         bad = check(**asked(rrwatch))
         assert "held: 9 of 9 known nodes" in bad["rrwatch"]["text"]
         assert "`rrwatch release`" in bad["rrwatch"]["hint"]
-        assert bad["bird"]["hint"] == "the change is held, see the first line"
+        assert bad["bird"]["hint"] == "the change is held; see the first line"
         assert set(bad) == {"rrwatch", "bird"}
 
     def test_waiting_for_bird(self, check: Check, bird: Bird, daemon: Rrwatch) -> None:
@@ -147,7 +148,7 @@ class TestTheRunningOne:
     def test_with_other_settings(self, check: Check, daemon: Rrwatch) -> None:
         bad = check(**asked(daemon), IP="10.0.0.1")
         assert (
-            f"runs as reflector {REFLECTOR}, and these settings are those of reflector 10.0.0.1"
+            f"runs as reflector {REFLECTOR}, but these settings are those of reflector 10.0.0.1"
             in (bad["rrwatch"]["text"])
         )
 
@@ -166,7 +167,7 @@ class TestSettings:
         file = tmp_path / "rrwatch.toml"
         file.write_text("guard_mni = 3\n")
         bad = check("--settings", str(file), **WITHOUT_DAEMON)
-        assert bad["settings"]["text"] == f"guard_mni in {file} is no setting and has no effect"
+        assert bad["settings"]["text"] == f"guard_mni in {file} is not a setting and has no effect"
         assert bad["settings"]["hint"] == "did you mean guard_min?"
 
 
@@ -192,7 +193,7 @@ class TestUser:
             (tmp_path / name).write_text("\n".join(lines) + f"\n{more}")
         bind = "".join(f"mount --bind {tmp_path}/{name} /etc/{name} && " for name in ("passwd", "group"))
         through = [program("unshare"), "--mount", program("sh"), "-c", f'{bind}exec "$@"', "sh"]
-        done = run("check", through=through, **beside(bird, etcd) | WITHOUT_DAEMON)
+        done = run("check", through=through, **beside(bird, etcd.url) | WITHOUT_DAEMON)
         assert "rrwatch (bird)" in done.stdout, done.stderr
         assert "FAIL state" in done.stdout
         assert done.returncode == 1
@@ -204,7 +205,9 @@ class TestUser:
     def test_who_is_not_root_becomes_nobody_else(self) -> None:
         code = "import os; from rrwatch.commands import privileges; os.setuid(65534); privileges.become('root')"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
-        assert done.stderr.endswith("UsageError: --user is 'root': want to be root for that\n")
+        assert done.stderr.endswith(
+            "UsageError: --user is 'root': only root can check with the rights of another user\n"
+        )
 
 
 class TestEtcd:
@@ -215,7 +218,7 @@ class TestEtcd:
 
     def test_one_endpoint_of_two_away(self, check: Check, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER)
-        run("once", **beside(bird, etcd))
+        run("once", **beside(bird, etcd.url))
         bad = check(**WITHOUT_DAEMON, ETCD_ENDPOINTS=f"http://127.0.0.1:{free_port()},{etcd.url}")
         assert set(bad) == {"etcd"}
 
@@ -225,21 +228,21 @@ class TestEtcd:
         assert bad["etcd"]["hint"] == "start it with --enable-v2=true, which is off by default since etcd 3.4"
 
     def test_nothing_follows_from_its_keys(self, run: Run, etcd: Etcd, bird: Bird) -> None:
-        done = run("check", "--user", "root", **beside(bird, etcd))
+        done = run("check", "--user", "root", **beside(bird, etcd.url))
         assert f"-> no key asks for one: is {PREFIX}/global/peer_v4/{REFLECTOR} set?" in done.stdout
 
     def test_a_rejected_record(self, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER | {f"{PREFIX}/host/bad/ip_addr_v4": "x"})
-        done = run("check", "--user", "root", **beside(bird, etcd))
+        done = run("check", "--user", "root", **beside(bird, etcd.url))
         assert "ok   sessions: 3 derived; records: 1 rejected, 0 with a warning" in done.stdout
-        assert "-> `rrwatch sessions` tells which and why" in done.stdout
+        assert "-> `rrwatch sessions` shows which, and why" in done.stdout
 
     def test_a_node_of_which_etcd_knows_nothing(self, check: Check, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER)
         node = {"RRWATCH_ROLE": "node", "IP": "", "NODENAME": "nobody", **WITHOUT_DAEMON}
         bad = check(**node)
         assert f"{PREFIX}/host/nobody/ip_addr_v4 is missing in etcd" in bad["sessions"]["text"]
-        once = run("once", **beside(bird, etcd), **node)
+        once = run("once", **beside(bird, etcd.url), **node)
         assert once.returncode == 1
         assert once.stderr.splitlines()[-1].startswith(f"rrwatch: {PREFIX}/host/nobody/ip_addr_v4 is missing")
 
@@ -283,13 +286,13 @@ class TestBird:
         bad = check(**WITHOUT_DAEMON, RRWATCH_CONFIG=str(elsewhere))
         assert bad["bird"]["text"] == f"BIRD reads {bird.config}, not {elsewhere}"
         assert bad["bird"]["hint"].startswith("`systemctl restart bird`")
-        assert "wanted is generation" not in json.dumps(bad)
+        assert "as wanted" not in json.dumps(bad)
         assert bird.reconfigurations() == 0
 
     def test_reads_a_file_that_is_not_there(self, check: Check, bird: Bird) -> None:
         bird.config.unlink()
         bad = check(**WITHOUT_DAEMON)
-        assert f"reads {bird.config}, which is not there" in bad["bird"]["text"]
+        assert f"reads {bird.config}, which does not exist" in bad["bird"]["text"]
 
     def test_does_not_take_the_file(self, check: Check, bird: Bird) -> None:
         bird.config.write_text("nonsense")
@@ -299,19 +302,19 @@ class TestBird:
 
     def test_runs_another_generation(self, check: Check, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER)
-        assert run("once", **beside(bird, etcd)).returncode == 0
+        assert run("once", **beside(bird, etcd.url)).returncode == 0
         assert check(**WITHOUT_DAEMON) == {}
         before = bird.generation()
         etcd.delete(f"{PREFIX}/host/kube-node1", recursive=True)
         bad = check(**WITHOUT_DAEMON)
         assert set(bad) == {"bird"}
-        assert f"runs generation {before}, wanted is generation " in bad["bird"]["text"]
+        assert f"runs generation {before}, not generation " in bad["bird"]["text"]
         assert bad["bird"]["hint"] == "start rrwatch: it makes BIRD run what is wanted"
 
     def test_runs_what_is_not_rrwatchs(self, check: Check, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER)
         bad = check(**WITHOUT_DAEMON)
-        assert "runs a configuration that is not rrwatch's, wanted is generation " in bad["bird"]["text"]
+        assert "runs a configuration that rrwatch did not write, not generation " in bad["bird"]["text"]
         assert bird.config.read_text() == MINIMAL
 
     def test_hangs(self, check: Check, bird: Bird) -> None:
@@ -321,8 +324,8 @@ class TestBird:
 
     def test_logs_to_its_console(self, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER)
-        run("once", **beside(bird, etcd))
-        settings = beside(bird, etcd) | WITHOUT_DAEMON
+        run("once", **beside(bird, etcd.url))
+        settings = beside(bird, etcd.url) | WITHOUT_DAEMON
         without_syslog = [program("unshare"), "--mount", program("sh"), "-c",
                           'mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && exec "$@"', "sh"]  # fmt: skip
         done = run("check", "--user", "root", through=without_syslog, **settings)

@@ -38,7 +38,7 @@ def test_reflectors(etcd: Etcd, run: Run) -> None:
         run("rr add 172.17.42.40 --cluster-id 1.0.0.1").stdout == "reflector 172.17.42.40, cluster id 1.0.0.1: added\n"
     )
     assert etcd.items(PREFIX) == reflector("172.17.42.40")
-    assert run("rr add 172.17.42.40 --cluster-id 16777217").stdout.endswith("is there already\n")
+    assert run("rr add 172.17.42.40 --cluster-id 16777217").stdout.endswith("unchanged\n")
     assert run("rr add 172.17.42.40 --cluster-id 2").stdout.endswith("cluster id 0.0.0.2: changed\n")
     assert run("rr add FD00:0::28").returncode == 0
     assert etcd.items(PREFIX) == reflector("172.17.42.40", "0.0.0.2") | reflector("fd00::28", "")
@@ -47,7 +47,7 @@ def test_reflectors(etcd: Etcd, run: Run) -> None:
         {"address": "fd00::28", "cluster_id": None},
     ]
     assert run("rr remove 172.17.42.40").stdout == "reflector 172.17.42.40: removed\n"
-    assert run("rr remove 172.17.42.40").stdout == "reflector 172.17.42.40: is not there\n"
+    assert run("rr remove 172.17.42.40").stdout == "reflector 172.17.42.40: not found\n"
     assert etcd.items(PREFIX) == reflector("fd00::28", "")
 
 
@@ -57,7 +57,7 @@ def test_peers(etcd: Etcd, run: Run) -> None:
     assert run("peer add FD00::28 as 65100").returncode == 0
     wanted = global_peer("172.17.42.40") | node_peer("kube-node1", "172.17.42.41", '"65546"') | global_peer("fd00::28")
     assert etcd.items(PREFIX) == wanted
-    assert run("peer add 172.17.42.40 as 0.65100").stdout.endswith("is there already\n")
+    assert run("peer add 172.17.42.40 as 0.65100").stdout.endswith("unchanged\n")
 
     rows = [line.split() for line in run("peer list").stdout.splitlines()]
     assert rows == [
@@ -69,7 +69,7 @@ def test_peers(etcd: Etcd, run: Run) -> None:
     assert json.loads(run("peer list --json --node kube-node1").stdout) == [
         {"node": "kube-node1", "address": "172.17.42.41", "as_number": 65546}
     ]
-    assert run("peer remove 172.17.42.41").stdout.endswith("is not there\n")
+    assert run("peer remove 172.17.42.41").stdout.endswith("not found\n")
     assert run("peer remove 172.17.42.41 --node kube-node1").stdout.endswith("removed\n")
     assert run("peer remove 172.17.42.40").stdout.endswith("removed\n")
     assert etcd.items(PREFIX) == global_peer("fd00::28")
@@ -86,7 +86,7 @@ def test_mesh(etcd: Etcd, run: Run) -> None:
     assert run("node-mesh show").stdout == "on\n"
     assert run("node-mesh off").stdout == "node mesh off: added\n"
     assert etcd.items(PREFIX) == {f"{PREFIX}/global/node_mesh": '{"enabled": false}'}
-    assert run("node-mesh off").stdout == "node mesh off: is there already\n"
+    assert run("node-mesh off").stdout == "node mesh off: unchanged\n"
     assert run("node-mesh show").stdout == "off\n"
     assert json.loads(run("node-mesh show --json").stdout) == {"enabled": False}
     assert run("node-mesh on").stdout == "node mesh on: changed\n"
@@ -100,7 +100,7 @@ def test_mesh(etcd: Etcd, run: Run) -> None:
         ("rr add ten", "address: 'ten' is not an IPv4 address"),
         ("rr add 10.0.0.1 --cluster-id x", "cluster id: cluster_id 'x' is neither"),
         ("rr add", "Missing argument 'ADDRESS'"),
-        ("peer add 10.0.0.1", "AS number: want one, like: peer add 172.17.42.40 as 65100"),
+        ("peer add 10.0.0.1", "AS number: want one, as in: peer add 172.17.42.40 as 65100"),
         ("peer add 10.0.0.1 as", "AS number: want one"),
         ("peer add 10.0.0.1 as 0", "AS number: '0' is not an AS number"),
         ("peer add 10.0.0.1 as 1 --node a/b", "node: 'a/b' is not a name"),

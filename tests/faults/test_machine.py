@@ -10,6 +10,7 @@ import pytest
 
 from lab.bird import BIRD1, BIRD2, MINIMAL, Bird, Release
 from lab.daemon import Rrwatch
+from lab.environment import beside, reflector
 from lab.etcd import Etcd
 from lab.process import program, wait_until
 from tests.keys import CLUSTER, REFLECTOR, SESSIONS, host, node_peer
@@ -49,15 +50,7 @@ def small(bird: Bird) -> Iterator[Path]:
 
 class TestKilled:
     def settings(self, bird: Bird, etcd: Etcd, folder: Path) -> dict[str, str]:
-        return {
-            "PATH": bird.release.path,
-            "PYTHONPATH": str(ROOT),
-            "IP": REFLECTOR,
-            "ETCD_ENDPOINTS": etcd.url,
-            "RRWATCH_CONFIG": str(bird.config),
-            "RRWATCH_BIRD_SOCKET": str(bird.socket),
-            "RRWATCH_STATE_DIR": str(folder / "state"),
-        }
+        return beside(bird, etcd.url, folder / "state", PYTHONPATH=str(ROOT), **reflector(REFLECTOR))
 
     def once(self, settings: dict[str, str], step: int) -> int:
         command = [sys.executable, "-m", "tests.faults.killpoint", str(step), "once"]

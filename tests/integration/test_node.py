@@ -11,6 +11,7 @@ import pytest
 
 from lab.bird import BIRD2, MINIMAL, Bird
 from lab.daemon import Rrwatch
+from lab.environment import node
 from lab.etcd import Etcd
 from lab.process import wait_until
 from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, block, host, node_peer, pool
@@ -36,7 +37,7 @@ def start_node(start_rrwatch: Callable[..., Rrwatch]) -> StartNode:
         return start_rrwatch(
             etcd.url,
             bird,
-            **{"RRWATCH_ROLE": "node", "NODENAME": "kube-node1", "IP": "", "RRWATCH_ETCD_SPREAD": "0", **settings},
+            **(node("kube-node1") | settings),
         )
 
     return start

@@ -13,10 +13,11 @@ from rrwatch.bgp.topology import Family
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
 from rrwatch.calico.v1 import V1
+from rrwatch.cli import options
 from rrwatch.cli.options import unknown_settings, with_settings
 from rrwatch.errors import UsageError
 from rrwatch.roles import NodeRole, ReflectorRole
-from rrwatch.settings.model import Settings, settings_of
+from rrwatch.settings.model import Settings, access_of, settings_of
 from rrwatch.settings.table import SETTINGS, Unknown
 from rrwatch.settings.values import Listen, LogFormat, LogLevel
 
@@ -26,7 +27,7 @@ Resolve = Callable[..., Settings]
 @pytest.fixture
 def resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Resolve:
     """Resolves settings from flags, a settings file's text, and variables."""
-    monkeypatch.setattr("rrwatch.cli.options.SETTINGS_FILE", tmp_path / "absent.toml")
+    monkeypatch.setattr(options, "SETTINGS_FILE", tmp_path / "absent.toml")
 
     def resolve(
         *flags: str,
@@ -36,11 +37,11 @@ def resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Resolve:
     ) -> Settings:
         resolved: list[Settings] = []
 
-        @click.command()
-        @with_settings
-        def command(**values: object) -> None:
-            resolved.append(settings_of(values))
+        def take(settings: Settings) -> None:
+            resolved.append(settings)
             tell(unknown_settings())
+
+        command = click.command()(with_settings(take, settings_of, warn=False))
 
         if file is not None:
             (tmp_path / "rrwatch.toml").write_text(file)
@@ -204,16 +205,16 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
         ({"RRWATCH_FAMILIES": "6"}, "ip6 is not set: families has 6"),
         ({"RRWATCH_FAMILIES": "5"}, "RRWATCH_FAMILIES is '5': want 4, 6 or 4,6"),
         ({"RRWATCH_ROLE": "both"}, "RRWATCH_ROLE is 'both': want reflector or node"),
-        ({"NODENAME": "", "HOSTNAME": "a/b"}, "HOSTNAME is 'a/b': want a node's name"),
+        ({"NODENAME": "", "HOSTNAME": "a/b"}, "HOSTNAME is 'a/b': want the name of a node"),
         ({"ETCD_ENDPOINTS": "etcd:2379"}, "ETCD_ENDPOINTS is 'etcd:2379': want URLs like http://127.0.0.1:2379"),
         ({"ETCD_ENDPOINTS": "http://u:p@e"}, "want no user or password in it"),
         ({"ETCD_ENDPOINTS": "http://e:port"}, "ETCD_ENDPOINTS is 'http://e:port': want URLs"),
         ({"ETCD_ENDPOINTS": " , "}, "want URLs"),
         ({"ETCD_AUTHORITY": "http://e"}, "ETCD_AUTHORITY is 'http://e': want host:port"),
         ({"ETCD_CA_CERT_FILE": "/no/such"}, "ETCD_CA_CERT_FILE is '/no/such': want a file that can be read: No such"),
-        ({"ETCD_USERNAME": "u"}, "etcd_username and etcd_password go together"),
-        ({"ETCD_PASSWORD": "p"}, "etcd_username and etcd_password go together"),
-        ({"ETCD_CERT_FILE": "/dev/null"}, "etcd_cert_file and etcd_key_file go together"),
+        ({"ETCD_USERNAME": "u"}, "only one of etcd_username and etcd_password is set"),
+        ({"ETCD_PASSWORD": "p"}, "only one of etcd_username and etcd_password is set"),
+        ({"ETCD_CERT_FILE": "/dev/null"}, "only one of etcd_cert_file and etcd_key_file is set"),
         ({"RRWATCH_CONFIG": "bird.cfg"}, "RRWATCH_CONFIG is 'bird.cfg': want an absolute path"),
         ({"RRWATCH_CONFIG": '/a"b'}, "want an absolute path"),
         ({"RRWATCH_IP": "10.0.0"}, "ip is '10.0.0': '10.0.0' is not an IPv4 address"),
@@ -223,7 +224,7 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
         ({"RRWATCH_CONFIG6": "/etc/bird/bird.cfg"}, "config and config6 are both /etc/bird/bird.cfg"),
         ({"RRWATCH_BIRD_SOCKET": "/" + "x" * 107}, "want at most 107 bytes"),
         ({"RRWATCH_CUSTOM_FILTERS": "yes"}, "RRWATCH_CUSTOM_FILTERS is 'yes': want on or off"),
-        ({"RRWATCH_TEMPLATES": "/no/such"}, "RRWATCH_TEMPLATES is '/no/such': want a folder that is there"),
+        ({"RRWATCH_TEMPLATES": "/no/such"}, "RRWATCH_TEMPLATES is '/no/such': want a directory that exists"),
         ({"RRWATCH_STATUS_LISTEN": "9817"}, "want address:port, or nothing"),
         ({"RRWATCH_STATUS_LISTEN": "a:99999"}, "want address:port, or nothing"),
         ({"RRWATCH_MIN_INTERVAL": "fast"}, "RRWATCH_MIN_INTERVAL is 'fast': want a number of seconds from 0"),
@@ -232,6 +233,10 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
         ({"RRWATCH_RESYNC_INTERVAL": "0"}, "want a number of seconds from 1 to 86400"),
         ({"RRWATCH_LOG_LEVEL": "loud"}, "RRWATCH_LOG_LEVEL is 'loud': want debug or info or warning or error"),
         ({"RRWATCH_SETTINGS": "/no/such.toml"}, "there is no settings file /no/such.toml"),
+        ({"ETCD_AUTHORITY": "[::1"}, "ETCD_AUTHORITY is '[::1': want host:port"),
+        ({"ETCD_ENDPOINTS": "http://[::1"}, "ETCD_ENDPOINTS is 'http://[::1': want URLs"),
+        ({"RRWATCH_GUARD_MIN": "9" * 5000}, "want a whole number from 0 to 1000000"),
+        ({"ETCD_USERNAME": "u", "ETCD_PASSWORD_FILE": "/"}, "ETCD_PASSWORD_FILE is '/': want a file that can be read"),
     ],
 )
 def test_refused_in_one_line(resolve: Resolve, variables: dict[str, str | None], line: str) -> None:
@@ -247,6 +252,13 @@ def test_refused_in_one_line(resolve: Resolve, variables: dict[str, str | None],
         ("min_interval = 'x'", "rrwatch.toml is 'x': want a number of seconds"),
         ("ip = true", "rrwatch.toml is True: want a string, a number or a list"),
         ("ip = ", "is not TOML"),
+        ("guard_min = [1, [2]]", "rrwatch.toml is [1, [2]]: want a string, a number or a list of them"),
+        ("guard_min = inf", "rrwatch.toml is 'inf': want a whole number"),
+        (f"guard_min = {'9' * 5000}", "is not TOML"),
+        (f"guard_min = 0x{'9' * 5000}", "rrwatch.toml is a number with too many digits"),
+        (f"guard_min = {'[' * 5000}", "nested too deeply"),
+        ("etcd_ca_cert_file = 'a\\u0000b'", "want a file that can be read"),
+        ('etcd_ca_cert_file = "a\\u0000b"', "want a file that can be read: the path has a NUL"),
     ],
 )
 def test_refused_in_the_file(resolve: Resolve, file: str, line: str) -> None:
@@ -254,6 +266,32 @@ def test_refused_in_the_file(resolve: Resolve, file: str, line: str) -> None:
         resolve(file=file)
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_password_in_a_url_is_not_printed(resolve: Resolve) -> None:
+    with pytest.raises(UsageError) as caught:
+        resolve(ETCD_ENDPOINTS="http://root:s3cret@10.0.0.1:2379")
+    assert str(caught.value).startswith("ETCD_ENDPOINTS is 'http://***@10.0.0.1:2379': want no user or password in it")
+
+
+class TestPasswordFile:
+    def test_its_last_line_end_is_not_part_of_it(self, resolve: Resolve, tmp_path: Path) -> None:
+        (tmp_path / "password").write_text("gehe\u00efm \n", encoding="utf-8")
+        settings = resolve(ETCD_USERNAME="u", ETCD_PASSWORD_FILE=str(tmp_path / "password"))
+        assert settings.etcd.password == "gehe\u00efm "
+
+    def test_that_is_not_utf8(self, resolve: Resolve, tmp_path: Path) -> None:
+        (tmp_path / "password").write_bytes(b"s\xff3cret")
+        with pytest.raises(UsageError) as caught:
+            resolve(ETCD_USERNAME="u", ETCD_PASSWORD_FILE=str(tmp_path / "password"))
+        assert str(caught.value) == f"etcd_password_file is '{tmp_path}/password': want a text file in UTF-8"
+
+    def test_that_is_gone_when_it_is_read(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError) as caught:
+            access_of({"etcd_username": "u", "etcd_password_file": tmp_path / "gone"})
+        assert str(caught.value).startswith(
+            f"etcd_password_file is '{tmp_path}/gone': want a file that can be read: No"
+        )
 
 
 def test_a_flag_is_named_as_a_flag(resolve: Resolve) -> None:
@@ -271,10 +309,10 @@ def test_what_is_no_setting_is_named_and_does_no_harm(resolve: Resolve, tmp_path
 
     assert settings.log_level is LogLevel.ERROR
     assert list(map(str, told)) == [
-        "RRWATCH_GUARD_MNI in the environment is no setting and has no effect: did you mean RRWATCH_GUARD_MIN?",
-        f"min_intervall in {place} is no setting and has no effect: did you mean min_interval?",
-        f"zz in {place} is no setting and has no effect: `rrwatch run --help` lists all settings",
-        f"etcd in {place} is no setting and has no effect: `rrwatch run --help` lists all settings",
+        "RRWATCH_GUARD_MNI in the environment is not a setting and has no effect: did you mean RRWATCH_GUARD_MIN?",
+        f"min_intervall in {place} is not a setting and has no effect: did you mean min_interval?",
+        f"zz in {place} is not a setting and has no effect: `rrwatch run --help` lists all settings",
+        f"etcd in {place} is not a setting and has no effect: `rrwatch run --help` lists all settings",
     ]
 
 
