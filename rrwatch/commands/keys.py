@@ -8,7 +8,8 @@ from pathlib import Path
 from rrwatch.bgp.topology import Family
 from rrwatch.calico.model import DataModel
 from rrwatch.datastore.access import Access
-from rrwatch.datastore.mirror import Snapshot
+from rrwatch.datastore.factory import open_retrying
+from rrwatch.datastore.port import Snapshot
 from rrwatch.errors import UnknownKeys, UsageError
 
 
