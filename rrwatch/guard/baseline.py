@@ -67,6 +67,7 @@ class StateFolder:
         self.release_file = folder / "release"
         self._others: dict[str, Any] = {}
         self._known_state: object = None
+        self._is_unreadable = False
 
     def require_writable(self) -> None:
         """Makes sure that files can be written here, and creates the folder where its parent allows it.
@@ -93,8 +94,10 @@ class StateFolder:
             roles = self._read()
             return _baseline_of(roles[role]) if role in roles else None
         except OSError as error:
+            self._is_unreadable = True
             raise StateError(f"{self._baseline} cannot be read: {error.strerror}") from error
         except _DAMAGE as error:
+            self._is_unreadable = True
             raise StateError(f"{self._baseline} is damaged, or was written by another version of rrwatch") from error
 
     def save(self, role: str, baseline: Baseline) -> None:
@@ -105,10 +108,12 @@ class StateFolder:
         """
         with self._errors_named(), self._locked():
             if self._known_state != self._stamp():
-                try:
+                with contextlib.suppress(*_DAMAGE, OSError):
                     self._others = dict(self._read())
-                except (*_DAMAGE, OSError):
-                    self._baseline.replace(self._baseline.with_suffix(".json.unreadable"))
+            if self._is_unreadable:
+                # Somebody may be able to make something of it.
+                self._baseline.replace(self._baseline.with_suffix(".json.unreadable"))
+                self._is_unreadable = False
             roles = {**self._others, role: _document_of(baseline)}
             self._replace(self._baseline, json.dumps({"format": _FORMAT, "roles": roles}))
             self._known_state = self._stamp()

@@ -96,12 +96,18 @@ class RecordsInForce:
         Returns:
             As `update`.
         """
+        after = dict(literal)
+        unreadable = {}
+        for key, value in literal.items():
+            known_value = self.items.get(key, value)
+            if value != known_value and (fault := self._fault(key, value, known_value)):
+                after[key], unreadable[key] = known_value, fault
         if alarm and not released:
             known = self._effects(self.items) if running is None else running
-            if loss := judge(known, known, self._effects(literal), self._limits, alarm=alarm, held=held):
+            if loss := judge(known, known, self._effects(after), self._limits, alarm=alarm, held=held):
                 return set(), loss
-        changed = {key for key, _ in self.items.items() ^ literal.items()}
-        self.items, self.unreadable, self._retained = dict(literal), {}, set()
+        changed = {key for key, _ in self.items.items() ^ after.items()}
+        self.items, self.unreadable, self._retained = after, unreadable, set()
         return changed, None
 
     def _sort(self, literal: Items, heard: Heard) -> tuple[dict[str, str | None], set[str]]:
@@ -119,10 +125,15 @@ class RecordsInForce:
                 else:
                     changed[key] = value
                 continue
-            fault = next((one for one in self._model.parse(key, value) if isinstance(one, Rejected)), None)
-            if fault and not any(isinstance(one, Rejected) for one in self._model.parse(key, known)):
-                reason = f"{fault.reason}; its last readable value stays in force"
-                self.unreadable[key] = Rejected(key, reason)
+            if fault := self._fault(key, value, known):
+                self.unreadable[key] = fault
             else:
                 changed[key] = value
         return changed, gone
+
+    def _fault(self, key: str, value: str, known: str) -> Rejected | None:
+        """Why a new value cannot be read although the known one could be; None where it takes effect."""
+        faults = [one for one in self._model.parse(key, value) if isinstance(one, Rejected)]
+        if not faults or any(isinstance(one, Rejected) for one in self._model.parse(key, known)):
+            return None
+        return Rejected(key, f"{faults[0].reason}; its last readable value stays in force")

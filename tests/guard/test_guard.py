@@ -1,178 +1,376 @@
-"""How things were said, and what is remembered of it."""
+"""What the guard makes of what it hears: which records are in force, what is held, and what survives a restart."""
 
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from rrwatch.calico.v1 import PREFIX, V1
 from rrwatch.datastore.follow import Alarm
-from rrwatch.datastore.port import Change, Changes, Snapshot
+from rrwatch.datastore.port import Change, Snapshot
 from rrwatch.errors import StateError
 from rrwatch.guard.baseline import StateFolder
-from rrwatch.guard.guard import Guard
-from rrwatch.guard.rule import Limits, Nodes
-from tests.guard.test_rule import node
+from rrwatch.guard.rule import Limits
+from tests.guard.clusters import GLOBAL, PEER, Host, cluster, names, node
+from tests.keys import PREFIX
 
-KEY = f"{PREFIX}/host/n1/ip_addr_v4"
-
-
-def nodes(count: int) -> Nodes:
-    return {f"n{number}": node(f"n{number}", f"10.0.0.{number}") for number in range(1, count + 1)}
-
-
-def guard(folder: Path, viewer: str = "me", laments: list[StateError] | None = None) -> Guard:
-    tell = laments.append if laments is not None else lambda _: None
-    return Guard(StateFolder(folder), Limits(50, 5), viewer, V1, tell)
-
-
-def snapshot(index: int, cluster: str = "c", prefix: str = PREFIX, items: int = 1) -> Snapshot:
-    return Snapshot(prefix, {f"{prefix}/k{number}": "" for number in range(items)}, index, cluster, "http://e")
-
-
-def gone(key: str, index: int = 11) -> Changes:
-    return Changes(PREFIX, (Change(key, None, subtree=True),), index)
-
-
-def holds(subject: Guard, now: Nodes) -> bool:
-    return subject.weigh(now, lambda: ["S"]) is not None
+EIGHT = range(1, 9)
 
 
 @pytest.fixture
-def ten(tmp_path: Path) -> Guard:
-    """It knows ten nodes."""
-    subject = guard(tmp_path)
-    subject.hear(snapshot(10), 0)
-    assert not holds(subject, nodes(10))
-    subject.keep()
-    return subject
+def eight(tmp_path: Path) -> Host:
+    """A host that runs sessions with eight nodes."""
+    host = Host(tmp_path).list(cluster(*EIGHT))
+    assert host.settle() == names(*EIGHT)
+    host.guard.keep()
+    return host
 
 
-def test_one_by_one_is_not_all_at_once(ten: Guard) -> None:
-    for number in range(4, 11):
-        ten.hear(gone(f"{PREFIX}/host/n{number}"), 20)
-    assert not holds(ten, nodes(3))
+def restarted(host: Host, tmp_path: Path) -> Host:
+    host.guard.close()
+    return Host(tmp_path)
 
 
-def test_a_node_that_came_back_is_not_one_that_was_deleted(ten: Guard) -> None:
-    for number in range(4, 11):
-        ten.hear(gone(f"{PREFIX}/host/n{number}"), 20)
-        ten.hear(Changes(PREFIX, (Change(f"{PREFIX}/host/n{number}/ip_addr_v4", "10.0.0.1"),), 12), 20)
-    assert holds(ten, nodes(3))
+def test_nodes_deleted_one_by_one_go_at_once(eight: Host) -> None:
+    for number in range(2, 9):
+        eight.delete(f"{PREFIX}/host/n{number}")
+    assert eight.settle() == names(1)
+    assert not eight.guard.hold
 
 
-@pytest.mark.parametrize("key", [f"{PREFIX}/host", f"{PREFIX}", "/calico", "/calico/bgp"])
-def test_a_tree_is(ten: Guard, key: str) -> None:
-    ten.hear(gone(key), 20)
-    assert holds(ten, {})
+def test_nodes_emptied_one_by_one_go_at_once(eight: Host) -> None:
+    for number in range(2, 9):
+        eight.put({f"{PREFIX}/host/n{number}/ip_addr_v4": ""})
+    assert eight.settle() == names(1)
 
 
-def test_the_whole_prefix_counts_as_an_alarm(ten: Guard) -> None:
-    ten.hear(gone("/calico"), 20)
-    assert holds(ten, nodes(10))
-    assert ten.held
-    assert "/calico was deleted as a whole" in ten.held.reason
-
-
-@pytest.mark.parametrize("key", [f"{PREFIX}/global/peer_v4", f"{PREFIX}/global", "/calicoo", f"{PREFIX}2"])
-def test_other_folders_do_not(ten: Guard, key: str) -> None:
-    ten.hear(gone(key), 20)
-    assert not holds(ten, nodes(10))
-
-
-def test_an_alarm_waits_for_its_list(ten: Guard) -> None:
-    ten.hear(Alarm(PREFIX, "http://e", "went back"), 0)
-    assert not ten.weigh(nodes(10), list)
-    ten.hear(snapshot(3), 20)
-    assert holds(ten, nodes(10))
-
-
-def test_an_empty_list_is_an_alarm(ten: Guard) -> None:
-    ten.hear(snapshot(12, items=0), 20)
-    assert holds(ten, nodes(10))
-
-
-@pytest.mark.parametrize(("later", "held"), [(snapshot(9), True), (snapshot(11, "other"), True), (snapshot(10), False)])
-def test_after_a_restart_etcd_is_compared_with_what_it_was(
-    tmp_path: Path, ten: Guard, later: Snapshot, held: bool
-) -> None:
-    ten.close()
-    again = guard(tmp_path)
-    assert again.baseline.nodes == nodes(10)
-    again.hear(later, 0)
-    assert holds(again, nodes(10)) is held
-
-
-def test_what_was_accepted_last_outlives_an_orderly_end(tmp_path: Path, ten: Guard) -> None:
-    assert not holds(ten, nodes(12))
-    ten.keep()
-    assert guard(tmp_path).baseline.nodes == nodes(10)  # not yet: that is not worth a write for each node
-    ten.close()
-    assert guard(tmp_path).baseline.nodes == nodes(12)
-
-
-def test_what_is_held_outlives_a_restart(tmp_path: Path, ten: Guard) -> None:
-    ten.hear(snapshot(11), 20)
-    assert holds(ten, nodes(3))
-    before = ten.baseline
-    again = guard(tmp_path)
-    assert again.baseline == before
-    again.hear(snapshot(12), 0)
-    assert holds(again, nodes(9))
-    assert not holds(again, nodes(10))
-    assert guard(tmp_path).held is None
-
-
-def test_a_release_is_for_what_was_held_then(tmp_path: Path, ten: Guard) -> None:
-    folder = StateFolder(tmp_path)
-    assert holds(ten, {})
-    folder.ask_release("something of last week")
-    assert holds(ten, {})
-    assert not folder.release_file.exists()
-    folder.ask_release(ten.baseline.held_id)
-    assert not holds(ten, {})
-    assert ten.baseline.nodes == {}
-    assert not folder.release_file.exists()
-
-
-def test_another_viewer_has_another_baseline(tmp_path: Path, ten: Guard) -> None:
-    ten.close()
-    assert guard(tmp_path, "somebody else").baseline.nodes == {}
+def test_a_peer_that_is_deleted_ends_all_its_sessions(eight: Host) -> None:
+    assert eight.delete(PEER).settle() == set()
+    assert not eight.guard.hold
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"format": 2}', '{"format": 1, "nodes": {"n": ["x"]}}', "\udcff"]
+    "folder", [f"{PREFIX}/host", f"{PREFIX}/global", f"{PREFIX}/global/peer_v4", PREFIX, "/calico"]
 )
-def test_a_damaged_file_is_no_baseline(tmp_path: Path, text: str) -> None:
-    (tmp_path / "baseline.json").write_text(text, errors="surrogateescape")
-    assert guard(tmp_path).baseline.nodes == {}
+def test_a_folder_above_several_nodes_is_held(eight: Host, folder: str) -> None:
+    assert eight.delete(folder).settle() == names(*EIGHT)
+    assert "8 of 8 sessions would end" in eight.reason
+    # What comes meanwhile takes effect, unless the records it depends on are missing too.
+    eight.put(node(9))
+    assert eight.settle() == names(*EIGHT, 9)
 
 
-def test_nowhere_to_keep_it_is_told_once(tmp_path: Path) -> None:
+def test_writing_the_same_again_before_asks_for_nothing(eight: Host) -> None:
+    for number in EIGHT:
+        eight.put(node(number))
+    eight.delete(f"{PREFIX}/host/n1/peer_v4")  # an empty folder
+    assert eight.settle() == names(*EIGHT)
+    assert eight.delete(f"{PREFIX}/host").settle() == names(*EIGHT)
+
+
+def test_the_records_of_several_nodes_in_one_revision_are_not_one_by_one(eight: Host) -> None:
+    keys = [key for number in range(1, 7) for key in node(number)]
+    assert eight.change(*(Change(key, None) for key in keys)).settle() == names(*EIGHT)
+
+
+def test_records_that_expire_are_not_deleted_by_anybody(eight: Host) -> None:
+    for number in range(1, 7):
+        eight.delete(f"{PREFIX}/host/n{number}", expired=True)
+    assert eight.settle() == names(*EIGHT)
+
+
+def test_a_few_nodes_missing_in_a_list_are_gone(eight: Host) -> None:
+    assert eight.list(cluster(1, 2, 3, 4), 20).settle() == names(1, 2, 3, 4)
+
+
+def test_many_nodes_missing_in_a_list_are_held_until_all_are_back(eight: Host) -> None:
+    assert eight.list(cluster(1, 2, 3, 20), 20).settle() == names(*EIGHT, 20)
+    assert eight.guard.hold
+    assert eight.put(node(4) | node(5) | node(6) | node(7)).settle() == names(*EIGHT, 20)
+    assert eight.guard.hold
+    assert eight.put(node(8)).settle() == names(*EIGHT, 20)
+    assert not eight.guard.hold
+
+
+def test_while_some_are_held_others_still_go_on_request(eight: Host) -> None:
+    eight.list(cluster(1, 2, 3), 20).settle()
+    assert eight.delete(f"{PREFIX}/host/n1").settle() == names(*range(2, 9))
+    # A node that is held comes back, and is then deleted.
+    eight.put(node(8)).settle()
+    assert eight.delete(f"{PREFIX}/host/n8").settle() == names(*range(2, 8))
+
+
+def test_a_switch_that_is_readable_counts_while_something_is_held(eight: Host) -> None:
+    eight.list(cluster(1, 2, 3), 20).settle()
+    assert eight.delete(PEER).settle() == set()
+    assert not eight.guard.hold
+
+
+def test_nodes_under_other_names_are_not_gone(eight: Host) -> None:
+    renamed = {key.replace("/n", "/renamed-n"): value for number in EIGHT for key, value in node(number).items()}
+    assert eight.list(GLOBAL | renamed, 20).settle() == names(*EIGHT)
+    assert not eight.guard.hold
+    assert not any("/n1/" in key for key in eight.guard.settle(eight.mirror.items).items)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (PEER, "{"),
+        (f"{PREFIX}/global/as_num", "x"),
+        (f"{PREFIX}/host/n1/ip_addr_v4", "10.0.0"),
+        (f"{PREFIX}/global/node_mesh", "?"),
+    ],
+)
+def test_the_last_readable_value_of_a_record_stays_in_force(tmp_path: Path, eight: Host, key: str, value: str) -> None:
+    before = eight.mirror.items[key]
+    eight.put({key: value})
+    for host in (eight, restarted(eight, tmp_path).list({**eight.mirror.items}, 40)):
+        verdict = host.guard.settle(host.mirror.items)
+        assert verdict.items[key] == before
+        assert [one.key for one in verdict.unreadable] == [key]
+        assert verdict.unreadable[0].reason.endswith("its last readable value stays in force")
+        assert not host.guard.hold
+    eight.put({key: before})
+    assert eight.guard.settle(eight.mirror.items).unreadable == ()
+
+
+def test_a_record_that_was_never_readable_is_as_it_is(eight: Host) -> None:
+    key = f"{PREFIX}/host/n9/ip_addr_v4"
+    verdict = eight.put({key: "x"}).guard.settle(eight.mirror.items)
+    assert (verdict.items[key], verdict.unreadable) == ("x", ())
+
+
+def test_a_record_deleted_while_it_is_unreadable_goes(eight: Host) -> None:
+    eight.put({PEER: "{"}).settle()
+    assert eight.delete(PEER).settle() == set()
+
+
+def test_nothing_of_another_etcd_takes_effect_before_all_is_back(eight: Host) -> None:
+    eight.alarm()
+    assert eight.settle() == names(*EIGHT)
+    assert not eight.guard.hold  # its list is still to come
+    eight.list(cluster(1, 2, 3, 4, 5, 6, 7, 20), 5, "other")
+    assert eight.settle() == names(*EIGHT)
+    assert "etcd went back; 1 of 8 sessions" in eight.reason
+    assert eight.put(node(8)).settle() == names(*EIGHT, 20)
+    assert not eight.guard.hold
+    assert eight.delete(f"{PREFIX}/host/n8").settle() == names(*range(1, 8), 20)
+
+
+def test_an_etcd_that_went_back_to_the_same_records_is_no_alarm_for_what_comes_later(eight: Host) -> None:
+    eight.alarm().list(dict(eight.mirror.items), 5)
+    assert eight.settle() == names(*EIGHT)
+    assert eight.delete(f"{PREFIX}/host/n8").settle() == names(*range(1, 8))
+
+
+def test_an_alarm_of_each_folder_waits_for_its_own_list(tmp_path: Path) -> None:
+    host = Host(tmp_path).list(cluster(*EIGHT))
+    host.settle()
+    host.guard.hear(Alarm("/calico/v1/ipam", "http://e", "etcd went back"))
+    host.alarm()
+    host.guard.hear(Snapshot("/calico/v1/ipam", {}, 3, "c", "http://e"))
+    host.mirror.replace(Snapshot(PREFIX, {}, 3, "c", "http://e"))
+    assert host.settle() == names(*EIGHT)
+    assert not host.guard.hold
+
+
+@pytest.mark.parametrize("count", [3, 8])
+def test_a_prefix_that_is_empty_ends_no_session_whatever_the_number(tmp_path: Path, count: int) -> None:
+    numbers = range(1, count + 1)
+    host = Host(tmp_path).list(cluster(*numbers))
+    host.settle()
+    assert host.list({}, 20).settle() == names(*numbers)
+    assert f"{PREFIX} is empty" in host.reason
+    again = restarted(host, tmp_path).list({}, 30)
+    assert again.settle() == names(*numbers)
+    assert again.list(cluster(*numbers), 40).settle() == names(*numbers)
+    assert not again.guard.hold
+
+
+@pytest.mark.parametrize(
+    ("index", "cluster_id", "reason"),
+    [(9, "c", "went back from index 10 to 9"), (11, "other", "another cluster"), (10, "c", "")],
+)
+def test_after_a_restart_etcd_is_compared_with_what_it_was(
+    tmp_path: Path, eight: Host, index: int, cluster_id: str, reason: str
+) -> None:
+    again = restarted(eight, tmp_path).list(cluster(*range(1, 8)), index, cluster_id)
+    assert again.settle() == names(*(EIGHT if reason else range(1, 8)))
+    assert reason in again.reason
+
+
+def test_the_index_of_a_quiet_cluster_is_remembered_at_the_end(tmp_path: Path, eight: Host) -> None:
+    eight.list(cluster(*EIGHT), 5000)
+    assert restarted(eight, tmp_path).list(cluster(*range(1, 8)), 4000).settle() == names(*EIGHT)
+
+
+def test_nodes_missing_after_a_restart_count(tmp_path: Path, eight: Host) -> None:
+    again = restarted(eight, tmp_path).list(cluster(1, 2, 3), 30)
+    assert again.settle() == names(*EIGHT)
+    # What is held outlives the next restart, also one while it is only a few.
+    third = restarted(again.put(node(4) | node(5) | node(6) | node(7)), tmp_path).list(cluster(*range(1, 8)), 50)
+    assert third.settle() == names(*EIGHT)
+    assert third.put(node(8)).settle() == names(*EIGHT)
+    assert not third.guard.hold
+
+
+def test_what_is_frozen_stays_so_after_a_restart_although_the_index_has_moved_on(tmp_path: Path, eight: Host) -> None:
+    eight.alarm().list(cluster(1, 20), 3).settle()
+    again = restarted(eight, tmp_path).list(cluster(1, 20), 900)
+    assert again.settle() == names(*EIGHT)
+    assert again.reason.count("etcd went back") == 1
+
+
+def test_a_release_is_for_one_hold(eight: Host) -> None:
+    eight.delete(f"{PREFIX}/host").settle()
+    eight.folder.release_file.write_text("something of last week")
+    assert eight.settle() == names(*EIGHT)
+    eight.release()
+    assert eight.settle() == set()
+    assert not eight.folder.release_file.exists()
+    assert not eight.guard.hold
+
+
+def test_a_release_of_another_etcd_accepts_it(tmp_path: Path, eight: Host) -> None:
+    eight.alarm().list(cluster(1, 20), 3, "other").settle()
+    eight.release()
+    assert eight.settle() == names(1, 20)
+    again = restarted(eight, tmp_path).list(cluster(1, 20), 4, "other")
+    assert again.settle() == names(1, 20)
+    assert not again.guard.hold
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "", "{", "[]", "null",
+        '{"format": 3}', '{"format": 2}', '{"format": 1, "nodes": {"n": ["10.0.0.1"]}}', "\udcff",
+        '{"format": 2, "roles": {"me": {"cluster_id": "c", "index": Infinity, "items": {}, "hold": null}}}',
+        '{"format": 2, "roles": {"me": {"cluster_id": "c", "index": 1, "items": {"k": 5}, "hold": null}}}',
+        "[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_baseline_that_cannot_be_read_is_not_none(tmp_path: Path, damage: str) -> None:
+    (tmp_path / "baseline.json").write_text(damage, errors="surrogateescape")
+    host = Host(tmp_path, running=names(1, 2)).list(cluster(2, 3))
+    assert len(host.errors) == 1
+    verdict = host.guard.settle(host.mirror.items)
+    assert verdict.keep_installed
+    assert verdict.hold
+    assert verdict.hold.loss.sessions == ("Global_10_0_0_1",)
+    assert (tmp_path / "baseline.json.unreadable").read_text(errors="surrogateescape") == damage
+
+    # The hold outlives a restart, and ends when the sessions are back.
+    again = Host(tmp_path, running=names(1, 2)).list(cluster(2, 3))
+    assert again.settle() == set()
+    assert again.guard.hold
+    assert again.put(node(1)).settle() == names(1, 2, 3)
+    assert not again.guard.hold
+
+
+def test_a_baseline_that_cannot_be_read_does_not_matter_where_nothing_would_end(tmp_path: Path) -> None:
+    (tmp_path / "baseline.json").write_text("{")
+    host = Host(tmp_path, running=names(1)).list(cluster(1, 2))
+    assert host.settle() == names(1, 2)
+    assert not host.guard.hold
+
+
+def test_at_the_first_start_etcd_counts_unless_it_is_empty(tmp_path: Path) -> None:
+    assert Host(tmp_path / "a", running=["handmade"]).list(cluster(1)).settle() == names(1)
+    empty = Host(tmp_path / "b", running=["handmade"]).list({})
+    assert empty.guard.settle({}).keep_installed
+    assert empty.guard.hold
+    assert Host(tmp_path / "c").list({}).guard.settle({}).hold is None
+
+
+def test_roles_that_share_a_folder_do_not_share_a_baseline(tmp_path: Path, eight: Host) -> None:
+    other = Host(tmp_path, role="another").list(cluster(1, 2, 3, 4, 5), 20)
+    other.settle()
+    other.guard.close()
+    eight.put(node(9)).settle()
+    eight.guard.close()
+    again = Host(tmp_path).list(cluster(1), 30)
+    assert again.settle() == names(*EIGHT, 9)
+    assert Host(tmp_path, role="another").list(cluster(1), 30).settle() == names(1, 2, 3, 4, 5)
+    assert Host(tmp_path, role="a third").list(cluster(1), 3).settle() == names(1)
+
+
+def test_by_settings_it_is_off(tmp_path: Path) -> None:
+    host = Host(tmp_path, limits=Limits(0, 5)).list(cluster(*EIGHT))
+    host.settle()
+    assert host.list({}, 20).settle() == set()
+
+
+def test_records_of_folders_that_are_let_go_are_forgotten(eight: Host) -> None:
+    eight.guard.forget_all_but([f"{PREFIX}/global", f"{PREFIX}/host/n1"])
+    kept = {key: value for key, value in cluster(1).items() if "/rr_v4/" not in key}
+    assert eight.guard.settle(kept).items == kept
+
+
+def test_changes_of_keys_that_say_nothing_cost_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host(tmp_path).list(cluster(*EIGHT) | {f"{PREFIX}/other": "1"})
+    host.settle()
+    monkeypatch.setattr(host.guard._records, "_effects", pytest.fail)
+    host.put({f"{PREFIX}/other": "2"}).settle()
+    host.list(cluster(*EIGHT), 20).settle()
+    host.put(node(9)).settle()
+    host.delete(f"{PREFIX}/host/n9").settle()
+
+
+def test_additions_are_written_when_they_have_come_to_rest(tmp_path: Path, eight: Host) -> None:
+    def written() -> int:
+        return len(json.loads((tmp_path / "baseline.json").read_text())["roles"]["me"]["items"])
+
+    before = written()
+    eight.put(node(9)).settle()
+    eight.guard.keep()
+    assert written() == before  # writing is no part of a change's time
+    eight.guard.close()
+    assert written() == before + 2
+
+
+def test_a_folder_that_cannot_be_written_is_reported_once(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    laments: list[StateError] = []
-    subject = guard(tmp_path / "file" / "state", laments=laments)
-    subject.hear(snapshot(10), 0)
+    host = Host(tmp_path / "file" / "state").list(cluster(*EIGHT))
     for _ in range(3):
-        subject.remember({"a": 1})
-        assert not holds(subject, nodes(10))
-    assert holds(subject, {})
-    assert len(laments) == 1
-    assert "want a folder that rrwatch may write in" in str(laments[0])
+        host.guard.remember({"a": 1})
+        assert host.settle() == names(*EIGHT)
+    assert host.list({}, 20).settle() == names(*EIGHT)
+    assert len(host.errors) == 1
+    assert "want a folder that rrwatch may write in" in str(host.errors[0])
 
 
-def test_a_folder_that_is_not_there_yet_is_made(tmp_path: Path) -> None:
-    laments: list[StateError] = []
-    guard(tmp_path / "new", laments=laments).remember({"a": 1})
-    assert (laments, StateFolder(tmp_path / "new").history(1)) == ([], [{"a": 1}])
+@pytest.mark.parametrize("write", [
+    lambda host: host.guard.close(),
+    lambda host: host.guard.remember({}),
+    lambda host: host.delete(PREFIX).settle() and host.release(),
+])  # fmt: skip
+def test_what_root_writes_belongs_to_the_owner_of_the_folder(tmp_path: Path, write: Callable[[Host], None]) -> None:
+    os.chown(tmp_path, 1234, 1235)
+    umask = os.umask(0o077)
+    try:
+        host = Host(tmp_path).list(cluster(*EIGHT))
+        host.settle()
+        write(host)
+    finally:
+        os.umask(umask)
+    for path in tmp_path.iterdir():
+        assert (path.stat().st_uid, path.stat().st_gid, path.stat().st_mode & 0o777) == (1234, 1235, 0o640), path
 
 
-def test_the_history_ends_somewhere_and_survives_a_torn_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_history_is_bounded_and_survives_damaged_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rrwatch.guard.baseline._HISTORY_MAX", 2000)
-    folder = StateFolder(tmp_path)
+    folder = StateFolder(tmp_path / "new")
+    with pytest.raises(StateError):
+        StateFolder(tmp_path / "new" / "deeper").remember({})
     for number in range(300):
+        if number % 50 == 1:
+            with (tmp_path / "new" / "history.jsonl").open("ab") as file:
+                file.write(b"\xff\xfe" + b"[" * 2000 + b"\n")
         folder.remember({"number": number})
-    with (tmp_path / "history.jsonl").open("a") as file:
+    with (tmp_path / "new" / "history.jsonl").open("a") as file:
         file.write('{"number": 3')
     assert [entry["number"] for entry in folder.history(3)] == [298, 299]
-    assert (tmp_path / "history.jsonl").stat().st_size < 2200
-    assert [path.name for path in tmp_path.iterdir()] == ["history.jsonl"]
+    assert (tmp_path / "new" / "history.jsonl").stat().st_size < 5000
