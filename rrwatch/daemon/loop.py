@@ -12,10 +12,10 @@ from enum import Enum, auto
 from pathlib import Path
 
 import rrwatch
-from rrwatch.bgp.topology import Topology
 from rrwatch.bird.config_file import ConfigFile, Stamp
+from rrwatch.daemon.cluster import Cluster
 from rrwatch.daemon.folder_watcher import FileChanged, FolderWatcher
-from rrwatch.daemon.reconciler import LocalBird, Reconciler
+from rrwatch.daemon.reconciler import Bird, LocalBird, Reconciler
 from rrwatch.daemon.retries import Retries
 from rrwatch.datastore.factory import open_datastore
 from rrwatch.datastore.folders import Folders
@@ -57,11 +57,18 @@ Event = DatastoreEvent | FileChanged | Request
 class Daemon:
     """Keeps every BIRD of this host equal to the datastore until it is told to stop."""
 
-    def __init__(self, settings: Settings, notifier: Notifier, publish: Callable[[Status], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        notifier: Notifier,
+        publish: Callable[[Status], None],
+        make_bird: Callable[[Settings, threading.Event], Bird] = LocalBird,
+    ) -> None:
         """Reads what survived the last run; `run()` starts everything else.
 
         Args:
             publish: called with the status after every turn of the loop.
+            make_bird: makes the BIRDs that it configures; the event is set when rrwatch is asked to stop.
         """
         self._settings, self._notifier, self._publish = settings, notifier, publish
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -76,13 +83,11 @@ class Daemon:
             self._events.put,
         )
         self._retries = Retries()
-        self._bird = LocalBird(settings, self._stop)
+        self._bird = make_bird(settings, self._stop)
         self._reconciler = Reconciler(settings, self._bird, self._log, self._retries)
+        self._cluster = Cluster(settings.role, self._folders, self._reconciler)
         self._etcd = EtcdStatus()
         self._outcome: Outcome | None = None
-        self._topology: Topology | None = None
-        self._followed: frozenset[str] = frozenset()
-        self._unsettled = True
         self._due = 0.0
         self._configured_at = -settings.min_interval
         self._files: dict[Path, Stamp | int | None] = {}
@@ -100,7 +105,7 @@ class Daemon:
         gc.set_threshold(*_COLLECT_RARELY)
         role, endpoints = self._settings.role, list(self._settings.etcd.endpoints)
         self._log.started(version=rrwatch.__version__, viewer=role.summary(), etcd=endpoints)
-        self._folders.want(role.prefixes(None))
+        self._cluster.start()
         self._watcher.start()
         started = threading.Timer(START_GRACE, self._notifier.ready)
         started.daemon = True
@@ -183,17 +188,13 @@ class Daemon:
                 self._log.alarm(event)
 
     def _take_records(self, event: Snapshot | Changes) -> None:
-        was_complete = self._folders.is_complete()
-        changed = self._folders.take(event)
-        self._reconciler.hear(event, changed)
+        changed = self._cluster.take(event)
         if isinstance(event, Snapshot):
             self._etcd = self._etcd.listed(event.endpoint, event.index, self._folders.size)
             self._log.synced(event, len(changed))
         else:
             self._etcd = self._etcd.heard(self._etcd.endpoint, event.index, self._folders.size, event=True)
-        # Even an empty folder can complete what is known.
-        if changed or not was_complete:
-            self._unsettled = True
+        if self._cluster.has_news:
             self._want_pass()
 
     def _want_pass(self) -> None:
@@ -203,9 +204,7 @@ class Daemon:
     def _pass(self) -> None:
         self._due = time.monotonic() + VERIFY_INTERVAL
         self._watcher.refresh()
-        if self._unsettled or self._reconciler.guard.hold:
-            self._settle()
-        outcome = self._reconciler.run(self._topology)
+        outcome = self._reconciler.run(self._cluster.topology())
         if outcome is None:
             return
         if self._outcome is None:
@@ -221,22 +220,6 @@ class Daemon:
         if any(result.applied.took for result in outcome.results.values()):
             self._configured_at = now
         self._files = self._stamps()
-
-    def _settle(self) -> None:
-        """Hands what the datastore says to the reconciler, once all that matters is known."""
-        folders, role, guard = self._folders, self._settings.role, self._reconciler.guard
-        if not folders.is_complete():
-            return
-        topology = self._reconciler.settle(folders.items)
-        folders.want(role.prefixes(topology))
-        if not folders.is_complete():
-            return  # more matters than before: what is known would take sessions away
-        folders.narrow()
-        if folders.wanted != self._followed:
-            self._followed = folders.wanted
-            guard.forget_all_but(folders.wanted)
-            topology = self._reconciler.settle(folders.items)
-        self._topology, self._unsettled = topology, False
 
     def _report(self) -> None:
         """Publishes how things stand, to the status pages and to the service manager."""

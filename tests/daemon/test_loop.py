@@ -1,196 +1,176 @@
-"""The loop's own decisions, step by step; what it does with etcd and BIRD stands in `integration`."""
+"""The loop, run as it is beside a datastore and BIRDs in memory; a test follows what it publishes."""
 
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from lab.bird import MINIMAL, Bird
-from lab.process import free_port, wait_until
-from rrwatch.bgp.topology import Family
-from rrwatch.bird.apply import State
+from rrwatch.bird.apply import Applied, State
+from rrwatch.bird.render import Rendered
+from rrwatch.bird.target import Target
 from rrwatch.daemon.loop import Daemon
-from rrwatch.datastore.follow import Follower
-from rrwatch.datastore.port import Snapshot
+from rrwatch.daemon.template_trial import SETTLE_TIME
+from rrwatch.datastore.factory import ADAPTERS
+from rrwatch.datastore.port import Change
 from rrwatch.report.status import Status
 from rrwatch.report.systemd import Notifier
-from rrwatch.settings.model import settings_of
-from rrwatch.settings.values import RoleName
-from tests.keys import CLUSTER, PREFIX, SESSIONS, host
+from rrwatch.settings.model import Settings, settings_of
+from tests.daemon.fake_bird import FakeBird
+from tests.datastore.memory import MemoryDatastore
+from tests.keys import CLUSTER, SESSIONS, host
 
-MESH = CLUSTER | {f"{PREFIX}/global/node_mesh": '{"enabled": true}'}
-NODE = "kube-node1"
-
-SESSION = (Path(__file__).parents[2] / "templates" / "session.cfg.j2").read_text()
+Steps = Iterator[Callable[[Status], bool]]
 
 
-class Loop:
-    """A daemon whose loop a test turns by hand, told of etcd by the test alone."""
+class Run:
+    """A daemon that runs until its test is over."""
 
-    def __init__(self, bird: Bird, **values: object) -> None:
-        endpoint = f"http://127.0.0.1:{free_port()}"
-        paths = {"config": bird.config, "bird_socket": bird.socket}
-        settings = settings_of(
-            {
-                "etcd_endpoints": (endpoint,),
-                "min_interval": 0.0,
-                "state_dir": bird.folder.parent / "state",
-                **paths,
-                **values,
-            }
-        )
-        self.statuses: list[Status] = []
-        self.daemon = Daemon(settings, Notifier(None), self.statuses.append)
-        self.following = self.daemon._following
-        self.following.want(settings.role.prefixes(None))
+    def __init__(self, settings: Settings, bird: FakeBird) -> None:
+        self.bird = bird
+        self._steps: Steps = iter(())
+        self._waits_for: Callable[[Status], bool] | None = None
+        self.daemon = Daemon(settings, Notifier(None), self._publish, lambda *_: bird)
 
-    def hear(self, prefix: str, items: dict[str, str], index: int = 1) -> None:
-        below = {key: value for key, value in items.items() if key.startswith(prefix + "/")}
-        self.daemon._take(Snapshot(prefix, below, index, "c", "http://e"))
+    def through(self, steps: Steps) -> list[str]:
+        """Runs the daemon until each condition that the steps yield was true of a status; returns its log events."""
+        self._steps = steps
+        self._waits_for = next(steps)
+        # A condition that never comes true ends the test too.
+        guard = threading.Timer(20, os.kill, (os.getpid(), signal.SIGTERM))
+        guard.start()
+        with capture_logs() as events:
+            self.daemon.run()
+        guard.cancel()
+        if self._waits_for is not None:
+            pytest.fail("a condition did not come true in time")
+        return [event["event"] for event in events]
 
-    def turn(self) -> None:
-        self.daemon._due = 0.0
-        self.daemon._turn()
-
-    def state(self) -> State | None:
-        outcome = self.daemon._outcome
-        return next(iter(outcome.applied.values())).state if outcome else None
+    def _publish(self, status: Status) -> None:
+        if self._waits_for and self._waits_for(status):
+            self._waits_for = next(self._steps, None)
+            if self._waits_for is None:
+                os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture(autouse=True)
-def _no_follower_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Follower, "start", lambda _: None)
-    monkeypatch.setattr("rrwatch.daemon.loop.TEMPLATE_REST", 0.0)
+def _handlers() -> Iterator[None]:
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
-def test_a_node_under_a_mesh_does_nothing_before_it_knows_all_nodes(bird: Bird) -> None:
-    loop = Loop(bird, role=RoleName.NODE, nodename=NODE, families=(Family.IPV4,))
-    for prefix in loop.daemon._settings.role.prefixes(None):
-        loop.turn()
-        loop.hear(prefix, MESH)
-    for _ in range(3):
-        loop.turn()
-    assert bird.reconfigurations() == 0
-
-    loop.hear(f"{PREFIX}/host", MESH)
-    loop.turn()
-    assert bird.sessions() == {"Mesh_172_17_42_30", "Mesh_172_17_42_32", "Global_172_17_42_40"}
-
-    off = MESH | {f"{PREFIX}/global/node_mesh": '{"enabled": false}'}
-    loop.hear(f"{PREFIX}/global", off)
-    for _ in range(3):
-        loop.turn()
-    assert len(bird.sessions()) == 3
-    loop.hear(f"{PREFIX}/host/{NODE}", off)
-    loop.turn()
-    assert bird.sessions() == {"Global_172_17_42_40"}
-    assert loop.following.size == 5
-    assert set(loop.daemon._records.topology().hosts) == {NODE}
+@pytest.fixture
+def datastore(monkeypatch: pytest.MonkeyPatch) -> MemoryDatastore:
+    """A datastore with the walkthrough's keys, which the factory opens for everybody."""
+    made = MemoryDatastore()
+    monkeypatch.setitem(ADAPTERS, "etcdv2", lambda: lambda *_: made)
+    made.commit(*(Change(key, value) for key, value in CLUSTER.items()))
+    return made
 
 
-def test_new_templates_are_tried_again_after_bird_hung(
-    bird: Bird, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def run(tmp_path: Path, datastore: MemoryDatastore) -> Callable[..., Run]:  # noqa: ARG001  # it is opened by name
+    """Makes a daemon beside BIRDs in memory."""
+
+    def make(bird: FakeBird | None = None, **values: object) -> Run:
+        paths = {"config": tmp_path / "bird.cfg", "bird_socket": tmp_path / "bird.ctl", "state_dir": tmp_path / "state"}
+        given = {"ip": IPv4Address("172.17.42.40"), "min_interval": 0.0, **paths, **values}
+        return Run(settings_of(given), bird or FakeBird())
+
+    return make
+
+
+def ready(status: Status) -> bool:
+    return not status.unready()
+
+
+def test_from_the_start_to_the_end(run: Callable[..., Run]) -> None:
+    def steps() -> Steps:
+        yield ready
+        assert subject.bird.sessions() == SESSIONS
+
+    subject = run()
+    assert subject.through(steps()) == ["started", "etcd_synced", "bird_known", "configured", "stopped"]
+
+
+def test_a_change_is_applied_and_a_reload_lists_again(run: Callable[..., Run], datastore: MemoryDatastore) -> None:
+    def steps() -> Steps:
+        yield ready
+        datastore.commit(*(Change(key, value) for key, value in host("new", "172.17.42.33").items()))
+        yield lambda _: subject.bird.sessions() == SESSIONS | {"Global_172_17_42_33"}
+        os.kill(os.getpid(), signal.SIGHUP)
+        yield lambda status: status.etcd.lists == 2
+
+    subject = run()
+    events = subject.through(steps())
+    assert events.count("configured") == 2
+    assert "reloading" in events
+
+
+class Faulty(FakeBird):
+    """BIRDs that make rrwatch fail, as a defect would."""
+
+    faults = 2
+
+    def apply(self, target: Target, wanted: Rendered) -> Applied:
+        if self.faults:
+            self.faults -= 1
+            raise ZeroDivisionError
+        return super().apply(target, wanted)
+
+
+def test_a_defect_is_logged_and_retried(run: Callable[..., Run]) -> None:
+    def steps() -> Steps:
+        yield lambda _: subject.bird.faults == 1  # type: ignore[attr-defined]  # it is a Faulty
+        yield ready
+
+    subject = run(Faulty())
+    events = subject.through(steps())
+    assert (events.count("fault"), events.count("configured")) == (2, 1)
+
+
+def test_changes_gather_for_the_shortest_time_between_two_configures(
+    run: Callable[..., Run], datastore: MemoryDatastore
 ) -> None:
-    templates = tmp_path / "templates"
-    templates.mkdir()
-    loop = Loop(bird, ip=IPv4Address("172.17.42.40"), templates=templates)
-    loop.hear(PREFIX, CLUSTER)
-    loop.turn()
-    assert loop.state() is State.CONFIRMED
+    def steps() -> Steps:
+        yield ready
+        for number in range(10):
+            datastore.commit(*(Change(*item) for item in host(f"n{number}", f"10.0.0.{number + 1}").items()))
+        yield lambda _: len(subject.bird.sessions()) == len(SESSIONS) + 10
 
-    (templates / "session.cfg.j2").write_text(f"# new\n{SESSION}")
-    with monkeypatch.context() as patch, bird.process.frozen():
-        patch.setattr("rrwatch.bird.apply.TIMEOUT", 0.3)
-        loop.turn()
-        assert loop.state() is State.FAILED
-    loop.turn()
-    assert loop.state() is State.CONFIRMED
-    assert "# new" in bird.config.read_text()
+    subject = run(min_interval=0.5)
+    assert subject.through(steps()).count("configured") <= 3
 
 
-def test_templates_that_failed_get_another_chance_with_other_records(bird: Bird, tmp_path: Path) -> None:
-    templates = tmp_path / "templates"
-    templates.mkdir()
-    loop = Loop(bird, ip=IPv4Address("172.17.42.40"), templates=templates)
-    loop.hear(PREFIX, CLUSTER | host("odd", "172.17.42.50"))
-    loop.turn()
-    (templates / "session.cfg.j2").write_text(
-        f"# new\n{SESSION}{{% if session.node == 'odd' %}}\nnonsense\n{{% endif %}}\n"
-    )
-    loop.turn()
-    assert loop.statuses[-1].template_error.startswith("refused: ")
-    assert "Global_172_17_42_50" in bird.sessions()
-    loop.turn()
-    assert "# new" not in bird.config.read_text()
+def test_templates_are_read_when_their_folder_is_at_rest(run: Callable[..., Run], tmp_path: Path) -> None:
+    folder = tmp_path / "templates"
+    folder.mkdir()
 
-    loop.hear(PREFIX, CLUSTER)
-    loop.turn()
-    assert "# new" in bird.config.read_text()
-    assert loop.statuses[-1].template_error == ""
+    def steps() -> Steps:
+        yield ready
+        began = time.monotonic()
+        (folder / "session.cfg.j2").write_text("{% broken")
+        yield lambda status: "session.cfg.j2" in status.template_error
+        assert time.monotonic() - began >= SETTLE_TIME
+        (folder / "session.cfg.j2").unlink()
+        yield lambda status: status.template_error == ""
+
+    assert "templates_loaded" in run(templates=folder).through(steps())
 
 
-def test_templates_are_read_when_their_folder_is_still(
-    bird: Bird, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rrwatch.daemon.loop.TEMPLATE_REST", 0.2)
-    templates = tmp_path / "templates"
-    templates.mkdir()
-    loop = Loop(bird, ip=IPv4Address("172.17.42.40"), templates=templates)
-    loop.hear(PREFIX, CLUSTER)
-    loop.turn()
-    template = templates / "session.cfg.j2"
-    for text in ("", SESSION[:20], "# half\n" + SESSION):
-        template.write_text(text)
-        loop.turn()
-        assert loop.statuses[-1].template_error == ""
-        assert "# half" not in bird.config.read_text()
+def test_what_is_not_there_is_looked_for_every_second(run: Callable[..., Run]) -> None:
+    def steps() -> Steps:
+        yield lambda status: bool(status.outcome and status.outcome.states == {State.WAITING})
+        subject.bird.absent = False
+        yield ready
 
-    def taken_up() -> bool:
-        loop.daemon._turn()
-        return "# half" in bird.config.read_text()
-
-    wait_until(taken_up, "the templates at rest", 2)
-    assert bird.sessions() == SESSIONS
-
-
-def test_a_fault_is_told_and_tried_again(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = Loop(bird, ip=IPv4Address("172.17.42.40"))
-    loop.hear(PREFIX, CLUSTER)
-    with monkeypatch.context() as patch:
-        patch.setattr("rrwatch.daemon.loop.apply_all", lambda *_: 1 / 0)
-        loop.turn()
-    assert loop.state() is None
-    assert loop.statuses[-1].unready()
-    loop.turn()
-    assert loop.state() is State.CONFIRMED
-    assert {bird.config, bird.socket} <= set(loop.daemon._look)
-
-
-def test_bird_may_start_with_anything_until_its_version_is_known(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rrwatch.bird.program.version", lambda _: None)
-    bird.stop()
-    bird.config.unlink()
-    loop = Loop(bird, ip=IPv4Address("172.17.42.40"))
-    loop.hear(PREFIX, CLUSTER)
-    loop.turn()
-    assert loop.state() is State.WAITING
-    assert "waiting" in loop.statuses[-1].unready()
-    assert not bird.release.refuses(bird.config)
-
-    bird.start()
-    loop.turn()
-    assert loop.state() is State.CONFIRMED
-    assert bird.sessions() == SESSIONS
-
-
-def test_somebody_elses_file_stays_until_the_version_is_known(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rrwatch.bird.program.version", lambda _: None)
-    bird.stop()
-    loop = Loop(bird, ip=IPv4Address("172.17.42.40"))
-    loop.hear(PREFIX, CLUSTER)
-    loop.turn()
-    assert loop.state() is State.WAITING
-    assert bird.config.read_text() == MINIMAL
-    bird.start()
-    loop.turn()
-    assert bird.sessions() == SESSIONS
+    subject = run(FakeBird(absent=True))
+    assert subject.through(steps())[-2:] == ["configured", "stopped"]

@@ -17,7 +17,7 @@ from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
 from rrwatch.errors import UsageError
 from rrwatch.report.http import StatusServer
-from rrwatch.report.outcome import Outcome
+from rrwatch.report.outcome import Outcome, Result
 from rrwatch.report.status import STALLED_AFTER, EtcdStatus, Status
 from rrwatch.settings.values import Listen
 
@@ -26,9 +26,8 @@ TARGET = Target("bird", (Family.IPV4,), Path("/etc/bird/bird.cfg"), Path("/run/b
 
 def outcome(state: State, message: str = "") -> Outcome:
     derived = Derived((), (Rejected("/k", "why"),), ())
-    return Outcome(
-        (), derived, {TARGET: Rendered("x", 7, Grammar.BIRD1)}, {TARGET: Applied(state, message, running=7)}, 0.1
-    )
+    result = Result.of(Rendered("x", 7, Grammar.BIRD1), Applied(state, message, running=7), None, unprompted=False)
+    return Outcome(derived=derived, results={TARGET: result}, took=0.1)
 
 
 def status(known: Outcome | None, template_error: str = "") -> Status:

@@ -1,0 +1,105 @@
+"""When what is known of the cluster is enough to go by."""
+
+from collections.abc import Callable, Mapping
+
+import pytest
+
+from rrwatch.bgp.topology import Family
+from rrwatch.daemon.cluster import Cluster
+from rrwatch.datastore.folders import Folders
+from rrwatch.datastore.port import Change, Changes, Snapshot
+from rrwatch.settings.values import RoleName
+from tests.daemon.conftest import Passes
+from tests.datastore.test_folders import Silent
+from tests.keys import CLUSTER, PREFIX
+
+NODE = "kube-node1"
+MESH = CLUSTER | {f"{PREFIX}/global/node_mesh": '{"enabled": true}'}
+OFF = MESH | {f"{PREFIX}/global/node_mesh": '{"enabled": false}'}
+
+
+class Node:
+    """A node whose folders a test lists one by one."""
+
+    def __init__(self, passes: Callable[..., Passes]) -> None:
+        self.passes = passes(role=RoleName.NODE, nodename=NODE, families=(Family.IPV4,), ip=None)
+        self.folders = Folders(Silent)
+        self.role = self.passes.settings.role
+        self.cluster = Cluster(self.role, self.folders, self.passes.reconciler)
+        self.cluster.start()
+        self.index = 0
+
+    def list(self, prefix: str, items: Mapping[str, str]) -> None:
+        self.index += 1
+        below = {key: value for key, value in items.items() if key.startswith(prefix + "/")}
+        self.cluster.take(Snapshot(prefix, below, self.index, "c", "http://e"))
+
+    def sessions(self) -> set[str]:
+        """Runs a pass; returns the sessions that BIRD has after it."""
+        self.passes.reconciler.run(self.cluster.topology())
+        return self.passes.bird.sessions()
+
+
+@pytest.fixture
+def node(passes: Callable[..., Passes]) -> Node:
+    return Node(passes)
+
+
+def test_a_node_under_a_mesh_does_nothing_before_it_knows_all_nodes(node: Node) -> None:
+    for prefix in node.role.prefixes(None):
+        assert node.sessions() == set()
+        node.list(prefix, MESH)
+    assert node.sessions() == set()
+    assert node.passes.bird.configures == 0
+
+    node.list(f"{PREFIX}/host", MESH)
+    assert node.sessions() == {"Mesh_172_17_42_30", "Mesh_172_17_42_32", "Global_172_17_42_40"}
+
+
+def test_a_mesh_that_is_switched_off_narrows_what_is_followed(node: Node) -> None:
+    for prefix in (*node.role.prefixes(None), f"{PREFIX}/host"):
+        node.list(prefix, MESH)
+        node.sessions()
+    node.list(f"{PREFIX}/global", OFF)
+    assert len(node.sessions()) == 3  # its own folder is not known yet
+    node.list(f"{PREFIX}/host/{NODE}", OFF)
+    assert node.sessions() == {"Global_172_17_42_40"}
+    assert node.folders.wanted == {*node.role.prefixes(None)}
+    topology = node.cluster.topology()
+    assert topology
+    assert set(topology.hosts) == {NODE}
+
+    # The other nodes' records, which were let go, are nothing that is missing when they are followed again.
+    node.list(f"{PREFIX}/global", MESH)
+    assert node.sessions() == {"Global_172_17_42_40"}
+    node.list(f"{PREFIX}/host", {key: value for key, value in MESH.items() if "kube-master" not in key})
+    assert node.sessions() == {"Mesh_172_17_42_32", "Global_172_17_42_40"}
+    assert node.passes.reconciler.guard.hold is None
+
+
+def test_a_restart_with_the_mesh_switched_off_meanwhile_forgets_the_other_nodes(
+    node: Node, passes: Callable[..., Passes]
+) -> None:
+    for prefix in (*node.role.prefixes(None), f"{PREFIX}/host"):
+        node.list(prefix, MESH)
+        node.sessions()
+    node.passes.reconciler.close()
+    again = Node(passes)
+    again.index = node.index
+    for prefix in again.role.prefixes(None):
+        again.list(prefix, OFF)
+    assert again.sessions() == {"Global_172_17_42_40"}
+    topology = again.cluster.topology()
+    assert topology
+    assert set(topology.hosts) == {NODE}
+
+
+def test_nothing_is_derived_again_where_nothing_has_changed(node: Node) -> None:
+    for prefix in (*node.role.prefixes(None), f"{PREFIX}/host"):
+        node.list(prefix, MESH)
+        node.sessions()
+    before = node.cluster.topology()
+    node.list(f"{PREFIX}/host", MESH)
+    assert node.cluster.topology() is before
+    node.cluster.take(Changes(f"{PREFIX}/host", (Change(f"{PREFIX}/host/x/ip_addr_v4", "10.0.0.1"),), 99))
+    assert node.cluster.topology() is not before
