@@ -15,7 +15,7 @@ from rrwatch.bird.apply import State
 from rrwatch.bird.capabilities import CapabilityProbe
 from rrwatch.bird.config import Capabilities
 from rrwatch.bird.config_file import ConfigFile
-from rrwatch.bird.control import Conversation, connect
+from rrwatch.bird.control import Connection, connect
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
 from rrwatch.calico.store import RecordStore
@@ -247,7 +247,7 @@ def _check_bird(target: Target, wanted: Rendered | None, status: Document | None
 
 
 def _check_generation(
-    subject: str, target: Target, bird: Conversation, wanted: Rendered | None, status: Document | None
+    subject: str, target: Target, bird: Connection, wanted: Rendered | None, status: Document | None
 ) -> Iterator[Finding]:
     running = bird.generation()
     daemon = (status or {}).get("daemons", {}).get(target.name, {})

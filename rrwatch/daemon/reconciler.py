@@ -11,8 +11,8 @@ from rrwatch.bird.apply import Applied, Applier
 from rrwatch.bird.config import Capabilities
 from rrwatch.bird.config_file import ConfigFile
 from rrwatch.bird.control import connect
-from rrwatch.bird.plan import session_names
 from rrwatch.bird.render import MARKER, Rendered, Templates, installed
+from rrwatch.bird.syntax import session_names
 from rrwatch.bird.target import BirdPaths, Target
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdError, InstallError, MissingRecord
