@@ -1,26 +1,26 @@
-"""The bound that every wait has: so many seconds, or until rrwatch is asked to stop."""
+"""The limit of every wait: a number of seconds, or the moment when rrwatch is asked to stop."""
 
 import threading
 import time
 
 from rrwatch.errors import Stopping
 
-_SLICE = 0.25  # seconds that a blocking call may take no notice of a stop
+_SLICE = 0.25  # seconds after which a blocking call must check for a stop
 
 
 class Deadline:
-    """A point on the monotonic clock, and the stop that may come before it."""
+    """A point on the monotonic clock, together with the event that asks rrwatch to stop."""
 
     def __init__(self, seconds: float, stop: threading.Event) -> None:
         self._end = time.monotonic() + seconds
         self._stop = stop
 
     def remaining(self) -> float:
-        """Seconds left, 0 where the time is over."""
+        """Returns the seconds that are left; 0 if the deadline has passed."""
         return max(0.0, self._end - time.monotonic())
 
     def slice(self) -> float:
-        """Seconds for the next blocking call, after which it should look here again; 0 where the time is over.
+        """Returns a timeout for the next blocking call, short enough to notice a stop; 0 if the deadline has passed.
 
         Raises:
             Stopping: rrwatch was asked to stop.
@@ -30,7 +30,7 @@ class Deadline:
         return min(_SLICE, self.remaining())
 
     def sleep(self, seconds: float) -> None:
-        """Sleeps, for the time that is left at most.
+        """Sleeps for so many seconds, or until the deadline.
 
         Raises:
             Stopping: rrwatch was asked to stop.

@@ -1,44 +1,44 @@
-"""Everything that rrwatch raises on purpose.
+"""All errors that rrwatch raises on purpose.
 
 RrwatchError
-├── UsageError            what the user asked for cannot be: a setting, a file of keys
-├── UnknownKeys           a file of keys of which none is one of Calico's
+├── UsageError            a setting or an argument that cannot be used
+├── UnknownKeys           a file of keys without any key of Calico's
 ├── DatastoreError
 │   ├── TransportError    no usable answer; another endpoint may have one
 │   │   └── WrongApi      an etcd that does not serve the v2 API
-│   └── Resync            the answer breaks continuity: list again
-├── StateError            what must outlive a restart cannot be kept
-├── OwnedElsewhere        another rrwatch looks after the same files
-├── MissingRecord         a record that everything else needs is not in etcd
+│   └── Resync            the watch has a gap: list again
+├── StateError            the state directory cannot be used
+├── OwnedElsewhere        another rrwatch manages the same files
+├── MissingRecord         etcd lacks a record that everything else needs
 ├── TemplateError         a template cannot be loaded or rendered: file, line, reason
-├── LintError             a rendered text that BIRD must not see
+├── LintError             a rendered text that must not reach BIRD
 ├── InstallError          a configuration file cannot be read, written or replaced
 ├── BirdError
-│   ├── BirdAbsent        nobody listens on the control socket: not running, or not yet
-│   ├── BirdBroken        the conversation failed: denied, cut off, not understood
-│   ├── BirdTimeout       no answer in time; what the command did is unknown
+│   ├── BirdAbsent        nothing listens on the control socket: BIRD does not run, or not yet
+│   ├── BirdBroken        the control socket failed: permission denied, connection lost, answer not understood
+│   ├── BirdTimeout       no answer in time; the effect of the command is unknown
 │   ├── BirdElsewhere     BIRD was started with another configuration file
-│   └── BirdRefused       BIRD read the configuration and said no
-└── Stopping              rrwatch was asked to end while it waited for something
+│   └── BirdRefused       BIRD read the configuration and rejected it
+└── Stopping              rrwatch was asked to stop during a wait
 """
 
 from pathlib import Path
 
 
 class RrwatchError(Exception):
-    """Base of all errors that rrwatch raises on purpose; `str()` is one line for people."""
+    """Base class of all errors that rrwatch raises on purpose; `str()` is one line for people."""
 
 
 class UsageError(RrwatchError):
-    """A setting or an argument that cannot be used; the text names it and says what would be right."""
+    """A setting or an argument that cannot be used; the message names it and says what is valid."""
 
 
 class UnknownKeys(RrwatchError):
-    """A file of keys of which none is one of Calico's, so that nothing follows from it."""
+    """A file of keys without any key of Calico's, so that no sessions follow from it."""
 
 
 class DatastoreError(RrwatchError):
-    """Anything that went wrong between rrwatch and etcd."""
+    """Base class of all failures between rrwatch and etcd."""
 
 
 class TransportError(DatastoreError):
@@ -46,23 +46,23 @@ class TransportError(DatastoreError):
 
 
 class WrongApi(TransportError):
-    """An etcd that does not serve the v2 API; the text says how to change that."""
+    """An etcd that does not serve the v2 API; the message says how to enable it."""
 
 
 class Resync(DatastoreError):
-    """The watch cannot go on without a gap; a new list can."""
+    """The watch cannot continue without a gap; a new list is needed."""
 
 
 class MissingRecord(RrwatchError):
-    """A record that everything else needs is not in etcd, or cannot be read."""
+    """A record that everything else needs is not in etcd, or cannot be parsed."""
 
 
 class StateError(RrwatchError):
-    """What must outlive a restart cannot be kept."""
+    """The state directory cannot be read or written."""
 
 
 class OwnedElsewhere(RrwatchError):
-    """Another rrwatch looks after the same files."""
+    """Another rrwatch manages the same files."""
 
 
 class TemplateError(RrwatchError):
@@ -70,8 +70,8 @@ class TemplateError(RrwatchError):
 
     Attributes:
         path: the template's file.
-        line: 1-based line in it, or None where Jinja2 does not tell.
-        reason: what is wrong, in Jinja2's words.
+        line: 1-based line in the file; None if Jinja2 does not report one.
+        reason: what is wrong, usually Jinja2's own message.
     """
 
     def __init__(self, path: Path, line: int | None, reason: str) -> None:
@@ -80,7 +80,7 @@ class TemplateError(RrwatchError):
 
 
 class LintError(RrwatchError):
-    """A rendered configuration that could harm BIRD, or that it would surely refuse."""
+    """A rendered configuration that could crash BIRD, or that lacks a session."""
 
 
 class InstallError(RrwatchError):
@@ -88,15 +88,15 @@ class InstallError(RrwatchError):
 
 
 class BirdError(RrwatchError):
-    """Anything that went wrong between rrwatch and BIRD."""
+    """Base class of all failures between rrwatch and BIRD."""
 
 
 class BirdAbsent(BirdError):
-    """Nobody listens on the control socket."""
+    """Nothing listens on the control socket."""
 
 
 class BirdBroken(BirdError):
-    """The control socket cannot be used, or BIRD's answer makes no sense."""
+    """The control socket cannot be used, or BIRD's answer is not understood."""
 
 
 class BirdTimeout(BirdError):
@@ -104,11 +104,11 @@ class BirdTimeout(BirdError):
 
 
 class BirdElsewhere(BirdError):
-    """BIRD was started with another configuration file than the one that rrwatch owns.
+    """BIRD was started with another configuration file than the one that rrwatch manages.
 
     Attributes:
-        fact: which file it reads, and which one it should read.
-        remedy: what to do.
+        fact: which file BIRD reads, and which one it should read.
+        remedy: how to correct that.
     """
 
     def __init__(self, fact: str, remedy: str) -> None:
@@ -117,8 +117,8 @@ class BirdElsewhere(BirdError):
 
 
 class BirdRefused(BirdError):
-    """BIRD refused a configuration; the text is BIRD's own `file:line:column message`."""
+    """BIRD rejected a configuration; the message is BIRD's own `file:line:column message`."""
 
 
 class Stopping(RrwatchError):
-    """rrwatch was asked to end while it waited."""
+    """rrwatch was asked to stop during a wait."""

@@ -1,1 +1,1 @@
-"""BIRD: its configuration's text and file, and the conversation with it."""
+"""Everything about BIRD: the text and the file of its configuration, and its control socket."""

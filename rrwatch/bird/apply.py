@@ -1,4 +1,4 @@
-"""One configuration to one BIRD: checked, put in place, taken up, confirmed, or taken back."""
+"""The sequence of a change: stage, check, replace, configure, confirm; or restore the previous configuration."""
 
 import contextlib
 import threading
@@ -8,25 +8,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from rrwatch.bird import program
 from rrwatch.bird.config_file import ConfigFile, Stamp
-from rrwatch.bird.control import Conversation, connect
+from rrwatch.bird.control import Connection, connect
 from rrwatch.bird.detect import birth
 from rrwatch.bird.lint import lint, require_sessions
-from rrwatch.bird.plan import NOTHING, Plan, compared, plan, session_names
+from rrwatch.bird.plan import NOTHING, Plan, compared, plan
 from rrwatch.bird.render import Rendered, generation_in
+from rrwatch.bird.syntax import session_names
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Version, version_in
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdAbsent, BirdElsewhere, BirdError, BirdRefused, InstallError, LintError
 
 TIMEOUT = 20.0
-"""Seconds for one BIRD, all steps together. BIRD was seen busy for up to 10 s with peers that read slowly."""
+"""Seconds for all steps with one BIRD. BIRD was seen busy for up to 10 s with peers that read slowly."""
 
 
 class State(Enum):
-    """How BIRD stands to what it shall run; the value stands in logs and in the status."""
+    """The result of an attempt; the values appear in logs and in the status."""
 
     CONFIRMED = "confirmed"
     WAITING = "waiting"
@@ -36,19 +38,20 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What came of one attempt.
+    """The result of one attempt to make BIRD run a configuration.
 
     Attributes:
-        state: CONFIRMED: BIRD said that it runs this generation. WAITING: the file is in place, BIRD is not there.
-            REFUSED: BIRD, or the lint before it, said no; file and BIRD are as they were. FAILED: something else.
-        message: why it is not confirmed; one line, empty where it is.
-        installed: was the file written?
-        configured: was BIRD told to read it, and did it accept?
-        running: the generation that BIRD was last seen to run, None where that is not known.
-        on_disk: the generation of the file as it is now, None where it is missing, or not rrwatch's.
-        version: of the BIRD that was spoken with, None where there was none.
-        plan: what the text changes against the file that was there before.
-        took: seconds of each step, by name, in the order in which they were begun.
+        state: CONFIRMED: BIRD reports that it runs this generation. WAITING: the file is in place, and BIRD does not
+            run. REFUSED: BIRD, or the lint before it, rejected the text; file and BIRD are as they were. FAILED:
+            anything else.
+        message: why the state is not CONFIRMED, in one line; empty if it is.
+        installed: whether the file was replaced.
+        configured: whether BIRD was told to read the text, and accepted it.
+        running: the generation that BIRD reported last; None if unknown.
+        on_disk: the generation of the file as it is now; None if it is missing or not rrwatch's.
+        version: the release of the BIRD that answered; None if none did.
+        plan: what the text changes, compared with the file as it was.
+        took: seconds of each step, by name, in order.
     """
 
     state: State
@@ -62,223 +65,236 @@ class Applied:
     took: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Confirmed:
+    """What is known since the last attempt that was confirmed, and need not be found out again.
+
+    Attributes:
+        rendered: what BIRD runs.
+        stamp: the file's stamp, when its text was that.
+        reader: the `birth` of a BIRD that has read this file as its own; 0 if none has.
+    """
+
+    rendered: Rendered
+    stamp: Stamp | None
+    reader: int
+
+
 class Applier:
-    """Makes BIRDs run configurations. It remembers what it saw of them, so that a change costs no more than it must."""
+    """Makes BIRDs run configurations. It remembers what each of them has confirmed, which makes changes faster."""
 
     def __init__(self, stop: threading.Event) -> None:
-        """Remembers nothing yet.
+        """Creates an applier without any knowledge.
 
         Args:
-            stop: set where rrwatch is asked to end.
+            stop: is set to ask rrwatch to stop.
         """
         self._stop = stop
-        self._seen: dict[Path, tuple[Rendered, Stamp | None]] = {}
-        self._reads_it: dict[Path, int] = {}
+        self._confirmed: dict[Target, _Confirmed] = {}
 
     def apply(self, target: Target, wanted: Rendered) -> Applied:
-        """Makes one BIRD run one configuration, if it does not do so already. Every wait in it is bounded.
+        """Makes one BIRD run one configuration, unless it does so already. Every wait has a limit.
 
         Raises:
-            Stopping: rrwatch was asked to stop; what is in place is whole, and the next attempt goes on from there.
+            Stopping: rrwatch was asked to stop; the file is complete, and the next attempt continues from there.
         """
         born = birth(target.socket)
-        trusted = born != 0 and self._reads_it.get(target.socket) == born
-        seen, stamp = self._seen.get(target.config, (None, None))
-        attempt = _Attempt(target, wanted, Deadline(TIMEOUT, self._stop), seen, stamp, trusted)
+        attempt = _Attempt(target, wanted, Deadline(TIMEOUT, self._stop), self._confirmed.get(target), born)
         try:
-            applied = attempt.run()
+            attempt.run()
         except (BirdRefused, LintError) as error:
-            applied = Applied(State.REFUSED, str(error))
+            attempt.note(state=State.REFUSED, message=str(error))
         except (BirdError, InstallError) as error:
-            applied = Applied(State.FAILED, str(error))
+            attempt.note(state=State.FAILED, message=str(error))
         finally:
             attempt.file.discard()
-        if applied.state is State.CONFIRMED:
-            self._seen[target.config] = wanted, attempt.stamp
-            if attempt.read_it and birth(target.socket) == born:
-                self._reads_it[target.socket] = born
-        return replace(
-            applied,
-            installed=attempt.installed,
-            configured=attempt.configured,
-            running=attempt.running,
-            on_disk=attempt.on_disk,
-            version=attempt.version,
-            plan=attempt.plan,
-            took=attempt.took,
-        )
+        if attempt.applied.state is State.CONFIRMED:
+            has_read_it = attempt.trusted or attempt.applied.configured
+            reader = born if has_read_it and birth(target.socket) == born else 0
+            self._confirmed[target] = _Confirmed(wanted, attempt.stamp, reader)
+        return attempt.applied
 
 
 class _Attempt:
-    """One attempt.
+    """One attempt, whose result so far is in `applied`.
 
-    Once a BIRD has shown that the file is the one that it reads, a change takes it one look: it is told to run the
-    staged text, which it refuses as a whole or takes, and what it has taken is put in place. Before that, it is asked
-    to check, and then to read its own file, which costs it a second look.
+    If this BIRD has shown that it reads rrwatch's file, a change makes it parse the text once: `configure` with the
+    staged file accepts or rejects the text as a whole, and the rename follows. Otherwise BIRD checks the staged file
+    and then reads its own file, which makes it parse the text twice.
     """
 
     def __init__(
-        self,
-        target: Target,
-        wanted: Rendered,
-        deadline: Deadline,
-        seen: Rendered | None,
-        stamp: Stamp | None,
-        trusted: bool,
+        self, target: Target, wanted: Rendered, deadline: Deadline, confirmed: _Confirmed | None, born: int
     ) -> None:
         self._target, self._wanted, self._deadline = target, wanted, deadline
-        self._seen, self._trusted = seen, trusted
-        self.stamp = stamp
+        self._before = confirmed.rendered if confirmed else None
+        self.stamp = confirmed.stamp if confirmed else None
+        self.trusted = confirmed is not None and confirmed.reader == born != 0
         self.file = ConfigFile(target.config)
-        self.plan = NOTHING
-        self.incomplete: LintError | None = None
-        self.installed = self.configured = self.read_it = False
-        self.running: int | None = None
-        self.on_disk: int | None = None
-        self.version: Version | None = None
-        self.took: dict[str, float] = {}
+        self.applied = Applied(State.FAILED)
 
-    def run(self) -> Applied:
-        now = self.file.stamp()
-        # A look at a file that nobody has touched costs no more than that.
-        untouched = now is not None and now == self.stamp and self._seen is not None
-        found = self._seen.text if untouched and self._seen else self.file.read()
-        self.stamp = now
-        self.on_disk = generation_in(found or "")
+    def note(self, **facts: Any) -> None:
+        """Adds facts to the result."""
+        self.applied = replace(self.applied, **facts)
+
+    def run(self) -> None:
+        """Makes the attempt.
+
+        Raises:
+            BirdError, InstallError, LintError: it failed; `applied` has what was done until then.
+            Stopping: rrwatch was asked to stop.
+        """
+        found = self._read()
         if self._wanted.grammar is None and found is not None:
-            return Applied(State.WAITING, f"which BIRD will read {self.file.path} is not known: it stays as it is")
-        self.plan = self._compare(found)
-        if not self.plan.is_empty:
-            self._lint(found)
+            reason = f"{self.file.path} stays as it is until it is known which BIRD will read it"
+            self.note(state=State.WAITING, message=reason)
+            return
+        plan = self._compare(found)
+        self.note(plan=plan)
+        incomplete = None if plan.is_empty else self._lint(found, plan)
         try:
             with connect(self._target.socket, self._deadline) as bird:
-                self.version = version_in(bird.greeting)
-                return self._with(bird)
+                self.note(version=version_in(bird.greeting))
+                self._apply_to(bird, incomplete)
         except BirdAbsent as absent:
-            return self._without(absent)
+            self._apply_without_bird(incomplete)
+            self.note(state=State.WAITING, message=str(absent))
+
+    def _read(self) -> str | None:
+        """Returns the installed text; a file that has not changed is not read again."""
+        now = self.file.stamp()
+        unchanged = now is not None and now == self.stamp and self._before is not None
+        found = self._before.text if unchanged and self._before else self.file.read()
+        self.stamp = now
+        self.note(on_disk=generation_in(found or ""))
+        return found
 
     def _compare(self, found: str | None) -> Plan:
-        seen, wanted = self._seen, self._wanted
+        before, wanted = self._before, self._wanted
         if found == wanted.text:
             return NOTHING
-        if seen and found == seen.text and seen.frame and wanted.frame:
-            rest = seen.frame != wanted.frame
-            return compared(seen.blocks, wanted.blocks, rest=rest or list(seen.blocks) != list(wanted.blocks))
+        if before and found == before.text and before.frame and wanted.frame:
+            rest = before.frame != wanted.frame
+            return compared(before.blocks, wanted.blocks, rest=rest or list(before.blocks) != list(wanted.blocks))
         if wanted.frame and not session_names(found or ""):
             return compared({}, wanted.blocks, rest=True)
         return plan(found, wanted.text)
 
-    def _lint(self, found: str | None) -> None:
-        """Looks at all that BIRD has not run yet.
+    def _lint(self, found: str | None, plan: Plan) -> LintError | None:
+        """Checks the text that BIRD has not run yet.
+
+        Returns:
+            The error of a text that lacks a session: BIRD parses that text first, and may name the cause.
 
         Raises:
-            LintError: BIRD must not even see it.
+            LintError: BIRD must not parse the text.
         """
-        seen, wanted = self._seen, self._wanted
-        if seen and found == seen.text and wanted.frame:
-            new = {name: wanted.blocks[name] for name in (*self.plan.added, *self.plan.changed)}
+        before, wanted = self._before, self._wanted
+        if before and found == before.text and wanted.frame:
             with contextlib.suppress(LintError):
                 lint(wanted.frame)
-                for name, block in new.items():
-                    lint(block)
-                    require_sessions(block, [name])
-                return
-        # The whole text tells the line.
+                for name in (*plan.added, *plan.changed):
+                    lint(wanted.blocks[name])
+                    require_sessions(wanted.blocks[name], [name])
+                return None
+        # In the whole text, an error has the right line.
         lint(wanted.text)
         try:
             require_sessions(wanted.text, wanted.blocks)
         except LintError as incomplete:
-            self.incomplete = incomplete  # BIRD may have a better word for it
+            return incomplete
+        return None
 
-    def _with(self, bird: Conversation) -> Applied:
-        right = self.plan.is_empty
-        self.running = bird.generation()
-        if right and self.running == self._wanted.generation:
-            self.file.settle()
-            return Applied(State.CONFIRMED)
+    def _apply_to(self, bird: Connection, incomplete: LintError | None) -> None:
+        is_installed = self.applied.plan.is_empty
+        self.note(running=bird.generation())
+        if is_installed and self.applied.running == self._wanted.generation:
+            self._confirm()
+            return
         with self._timed("wait"):
             bird.wait_until_idle()
-        if not self._trusted:
-            self._require_own_file(bird)
-        if right:
+        if not self.trusted:
+            self._require_own_file(bird, incomplete)
+        if is_installed:
             self._configure(bird)
+        elif self.trusted and not incomplete:
+            staged = self._stage()
+            with self._timed("configure"):
+                bird.configure(staged)
+            self.note(configured=True)
+            self._commit()
         else:
-            with self._timed("stage"):
-                staged = self.file.stage(self._wanted.text)
-            if self._trusted and not self.incomplete:
-                with self._timed("configure"):
-                    bird.configure(staged)
-                self.configured = True
-                self._commit()
-            else:
-                self._check_and_commit(bird, staged)
-                self._configure(bird)
+            self._check_and_commit(bird, incomplete)
+            self._configure(bird)
         with self._timed("confirm"):
             bird.wait_until_idle()
-            self.running = bird.generation()
-        if self.running != self._wanted.generation:
-            other = f"BIRD took up another file than {self.file.path}: is it started with -c and this path?"
-            return Applied(State.FAILED, other)
-        self.file.settle()
-        return Applied(State.CONFIRMED)
+            self.note(running=bird.generation())
+        if self.applied.running == self._wanted.generation:
+            self._confirm()
+        else:
+            reason = f"BIRD runs another file than {self.file.path}: is it started with -c and this path?"
+            self.note(state=State.FAILED, message=reason)
 
-    def _require_own_file(self, bird: Conversation) -> None:
-        """Makes sure that BIRD reads this file; one that reads another finds this one in place when it is restarted.
+    def _require_own_file(self, bird: Connection, incomplete: LintError | None) -> None:
+        """Checks that BIRD reads this file. If it does not, the file is replaced all the same, for BIRD's next start.
 
-        It is not told to read its own file: what stands there is not for rrwatch to put into effect.
+        BIRD is not told to read the other file again: someone may be editing it.
 
         Raises:
-            BirdElsewhere: it reads another one.
+            BirdElsewhere: BIRD reads another file.
         """
         try:
             self._target.require_own(bird.own_file())
         except BirdElsewhere:
-            if not self.plan.is_empty:
-                with self._timed("stage"):
-                    staged = self.file.stage(self._wanted.text)
-                self._check_and_commit(bird, staged)
+            if not self.applied.plan.is_empty:
+                self._check_and_commit(bird, incomplete)
             self.file.settle()
             raise
 
-    def _check_and_commit(self, bird: Conversation, staged: Path) -> None:
+    def _check_and_commit(self, bird: Connection, incomplete: LintError | None) -> None:
+        staged = self._stage()
         with self._timed("check"):
             bird.check(staged)
-        self._require_all()
+        if incomplete:
+            raise incomplete
         self._commit()
 
-    def _configure(self, bird: Conversation) -> None:
-        """Makes BIRD read its own file."""
+    def _configure(self, bird: Connection) -> None:
+        """Makes BIRD read its own file, which is this one."""
         with self._timed("configure"):
             try:
                 bird.configure()
             except BirdRefused:
                 if self.file.roll_back():
-                    self.installed, self.on_disk = False, generation_in(self.file.read() or "")
+                    self.note(installed=False, on_disk=generation_in(self.file.read() or ""))
                 raise
-        self.configured = self.read_it = True
+        self.note(configured=True)
 
-    def _without(self, absent: BirdAbsent) -> Applied:
-        """BIRD is not there: it shall find the right file when it comes."""
-        if not self.plan.is_empty and not self.installed:
-            with self._timed("stage"):
-                staged = self.file.stage(self._wanted.text)
+    def _apply_without_bird(self, incomplete: LintError | None) -> None:
+        """Puts the file in place for BIRD's next start."""
+        if not self.applied.plan.is_empty and not self.applied.installed:
+            staged = self._stage()
             with self._timed("check"):
                 if self._wanted.grammar:
                     program.check(self._target.name, staged, self._wanted.grammar)
-            self._require_all()
+            if incomplete:
+                raise incomplete
             self._commit()
-        # Also what an earlier attempt left that came to its end here.
         self.file.settle()
-        return Applied(State.WAITING, str(absent))
 
-    def _require_all(self) -> None:
-        if self.incomplete:
-            raise self.incomplete
+    def _stage(self) -> Path:
+        with self._timed("stage"):
+            return self.file.stage(self._wanted.text)
 
     def _commit(self) -> None:
         with self._timed("replace"):
             self.file.commit()
-        self.installed, self.on_disk, self.stamp = True, self._wanted.generation, self.file.stamp()
+        self.stamp = self.file.stamp()
+        self.note(installed=True, on_disk=self._wanted.generation)
+
+    def _confirm(self) -> None:
+        self.file.settle()
+        self.note(state=State.CONFIRMED)
 
     @contextmanager
     def _timed(self, step: str) -> Iterator[None]:
@@ -286,4 +302,4 @@ class _Attempt:
         try:
             yield
         finally:
-            self.took[step] = time.perf_counter() - began
+            self.applied.took[step] = time.perf_counter() - began

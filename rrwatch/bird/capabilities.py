@@ -1,4 +1,4 @@
-"""What the BIRDs of this host understand: found out by asking them."""
+"""What the BIRDs of this host support, found out by having them check small configurations."""
 
 import threading
 
@@ -15,35 +15,35 @@ from rrwatch.errors import BirdError, BirdRefused, InstallError, LintError
 
 _TIMEOUT = 10.0  # seconds
 
-# The smallest configurations that show it; what is asked stands behind these lines.
+# The smallest configuration that BIRD accepts; what is to be checked follows it.
 _HEAD = "router id 192.0.2.1;\nprotocol device { }\n"
 _TUNNEL = {
-    # Calico's own fork has it, BIRD 1.6 has not.
+    # Calico's own fork supports it, BIRD 1.6 does not.
     Grammar.BIRD1: _HEAD + 'filter tunnels { krt_tunnel = "tunl0"; accept; }\n',
-    # Since BIRD 2.0.12; 3.1 has it not.
+    # Supported since BIRD 2.0.12, and not by 3.1.
     Grammar.BIRD2: _HEAD + 'filter tunnels { ifname = "tunl0"; onlink = true; gw = bgp_next_hop; accept; }\n',
 }
 _FILTER = _HEAD + "function custom_filters ()\n{\n%s\n}\n"
 
 
 class CapabilityProbe:
-    """Asks each question once in a BIRD's life; while BIRD is away its last answer counts."""
+    """Asks a running BIRD each question once; while none runs, the last answers count."""
 
     def __init__(self, bird_paths: BirdPaths, pinned: Grammar | None, stop: threading.Event) -> None:
-        """Asks nothing yet.
+        """Creates a probe; it asks nothing yet.
 
         Args:
-            pinned: for which BIRD to write, whatever runs; None: find out.
+            pinned: the syntax that a setting prescribes; None to detect it.
         """
         self._bird_paths, self._stop = bird_paths, stop
         self._detector = BirdDetector(bird_paths, pinned, stop)
         self._answers: dict[tuple[Target, str], tuple[int, str]] = {}
 
     def learn(self, topology: Topology, *, filters: bool) -> Capabilities | None:
-        """Finds out all that matters for this topology; None where nothing tells which BIRD there will be.
+        """Returns what matters for this topology; None if the version of BIRD is not known.
 
         Args:
-            filters: operators' filters count, where BIRD takes them.
+            filters: whether operators' filters are used, and so have to be checked.
 
         Raises:
             Stopping: rrwatch was asked to stop.
@@ -60,10 +60,10 @@ class CapabilityProbe:
 
     def _refused(self, grammar: Grammar, entry: CustomFilter) -> Rejected | None:
         refusal = self._refusal(grammar, entry.family, _FILTER.replace("%s", entry.text))
-        return Rejected(entry.key, f"BIRD does not take it: {refusal}") if refusal else None
+        return Rejected(entry.key, f"BIRD rejects it: {refusal}") if refusal else None
 
     def _refusal(self, grammar: Grammar, family: Family, text: str) -> str | None:
-        """BIRD's words against a configuration, empty where it takes it; None where it could not be asked yet."""
+        """Returns why BIRD rejects a configuration, empty if it does not; None if it could not be asked yet."""
         target = next((target for target in self._bird_paths.targets(grammar) if family in target.families), None)
         if target is None:
             return None
@@ -76,19 +76,18 @@ class CapabilityProbe:
 
 
 def _ask(target: Target, text: str, stop: threading.Event) -> str | None:
-    # A name of its own: this text must never come near the file itself.
+    # Under a name of its own: this text must never become the file itself.
     file = ConfigFile(target.config.with_name(f"{target.config.name}-probe"))
     try:
         lint(text)
         with connect(target.socket, Deadline(_TIMEOUT, stop)) as bird:
-            bird.wait_until_idle()
             bird.check(file.stage(text))
     except LintError as fault:
         return str(fault)
     except BirdRefused as refusal:
-        place, found, words = str(refusal).partition(f"{file.staged}:")
-        # Without a line it is not the text that is refused: BIRD may not read it.
-        return f"line {words}" if found and not place and words[:1].isdigit() else None
+        before, found, reason = str(refusal).partition(f"{file.staged}:")
+        # Without a line it is not the text that is rejected: BIRD may not be allowed to read the file.
+        return f"line {reason}" if found and not before and reason[:1].isdigit() else None
     except (BirdError, InstallError):
         return None
     finally:

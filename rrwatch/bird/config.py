@@ -1,4 +1,4 @@
-"""What a BIRD's configuration is made of, in the terms that templates use."""
+"""The content of a BIRD configuration, as typed values under the names that templates use."""
 
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -10,11 +10,12 @@ from rrwatch.bird.version import Grammar
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the BIRDs of this host understand, of that which not every BIRD does.
+    """What the BIRDs of this host support, as far as BIRDs differ.
 
     Attributes:
-        tunnels: routes through a tunnel's device; None where that is not known, or does not matter.
-        refused: operators' filters that BIRD does not take.
+        grammar: the syntax that they read.
+        tunnels: whether routes can go through a tunnel's device; None if that is unknown or does not matter.
+        refused: operators' filters that BIRD rejects.
     """
 
     grammar: Grammar
@@ -24,10 +25,10 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class LogTarget:
-    """Where BIRD logs (BIRD manual, "log").
+    """The destination of BIRD's log (BIRD manual, "log").
 
     Attributes:
-        text: as a configuration has it: `syslog`, `stderr`, or the quoted path of a file.
+        text: as in a configuration: `syslog`, `stderr`, or the quoted path of a file.
     """
 
     text: str
@@ -38,11 +39,11 @@ class LogTarget:
 
 @dataclass(frozen=True, slots=True)
 class ReflectorConfig:
-    """A route reflector's.
+    """The configuration of a route reflector.
 
     Attributes:
-        source_addresses: one for each family that this BIRD has sessions of.
-        log: where BIRD logs; None: no statement says so, and BIRD's own default counts.
+        source_addresses: one for each family of which this BIRD has sessions.
+        log: where BIRD logs; None for BIRD's own default.
     """
 
     grammar: Grammar
@@ -55,13 +56,13 @@ class ReflectorConfig:
 
 @dataclass(frozen=True, slots=True)
 class NodeFamily:
-    """What a node's configuration has of one address family.
+    """The part of a node's configuration for one address family.
 
     Attributes:
         family: 4 or 6.
-        source_address: None where the node has no address of this family: routes go to the kernel, and to nobody else.
+        source_address: None if the node has no address of this family: routes then go only to the kernel.
         blocks, pools, subnet: see `rrwatch.bgp.ipam.Announced`.
-        custom_filters: None where a setting leaves them out.
+        custom_filters: None if a setting excludes them.
     """
 
     family: Family
@@ -74,13 +75,13 @@ class NodeFamily:
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
-    """A Calico node's.
+    """The configuration of a Calico node.
 
     Attributes:
-        local_as: of all the sessions.
-        families: those of this BIRD.
-        tunnels: this BIRD can send a route through a tunnel's device.
-        log: where BIRD logs; None: no statement says so, and BIRD's own default counts.
+        local_as: the AS number of the node in all its sessions.
+        families: one part for each address family of this BIRD.
+        tunnels: whether this BIRD can send routes through a tunnel's device.
+        log: where BIRD logs; None for BIRD's own default.
     """
 
     grammar: Grammar

@@ -1,4 +1,4 @@
-"""One configuration file, replaced so that it is whole and trusted at every moment."""
+"""One configuration file, replaced so that it is complete at every moment, and one that BIRD accepted."""
 
 import contextlib
 import errno
@@ -13,7 +13,7 @@ _MODE = 0o640  # of a file that was not there before: BIRD reads it through its 
 
 
 class Stamp(NamedTuple):
-    """What tells one state of a file from another without reading it."""
+    """The identity of a file's content, without reading it: the content has not changed if the stamp has not."""
 
     inode: int
     size: int
@@ -24,21 +24,21 @@ class Stamp(NamedTuple):
 class ConfigFile:
     """The configuration file of one BIRD.
 
-    A change is staged under a name of its own in the same folder, for BIRD to judge; then it is synced, and renamed
-    over the file. Meanwhile the file that it replaced is kept under a second name, until BIRD runs the new one. All
-    names are fixed, so that whatever a sudden death leaves is used or cleared away by the next change.
+    A new text is staged in the same directory under another name, for BIRD to check; then it is synced, and renamed to
+    the file. The previous file is kept under a third name until BIRD runs the new one. All these names are fixed, so
+    that the next change uses or removes whatever a killed process leaves.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # A link stays a link: what it points to is replaced.
+        # A symbolic link stays one: its target is replaced.
         self._real = Path(os.path.realpath(path))
         self.staged = self._real.with_name(f".{self._real.name}.rrwatch-new")
         self._copy = self._real.with_name(f".{self._real.name}.rrwatch-copy")
         self._previous = self._real.with_name(f".{self._real.name}.rrwatch-old")
 
     def stamp(self) -> Stamp | None:
-        """The file's present state, None where there is no such file."""
+        """Returns the stamp of the file as it is now; None if there is no file."""
         try:
             stat = self._real.stat()
         except OSError:
@@ -46,10 +46,10 @@ class ConfigFile:
         return Stamp(stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
 
     def read(self) -> str | None:
-        """The text that is installed, None where there is none.
+        """Returns the installed text; None if there is no file.
 
         Raises:
-            InstallError: it is there and cannot be read.
+            InstallError: the file exists and cannot be read.
         """
         try:
             return self._real.read_text(encoding="utf-8", errors="surrogateescape")
@@ -59,29 +59,29 @@ class ConfigFile:
             raise self._error("cannot be read", error) from error
 
     def mentions(self, word: str) -> bool:
-        """Does the installed text hold that word? Not where there is none that can be read."""
+        """Returns whether the installed text contains that word; False if it cannot be read."""
         try:
             return word in (self.read() or "")
         except InstallError:
             return False
 
     def require_replaceable(self) -> None:
-        """Makes sure that another file can take this one's place.
+        """Checks that the file can be replaced by a rename.
 
         Raises:
-            InstallError: it is a mount point, which stays what it is.
+            InstallError: it is a mount point, which a rename cannot replace.
         """
         if self._is_mount_point():
             folder = self.path.parent
             raise InstallError(
-                f"{self.path} is itself a mount point, so it cannot be replaced: mount the folder {folder}"
+                f"{self.path} is itself a mount point, so it cannot be replaced: mount its directory {folder}"
             )
 
     def stage(self, text: str) -> Path:
-        """Writes a text beside the file, with the file's mode and owner; -> the path where it lies.
+        """Writes a text beside the file, with the file's mode and owner, and returns its path.
 
         Raises:
-            InstallError: no room, no permission, no such folder, or the file is a mount point.
+            InstallError: disk full, permission denied, no such directory, or the file is a mount point.
         """
         self.require_replaceable()
         try:
@@ -96,10 +96,10 @@ class ConfigFile:
         return self.staged
 
     def commit(self) -> None:
-        """Puts the staged text in place, and keeps what it replaces.
+        """Replaces the file with the staged text, and keeps the previous file.
 
         Raises:
-            InstallError: the folder does not allow it.
+            InstallError: the file cannot be replaced; it is as it was.
         """
         try:
             _sync(self.staged)
@@ -111,10 +111,10 @@ class ConfigFile:
             raise self._error("cannot be replaced", error) from error
 
     def roll_back(self) -> bool:
-        """Puts the kept file back; -> False where none was kept.
+        """Restores the previous file; returns False if there is none.
 
         Raises:
-            InstallError: the folder does not allow it.
+            InstallError: it cannot be restored.
         """
         try:
             if not self._previous.exists():
@@ -126,13 +126,13 @@ class ConfigFile:
         return True
 
     def discard(self) -> None:
-        """Takes away what is half done."""
+        """Removes what an unfinished change has left."""
         for path in (self.staged, self._copy):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
 
     def settle(self) -> None:
-        """Lets go of everything but the file itself: BIRD runs what it says."""
+        """Removes all but the file itself, once BIRD runs it."""
         self.discard()
         with contextlib.suppress(OSError):
             self._previous.unlink(missing_ok=True)
@@ -144,20 +144,20 @@ class ConfigFile:
             os.fchmod(descriptor, _MODE)
             return
         for owner in (old.st_uid, old.st_gid), (-1, old.st_gid):
-            # Only root gives files away; the group is what lets BIRD read it.
+            # Only root can change the owner. BIRD can read the file through its group.
             with contextlib.suppress(PermissionError):
                 os.fchown(descriptor, *owner)
                 break
         os.fchmod(descriptor, old.st_mode & 0o7777)
 
     def _keep_previous(self) -> None:
-        # What is kept already was there before a change that never ended: that one BIRD has run, the present one not.
+        # A previous file that exists already is from before an interrupted change: BIRD ran that one, not this one.
         try:
             os.link(self._real, self._previous)
         except FileNotFoundError:
             return
         except OSError:
-            # It is kept already; or the file system has no links, or the kernel allows none to others' files
+            # It exists already; or the file system has no hard links, or the kernel forbids them to others' files
             # (fs.protected_hardlinks).
             if not self._previous.exists():
                 shutil.copy2(self._real, self._copy)
@@ -165,25 +165,25 @@ class ConfigFile:
                 self._copy.replace(self._previous)
 
     def _is_mount_point(self) -> bool:
-        # A bind mount of a file lies on the same device as its folder may: only the kernel's table tells (proc(5)).
+        # A bind-mounted file can be on the same device as its directory: only the kernel's table shows it (proc(5)).
         try:
             mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
         except OSError:
             return False
-        place = os.fsencode(self._real)
+        path = os.fsencode(self._real)
         for escaped, plain in (b"\\", b"\\134"), (b" ", b"\\040"), (b"\t", b"\\011"), (b"\n", b"\\012"):
-            place = place.replace(escaped, plain)
-        return any(mount.split(b" ", 5)[4] == place for mount in mounts)
+            path = path.replace(escaped, plain)
+        return any(mount.split(b" ", 5)[4] == path for mount in mounts)
 
     def _error(self, what: str, error: OSError) -> InstallError:
         hint = {
             errno.ENOSPC: "the disk is full",
             errno.EDQUOT: "the quota is used up",
             errno.EROFS: "the file system is read-only",
-            errno.ENOENT: f"there is no folder {self._real.parent}",
+            errno.ENOENT: f"there is no directory {self._real.parent}",
             errno.EACCES: f"rrwatch may not write in {self._real.parent}",
             errno.EPERM: f"rrwatch may not write in {self._real.parent}",
-            errno.EBUSY: f"it is in use as a mount point: mount the folder {self._real.parent} instead",
+            errno.EBUSY: f"it is in use as a mount point: mount the directory {self._real.parent} instead",
         }.get(error.errno or 0, str(error))
         return InstallError(f"{self.path} {what}: {hint}")
 

@@ -1,9 +1,9 @@
-"""The conversation with a running BIRD, over its control socket: what birdc says, said by rrwatch itself.
+"""A client of BIRD's control socket, with the commands that rrwatch needs.
 
-One line is a command; a reply is lines `NNNN-text` or ` text`, and ends with `NNNN text` (BIRD's developer
-documentation, "Command line interface"). Only codes decide: the texts differ from version to version, and birdc's exit
-status is 0 for a refused configuration on BIRD 1.6. The socket rather than the birdc program, because birdc has no
-timeout, and because a change is a handful of commands: one connection carries them all.
+A command is one line. A reply consists of lines `NNNN-text` or ` text`, and ends with a line `NNNN text` (BIRD's
+developer documentation, "Command line interface"). Only the codes count: texts differ between versions, and so does the
+exit status of birdc, which is 0 for a rejected configuration with BIRD 1.6. rrwatch uses the socket instead of birdc
+because birdc has no timeout, and because one connection serves all commands of a change.
 """
 
 import re
@@ -19,13 +19,16 @@ from rrwatch.bird.render import MARKER
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdAbsent, BirdBroken, BirdRefused, BirdTimeout
 
-_END_OF_REPLY = re.compile(r"^([0-9]{4}) (.*)\n", re.MULTILINE)
+_LAST_LINE = re.compile(rb"^([0-9]{4}) ([^\n]*)\n", re.MULTILINE)
 _SESSION = re.compile(r"^(?:1002-| )(\S+) +BGP ", re.MULTILINE)
 _READING = re.compile(r"^0002-Reading configuration from (.+)$", re.MULTILINE)
-_MAX_REPLY = 1 << 22  # characters; the longest answer has a line of less than a hundred for each session
+_GENERATION = re.compile(r"[0-9]{1,10}")
+
+_MAX_REPLY = 1 << 22  # bytes; the longest reply has a line of less than a hundred for each session
+_MAX_QUOTE = 300  # characters of a reply in a message
 
 _GREETING = 1
-_RECONFIGURED = {3, 4, 5}  # at once; some protocols still restart; queued behind one that runs
+_RECONFIGURED = {3, 4, 5}  # done; some protocols still restart; queued behind another reconfiguration
 _SHUTTING_DOWN = {6}
 _UP_AND_RUNNING = 13
 _CHECKED = 20
@@ -35,7 +38,13 @@ _CONFIG_ERROR = 8002
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """BIRD's answer to one command: the code that ends it, that line's text, and the whole as it came."""
+    """BIRD's reply to one command.
+
+    Attributes:
+        code: the code of the last line.
+        text: the text of the last line.
+        whole: all lines, with their codes.
+    """
 
     code: int
     text: str
@@ -43,142 +52,134 @@ class Reply:
 
 
 @contextmanager
-def connect(path: Path, deadline: Deadline) -> Iterator["Conversation"]:
-    """Opens a conversation, all of which must be over by the deadline.
+def connect(path: Path, deadline: Deadline) -> Iterator["Connection"]:
+    """Opens a connection to BIRD and waits for its greeting; a context manager, which closes the connection.
 
     Args:
         path: BIRD's control socket.
+        deadline: the limit of all that happens on the connection.
 
     Raises:
-        BirdAbsent: nobody listens there.
-        BirdBroken: the socket may not be used, or what listens is no BIRD.
-        BirdTimeout: BIRD did not greet in time.
+        BirdAbsent: nothing listens on the socket.
+        BirdBroken: permission is denied, or it is not BIRD that listens.
+        BirdTimeout: BIRD did not send its greeting in time.
         Stopping: rrwatch was asked to stop.
     """
-    with _socket(path) as line:
+    with _socket(path) as sock:
         try:
-            line.settimeout(deadline.slice() or None)
-            line.connect(str(path))
+            sock.settimeout(_timeout(path, deadline))
+            sock.connect(str(path))
         except (FileNotFoundError, ConnectionRefusedError) as error:
             raise BirdAbsent(f"BIRD does not listen on {path}") from error
         except PermissionError as error:
             raise BirdBroken(f"no permission for {path}: rrwatch must run in BIRD's group") from error
         except (BlockingIOError, TimeoutError) as error:
-            raise BirdTimeout(f"BIRD does not take connections on {path}") from error
+            raise BirdTimeout(f"BIRD does not accept connections on {path}") from error
         except OSError as error:
             raise BirdBroken(f"{path}: {error}") from error
-        yield Conversation(line, path, deadline)
+        yield Connection(sock, path, deadline)
 
 
 def listens(path: Path) -> bool:
-    """Does anybody take connections there, be it a BIRD that hangs?
+    """Returns whether a process listens on the socket, even if it hangs.
 
     Raises:
-        BirdBroken: that cannot be found out now.
+        BirdBroken: no socket can be opened to find out.
     """
-    with _socket(path) as line:
-        line.setblocking(False)
+    with _socket(path) as sock:
+        sock.setblocking(False)
         try:
-            line.connect(str(path))
+            sock.connect(str(path))
         except BlockingIOError:
-            pass  # its queue is full
+            pass  # its queue of connections is full
         except OSError:
             return False
         return True
 
 
-def _socket(path: Path) -> socket.socket:
-    try:
-        return socket.socket(socket.AF_UNIX)
-    except OSError as error:
-        raise BirdBroken(f"no socket for {path}: {error.strerror}") from error
+class Connection:
+    """A connection to one BIRD. Every method may raise what `connect` raises, beside its own errors."""
 
+    def __init__(self, sock: socket.socket, path: Path, deadline: Deadline) -> None:
+        """Waits for BIRD's greeting.
 
-class Conversation:
-    """Commands to one BIRD, one at a time. Every method raises what `connect` raises, and what it says itself."""
-
-    def __init__(self, line: socket.socket, path: Path, deadline: Deadline) -> None:
-        self._line, self._path, self._deadline = line, path, deadline
-        self._heard = ""
-        reply = self.hear()
+        Args:
+            sock: is connected.
+            path: names the socket in messages.
+        """
+        self._sock, self._path, self._deadline = sock, path, deadline
+        self._received = bytearray()
+        reply = self._next_reply()
         if reply.code != _GREETING:
-            raise BirdBroken(f"{path}: not BIRD's greeting: {reply.whole!r:.80}")
-        self.greeting = reply.text
-        """`BIRD 1.6.8 ready.`, say."""
+            raise BirdBroken(f"{path}: not BIRD's greeting: {_quoted(reply.whole)}")
+        self.greeting = _quoted(reply.text)
+        """The text of the greeting, for example `BIRD 1.6.8 ready.`"""
 
     def ask(self, command: str) -> Reply:
-        """Sends one command and waits for the whole reply."""
+        """Sends one command and returns BIRD's reply."""
         try:
-            self._line.settimeout(self._deadline.remaining() or None)
-            self._line.sendall(command.encode() + b"\n")
+            self._sock.settimeout(_timeout(self._path, self._deadline))
+            self._sock.sendall(command.encode() + b"\n")
         except TimeoutError as error:
-            raise BirdTimeout(f"BIRD does not take {command!r} on {self._path}") from error
+            raise BirdTimeout(f"BIRD does not accept {command!r} on {self._path}") from error
         except OSError as error:
-            raise BirdBroken(f"BIRD hung up on {self._path}") from error
-        return self.hear()
-
-    def hear(self) -> Reply:
-        """Waits for a whole reply."""
-        searched = 0
-        while not (end := _END_OF_REPLY.search(self._heard, searched)):
-            searched = self._heard.rfind("\n") + 1
-            if len(self._heard) > _MAX_REPLY:
-                raise BirdBroken(f"{self._path}: an answer without an end")
-            self._heard += self._receive()
-        whole, self._heard = self._heard[: end.end()], self._heard[end.end() :]
-        return Reply(int(end[1]), end[2], whole)
+            raise self._hung_up() from error
+        return self._next_reply()
 
     def generation(self) -> int | None:
-        """The generation that BIRD runs; None where it runs a configuration that is not rrwatch's."""
+        """Returns the generation that BIRD runs; None if its configuration is not rrwatch's."""
         reply = self.ask(f"eval {MARKER}")
-        return int(reply.text) if reply.code == _VALUE and reply.text.isdecimal() else None
+        return int(reply.text) if reply.code == _VALUE and _GENERATION.fullmatch(reply.text) else None
 
     def sessions(self) -> set[str]:
-        """The names of the BGP sessions that BIRD has, up or not."""
+        """Returns the names of BIRD's BGP sessions, established or not."""
         return set(_SESSION.findall(self.ask("show protocols").whole))
 
     def own_file(self) -> str:
-        """The path of the file that BIRD was started with, which `configure` and its next start read.
+        """Returns the path of the file that BIRD was started with, which `configure` and its next start read.
 
-        BIRD names it when it is told to check it (`configure check`, all versions); nothing takes effect. A relative
-        path counts from BIRD's working directory. Only when BIRD is idle.
+        BIRD reports it when it checks that file (`configure check`, all versions), which has no effect. A relative path
+        is relative to BIRD's working directory.
         """
+        self.wait_until_idle()
         reply = self.ask("configure check")
         if not (found := _READING.search(reply.whole)):
-            raise self._nonsense(reply)
+            raise self._not_understood(reply)
         return found[1]
 
-    def check(self, staged: Path) -> None:
-        """Lets BIRD read a configuration, without effect.
+    def check(self, file: Path) -> None:
+        """Makes BIRD parse a configuration, without effect.
 
         Raises:
-            BirdRefused: BIRD would not run it.
+            BirdRefused: BIRD rejects the configuration.
         """
-        reply = self.ask(f'configure check "{staged}"')
+        self.wait_until_idle()
+        reply = self.ask(f'configure check "{file}"')
         if reply.code != _CHECKED:
             raise self._refusal(reply)
 
-    def configure(self, path: Path | None = None) -> None:
-        """Makes BIRD run what a file says now. Only when it is idle: BIRD 3 dies of a second one.
+    def configure(self, file: Path | None = None) -> None:
+        """Makes BIRD run what a file contains now.
 
         Args:
-            path: of the file, this once; None: BIRD's own, which it also reads at its next start.
+            file: the file to read this once; None for BIRD's own file, which it also reads when it is restarted.
 
         Raises:
-            BirdRefused: BIRD runs on as it was.
-            BirdAbsent: BIRD is going down.
+            BirdRefused: BIRD rejects the configuration, and runs the one that it had.
+            BirdAbsent: BIRD is shutting down.
         """
-        reply = self.ask(f'configure "{path}"' if path else "configure")
+        self.wait_until_idle()
+        reply = self.ask(f'configure "{file}"' if file else "configure")
         if reply.code in _SHUTTING_DOWN:
-            raise BirdAbsent(f"BIRD is shutting down on {self._path}")
+            raise self._shutting_down()
         if reply.code not in _RECONFIGURED:
             raise self._refusal(reply)
 
     def wait_until_idle(self) -> None:
-        """Waits until BIRD has no reconfiguration in progress.
+        """Waits until no reconfiguration is in progress: BIRD 3 aborts if it is asked for another one meanwhile.
 
         Raises:
-            BirdAbsent: BIRD is going down.
+            BirdAbsent: BIRD is shutting down.
         """
         polling = Retrying(
             retry=retry_if_result(lambda idle: not idle),
@@ -194,27 +195,67 @@ class Conversation:
     def _is_idle(self) -> bool:
         reply = self.ask("show status")
         if "shutdown" in reply.text.lower():
-            raise BirdAbsent(f"BIRD is shutting down on {self._path}")
+            raise self._shutting_down()
         return reply.code == _UP_AND_RUNNING and "in progress" not in reply.text
 
-    def _refusal(self, reply: Reply) -> BirdRefused | BirdBroken:
-        if reply.code == _CONFIG_ERROR:
-            return BirdRefused(reply.text)
-        return self._nonsense(reply)
+    def _next_reply(self) -> Reply:
+        searched = 0
+        while not (last := _LAST_LINE.search(self._received, searched)):
+            searched = self._received.rfind(b"\n") + 1
+            if len(self._received) > _MAX_REPLY:
+                raise BirdBroken(f"{self._path}: a reply of more than {_MAX_REPLY} bytes")
+            self._received += self._receive()
+        reply = Reply(int(last[1]), _decoded(last[2]), _decoded(self._received[: last.end()]))
+        self._received = self._received[last.end() :]
+        return reply
 
-    def _nonsense(self, reply: Reply) -> BirdBroken:
-        return BirdBroken(f"BIRD's answer on {self._path} makes no sense: {reply.code:04} {reply.text}")
-
-    def _receive(self) -> str:
-        while seconds := self._deadline.slice():
-            self._line.settimeout(seconds)
+    def _receive(self) -> bytes:
+        while True:
+            self._sock.settimeout(_timeout(self._path, self._deadline))
             try:
-                received = self._line.recv(1 << 16)
+                received = self._sock.recv(1 << 16)
             except TimeoutError:
                 continue
             except OSError as error:
-                raise BirdBroken(f"BIRD hung up on {self._path}") from error
+                raise self._hung_up() from error
             if not received:
-                raise BirdBroken(f"BIRD hung up on {self._path}")
-            return received.decode(errors="backslashreplace")
-        raise BirdTimeout(f"BIRD does not answer on {self._path}")
+                raise self._hung_up()
+            return received
+
+    def _refusal(self, reply: Reply) -> BirdRefused | BirdBroken:
+        return BirdRefused(_quoted(reply.text)) if reply.code == _CONFIG_ERROR else self._not_understood(reply)
+
+    def _not_understood(self, reply: Reply) -> BirdBroken:
+        return BirdBroken(f"BIRD's answer on {self._path} makes no sense: {reply.code:04} {_quoted(reply.text)}")
+
+    def _shutting_down(self) -> BirdAbsent:
+        return BirdAbsent(f"BIRD is shutting down on {self._path}")
+
+    def _hung_up(self) -> BirdBroken:
+        return BirdBroken(f"BIRD hung up on {self._path}")
+
+
+def _socket(path: Path) -> socket.socket:
+    try:
+        return socket.socket(socket.AF_UNIX)
+    except OSError as error:
+        raise BirdBroken(f"no socket for {path}: {error.strerror}") from error
+
+
+def _timeout(path: Path, deadline: Deadline) -> float:
+    """Returns the timeout of the next call; a deadline that has passed must not become a call without timeout."""
+    seconds = deadline.slice()
+    if not seconds:
+        raise BirdTimeout(f"BIRD does not answer on {path}")
+    return seconds
+
+
+def _decoded(reply: bytes | bytearray) -> str:
+    return reply.decode(errors="backslashreplace")
+
+
+def _quoted(text: str) -> str:
+    """Returns a reply as a message can have it: printable, and not too long."""
+    shown = text.strip()[:_MAX_QUOTE]
+    printable = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown)
+    return f"{printable}..." if len(text.strip()) > _MAX_QUOTE else printable

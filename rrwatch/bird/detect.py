@@ -1,4 +1,4 @@
-"""Which BIRD is it? It is asked itself; while none runs, what will be started tells."""
+"""Detection of BIRD's version: from its greeting if it runs, else from the installed program or from the file."""
 
 import threading
 from pathlib import Path
@@ -15,21 +15,21 @@ _TIMEOUT = 5.0  # seconds for a greeting
 
 
 class BirdDetector:
-    """Knows at any moment for which BIRD to write; a host may be upgraded while rrwatch runs."""
+    """Detects which syntax BIRD reads, again at each call: a host may be upgraded while rrwatch runs."""
 
     def __init__(self, bird_paths: BirdPaths, pinned: Grammar | None, stop: threading.Event) -> None:
-        """Looks at nothing yet.
+        """Creates a detector; it asks nothing yet.
 
         Args:
-            pinned: what a setting says, and nothing else counts; None: find out.
+            pinned: the syntax that a setting prescribes; None to detect it.
         """
         self._bird_paths, self._pinned, self._stop = bird_paths, pinned, stop
         self._greeted: dict[Path, tuple[int, Version]] = {}
-        self._program_counts = True
+        self._program_is_relevant = True
         self._last: Grammar | None = None
 
     def grammar(self) -> Grammar | None:
-        """How to write; None where no BIRD runs, none is installed here, and none ever ran rrwatch's file.
+        """Returns the syntax; None if no BIRD runs or is installed here, and there is no file of rrwatch's.
 
         Raises:
             Stopping: rrwatch was asked to stop.
@@ -41,14 +41,14 @@ class BirdDetector:
             if running := self._running(target):
                 self._last = running.grammar
                 return self._last
-        programs = (program.version(target.name) for target in candidates) if self._program_counts else ()
+        programs = (program.version(target.name) for target in candidates) if self._program_is_relevant else ()
         installed = next(filter(None, programs), None)
         if installed:
             return installed.grammar
         return self._last or next(filter(None, map(_written_for, candidates)), None)
 
     def _running(self, target: Target) -> Version | None:
-        """The release of the BIRD that runs there; one that hangs is what it was when it was asked."""
+        """Returns the release of the BIRD that runs; if it hangs, the one in its last greeting."""
         asked, known = self._greeted.get(target.socket, (0, None))
         try:
             if not listens(target.socket):
@@ -62,13 +62,13 @@ class BirdDetector:
             return known
         if version:
             self._greeted[target.socket] = born, version
-            # Just started, it is what is installed; else what is installed will not be started the next time either.
-            self._program_counts = program.version(target.name) in (None, version)
+            # If BIRD is not the installed program, that program will not be started the next time either.
+            self._program_is_relevant = program.version(target.name) in (None, version)
         return version
 
 
 def birth(path: Path) -> int:
-    """A number that is another one for each BIRD that was started on that socket; 0 where there is none."""
+    """Returns a number that differs for each BIRD that was started on that socket; 0 if there is none."""
     try:
         return path.stat().st_ctime_ns
     except OSError:

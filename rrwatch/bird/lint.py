@@ -1,37 +1,34 @@
-"""What a text must not have before any BIRD sees it, not even to check it."""
+"""Checks on a configuration before BIRD reads it, even for `configure check`."""
 
 import re
 from collections.abc import Iterable, Iterator
 
+from rrwatch.bird.syntax import COMMENT, STRING, session_names
 from rrwatch.errors import LintError
 
-_MAX_STRING = 4095  # bytes; a longer one kills a running BIRD 2 or 3, even through `configure check`
-_MAX_SYMBOL = 64  # characters, SYM_MAX_LEN of BIRD 1.6
+_MAX_STRING = 4095  # bytes; a longer string crashes a running BIRD 2 or 3, even through `configure check`
+_MAX_SYMBOL = 64  # characters: SYM_MAX_LEN of BIRD 1.6
 
-_SESSION = re.compile(r"^\s*protocol\s+bgp\s+(\w+)", re.MULTILINE)
-
-_TOKEN = re.compile(
-    r'#[^\n]*|/\*.*?\*/|"(?P<string>[^"\n]*)(?P<end>["\n]|\Z)|(?P<symbol>[A-Za-z_][A-Za-z0-9_]*)', re.DOTALL
-)
+_TOKEN = re.compile(f"{COMMENT}|{STRING}|'(?P<quoted>)'|(?P<symbol>[A-Za-z_][A-Za-z0-9_]*)", re.DOTALL)
 
 
 def lint(text: str) -> None:
-    """Checks what BIRD itself does not check, or does not survive.
+    """Checks for what BIRD does not check itself, or does not survive.
 
     Raises:
-        LintError: with line and reason.
+        LintError: the first fault, with its line.
     """
     for position, reason in _faults(text):
         raise LintError(f"line {text.count(chr(10), 0, position) + 1}: {reason}")
 
 
 def require_sessions(text: str, names: Iterable[str]) -> None:
-    """Makes sure that no session is left out: BIRD would take what is left of a template for a wish, and end the rest.
+    """Checks that a text has all these sessions: BIRD would end those that a faulty template leaves out.
 
     Raises:
-        LintError: with the first that is missing.
+        LintError: the first session that is missing, and the number of them.
     """
-    if missing := sorted(set(names).difference(_SESSION.findall(text))):
+    if missing := sorted(set(names).difference(session_names(text))):
         reason = f"{missing[0]}, one of {len(missing)} such sessions"
         raise LintError(f"the templates give no `protocol bgp` for {reason}: they must give one for each")
 
@@ -47,3 +44,5 @@ def _faults(text: str) -> Iterator[tuple[int, str]]:
             yield token.start(), f"a string of {len(string.encode())} bytes, more than {_MAX_STRING}"
         if symbol is not None and len(symbol) > _MAX_SYMBOL:
             yield token.start(), f"the name {symbol[:20]}... has {len(symbol)} characters, more than {_MAX_SYMBOL}"
+        if token["quoted"] is not None:
+            yield token.start(), "an empty name: BIRD would not show its session"

@@ -1,4 +1,4 @@
-"""One rrwatch for each folder of configurations: two would undo each other's work for ever."""
+"""A lock on the directories of BIRD's configuration: two rrwatch processes there would undo each other's changes."""
 
 import contextlib
 import fcntl
@@ -10,25 +10,25 @@ from rrwatch.errors import OwnedElsewhere
 
 
 class FolderLock:
-    """A lock on folders themselves: it leaves no file behind, and ends with the process, whatever ends that."""
+    """A lock on directories themselves (flock): it leaves no file, and the kernel releases it when the process ends."""
 
     def __init__(self) -> None:
-        self._claimed: dict[Path, int] = {}
+        self._descriptors: dict[Path, int] = {}
 
     def claim(self, files: Iterable[Path]) -> None:
-        """Claims the folders of those files, as far as they are there, and not claimed yet.
+        """Locks the directories of these files, if they exist and are not locked by this process yet.
 
         Raises:
-            OwnedElsewhere: another rrwatch has one of them.
+            OwnedElsewhere: another rrwatch has locked one of them.
         """
-        for folder in {Path(os.path.realpath(file)).parent for file in files} - self._claimed.keys():
+        for folder in {Path(os.path.realpath(file)).parent for file in files} - self._descriptors.keys():
             with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
                 self._claim(folder)
 
     def release(self) -> None:
-        """Lets go of all of them."""
-        while self._claimed:
-            os.close(self._claimed.popitem()[1])
+        """Releases all directories."""
+        while self._descriptors:
+            os.close(self._descriptors.popitem()[1])
 
     def _claim(self, folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -36,5 +36,5 @@ class FolderLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(descriptor)
-            raise OwnedElsewhere(f"another rrwatch looks after {folder}: want one for each folder") from error
-        self._claimed[folder] = descriptor
+            raise OwnedElsewhere(f"another rrwatch manages {folder}: run one rrwatch for each directory") from error
+        self._descriptors[folder] = descriptor

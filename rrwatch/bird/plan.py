@@ -1,18 +1,17 @@
-"""What a new configuration would do to BIRD's sessions: installed text against wanted text."""
+"""What a new configuration changes in BIRD: the installed text compared with the wanted one."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_SESSION = re.compile(r"^protocol bgp (\w+)(.*?)^\}", re.MULTILINE | re.DOTALL)
+from rrwatch.bird.syntax import session_blocks
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The sessions that come, go and change, by name and in the order of the text they stand in.
+    """The sessions that are added, removed and changed, by name and in the order of the text that has them.
 
     Attributes:
-        rest: does anything outside of the sessions' own blocks change, comments included?
+        rest: whether the text outside of the sessions' blocks differs, comments included.
     """
 
     added: tuple[str, ...]
@@ -22,35 +21,31 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        """True where nothing would change."""
+        """Whether the two texts are the same."""
         return not (self.added or self.removed or self.changed or self.rest)
 
 
 NOTHING = Plan((), (), (), False)
 
 
-def session_names(text: str) -> list[str]:
-    """The sessions that a configuration has, by the names of their protocols."""
-    return [name for name, _ in _SESSION.findall(text)]
-
-
 def plan(installed: str | None, wanted: str) -> Plan:
     """Compares two configurations.
 
     Args:
-        installed: None where there is no file yet.
+        installed: None if there is no file yet.
     """
     if installed == wanted:
         return NOTHING
-    old, new = (dict(_SESSION.findall(text)) for text in (installed or "", wanted))
-    return compared(old, new, rest=_SESSION.sub("", installed or "") != _SESSION.sub("", wanted))
+    old_blocks, old_rest = _split(installed or "")
+    new_blocks, new_rest = _split(wanted)
+    return compared(old_blocks, new_blocks, rest=old_rest != new_rest)
 
 
 def compared(old: Mapping[str, str], new: Mapping[str, str], *, rest: bool) -> Plan:
-    """Compares two configurations of which the block of each session is known.
+    """Compares two configurations of which the blocks of all sessions are known.
 
     Args:
-        rest: does anything outside of them change?
+        rest: whether the text outside of the blocks differs.
     """
     differing = [name for name, block in new.items() if old.get(name) is not block and old.get(name) != block]
     added = tuple(name for name in differing if name not in old)
@@ -61,3 +56,13 @@ def compared(old: Mapping[str, str], new: Mapping[str, str], *, rest: bool) -> P
         changed=tuple(name for name in differing if name in old),
         rest=rest,
     )
+
+
+def _split(text: str) -> tuple[dict[str, str], str]:
+    """Returns the block of each session, by name, and the text without the blocks."""
+    blocks, rest, position = {}, [], 0
+    for name, start, end in session_blocks(text):
+        blocks[name] = text[start:end]
+        rest.append(text[position:start])
+        position = end
+    return blocks, "".join([*rest, text[position:]])

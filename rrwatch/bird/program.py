@@ -1,4 +1,4 @@
-"""The BIRD program on this host, for as long as no BIRD runs that could be asked itself."""
+"""The BIRD program that is installed on this host, used while no BIRD runs."""
 
 import functools
 import os
@@ -9,12 +9,12 @@ from pathlib import Path
 from rrwatch.bird.version import Grammar, Version, version_in
 from rrwatch.errors import BirdRefused
 
-_TIMEOUT = 4.0  # seconds; 20,000 sessions are read in 0.07
+_TIMEOUT = 4.0  # seconds; BIRD parses 20,000 sessions in 0.07
 _SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def version(name: str) -> Version | None:
-    """The release of the program that would be started under that name; None where there is none, as in a sidecar."""
+    """Returns the release of the installed program of that name; None if there is none, as in a sidecar container."""
     if not (path := _find(name)):
         return None
     try:
@@ -25,17 +25,17 @@ def version(name: str) -> Version | None:
 
 
 def check(name: str, staged: Path, grammar: Grammar) -> None:
-    """Lets the program read a configuration, where there is one that reads this grammar.
+    """Checks a configuration with `bird -p`; does nothing if no installed program reads this syntax.
 
     Raises:
-        BirdRefused: it would not start with this file.
+        BirdRefused: BIRD would not start with this file.
     """
     found = version(name)
     if not found or found.grammar is not grammar:
         return
     parsed = _run(_find(name), "-p", "-c", str(staged))
     if parsed and parsed.returncode:
-        raise BirdRefused(parsed.stderr.decode(errors="backslashreplace").strip() or f"{name} -p refuses the file")
+        raise BirdRefused(parsed.stderr.decode(errors="backslashreplace").strip() or f"{name} -p rejects the file")
 
 
 def _find(name: str) -> Path | None:
@@ -44,15 +44,15 @@ def _find(name: str) -> Path | None:
 
 
 @functools.lru_cache(maxsize=4)
-def _version(path: Path, *_state_of_the_file: int) -> Version | None:
-    # 1.6 to 3 all write to standard error, and end with 0.
-    answer = _run(path, "--version")
-    return version_in((answer.stderr + answer.stdout).decode(errors="replace")) if answer else None
+def _version(path: Path, *_file_identity: int) -> Version | None:
+    # BIRD 1.6, 2 and 3 print to standard error, and exit with 0.
+    done = _run(path, "--version")
+    return version_in((done.stderr + done.stdout).decode(errors="replace")) if done else None
 
 
 def _run(path: Path | None, *arguments: str) -> subprocess.CompletedProcess[bytes] | None:
     try:
-        return subprocess.run(  # noqa: S603  # a fixed program, and paths that settings have checked
+        return subprocess.run(  # noqa: S603  # a fixed program, and paths from checked settings
             [str(path), *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=_TIMEOUT
         )
     except (OSError, subprocess.TimeoutExpired):

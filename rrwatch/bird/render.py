@@ -1,4 +1,4 @@
-"""Sessions -> the text of one BIRD's configuration, through Jinja2 templates."""
+"""The text of a BIRD configuration, rendered from typed values with Jinja2 templates."""
 
 import re
 import traceback
@@ -14,30 +14,30 @@ from jinja2 import TemplateError as JinjaError
 from rrwatch.bgp.sessions import Session
 from rrwatch.bgp.topology import Block, CustomFilter, Pool
 from rrwatch.bird.config import Config, NodeConfig, NodeFamily, ReflectorConfig
-from rrwatch.bird.plan import session_names
+from rrwatch.bird.syntax import session_names
 from rrwatch.bird.version import Grammar, first_line, written_for
 from rrwatch.errors import TemplateError
 
 _FILES: dict[type, str] = {ReflectorConfig: "reflector.cfg.j2", NodeConfig: "node.cfg.j2"}
 
 MARKER = "rrwatch_generation"
-"""The constant in the config by which a running BIRD tells which text it runs: `eval rrwatch_generation`."""
+"""The constant in a configuration that shows which text BIRD runs: `eval rrwatch_generation`."""
 
 _GRAMMARS = {Grammar.BIRD1: "bird1.cfg.j2", Grammar.BIRD2: "bird2.cfg.j2"}
 _SESSION = "session.cfg.j2"
 _STARTER = "starter.cfg.j2"
 
-_PLACE = "\0session blocks\0"  # no template and no value has a NUL
-_FRAMES_KNOWN = 2  # of so many configurations the blocks are kept: BIRD 1.6 has two
+_PLACEHOLDER = "\0session blocks\0"  # no template and no value has a NUL
+_FRAMES_KNOWN = 2  # number of configurations whose blocks are cached: BIRD 1.6 has two daemons
 
-_OURS = re.compile(rf"(?:#[^\n]*\n)?define {MARKER} = ([0-9]+);\n\n")
+_OURS = re.compile(rf"(?:#[^\n]*\n)?define {MARKER} = ([0-9]{{1,10}});\n\n")
 
 _Text = TypeVar("_Text", str, str | None)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One template: where it lies, and its text."""
+    """One template: its file, and its text."""
 
     path: Path
     text: str
@@ -45,13 +45,13 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A whole configuration.
+    """A complete configuration.
 
     Attributes:
-        generation: follows from the text alone, 1..2^31-1: the value of the marker in it.
-        grammar: for which BIRD it is written. None: for any, to start with; it never takes another file's place.
-        blocks: the block of each session that it must hold, by the session's name.
-        frame: the text without the blocks; None where the blocks are not found as they are in the text.
+        generation: the value of the marker in the text, 1 to 2^31-1, computed from the text.
+        grammar: the syntax. None for a starter, which every BIRD reads and which never replaces another file.
+        blocks: the block of each session that the text must have, by the session's name.
+        frame: the text without the blocks; None if the text does not contain the blocks unchanged.
     """
 
     text: str
@@ -62,13 +62,13 @@ class Rendered:
 
 
 def generation_in(text: str) -> int | None:
-    """The generation that a configuration carries; None where it is not rrwatch's."""
+    """Returns the generation of a configuration; None if rrwatch did not write it."""
     found = _OURS.match(text)
     return int(found[1]) if found else None
 
 
 def installed(text: str) -> Rendered | None:
-    """A configuration that rrwatch wrote, as it is found on disk; None where another hand had part in it."""
+    """Returns an installed text as a configuration; None if rrwatch did not write all of it."""
     found = _OURS.match(text)
     if not found or _generation(text[found.end() :]) != int(found[1]):
         return None
@@ -76,16 +76,16 @@ def installed(text: str) -> Rendered | None:
 
 
 class Templates:
-    """A set of templates, compiled. It is what it was made from: a changed folder makes a new one."""
+    """A set of compiled templates. It never changes: when files change, a new set is loaded."""
 
     def __init__(self, sources: Mapping[str, Source]) -> None:
         """Compiles the templates.
 
         Args:
-            sources: by the names under which templates include each other.
+            sources: the templates, by the names under which they include each other.
 
         Raises:
-            TemplateError: one of them is no valid template.
+            TemplateError: one of them has a syntax error.
         """
         self._sources = sources
         self._known: dict[Config, dict[str, tuple[Session, str]]] = {}
@@ -109,24 +109,25 @@ class Templates:
         """Renders one BIRD's configuration.
 
         Raises:
-            TemplateError: a template asks for what is not there, or fails in another way.
+            TemplateError: a template uses a value that does not exist, or fails in another way.
         """
         values = {name: _printable(getattr(config, name)) for name in config.__slots__ if name != "sessions"}
         values["grammar"] = _GRAMMARS[config.grammar]
         blocks = self._render_blocks(replace(config, sessions=()), config.sessions, values)
-        values |= {"sessions": _Printable(config.sessions), "session_blocks": _PLACE}
-        # Thousands of blocks do not go through Jinja once more.
+        values |= {"sessions": _Printable(config.sessions), "session_blocks": _PLACEHOLDER}
+        # The blocks are inserted afterwards: passing thousands of them through Jinja again would take time.
         frame = self._render(self._compiled(_FILES[type(config)]), values)
-        body = frame.replace(_PLACE, "".join(blocks.values()))
+        body = frame.replace(_PLACEHOLDER, "".join(blocks.values()))
         generation = _generation(body)
         head = f"{first_line(config.grammar)}\ndefine {MARKER} = {generation};\n\n"
-        whole = frame.count(_PLACE) == 1
-        return Rendered(head + body, generation, config.grammar, blocks, frame.replace(_PLACE, "") if whole else None)
+        separable = frame.count(_PLACEHOLDER) == 1
+        rest = frame.replace(_PLACEHOLDER, "") if separable else None
+        return Rendered(head + body, generation, config.grammar, blocks, rest)
 
     def _render_blocks(
         self, frame: Config, sessions: Sequence[Session], values: Mapping[str, object]
     ) -> dict[str, str]:
-        """The block of each session, after an empty line; those of sessions that are known are not rendered again."""
+        """Returns the block of each session, after an empty line; renders those of new and changed sessions."""
         template = self._compiled(_SESSION)
         known, now, blocks = self._known.pop(frame, {}), {}, {}
         for session in sessions:
@@ -143,10 +144,10 @@ class Templates:
         return blocks
 
     def starter(self) -> Rendered:
-        """A configuration with which every BIRD starts, for as long as its version is not known.
+        """Renders a configuration with which every BIRD starts, for use until its version is known.
 
         Raises:
-            TemplateError: as `render`.
+            TemplateError: as for `render`.
         """
         body = self._render(self._compiled(_STARTER), {})
         return Rendered(f"define {MARKER} = {_generation(body)};\n\n{body}", _generation(body), None)
@@ -163,7 +164,7 @@ class Templates:
     def _render(self, template: Template, values: Mapping[str, object]) -> str:
         try:
             return template.render(values)
-        # An operator's template can fail in any way that Python code can.
+        # An operator's template can raise any exception.
         except Exception as error:
             raise self._located(str(template.name), error) from error
 
@@ -175,7 +176,7 @@ class Templates:
             reason = error.message or reason
         elif isinstance(error, TemplateNotFound):
             reason = f"there is no template {error.message!r} to include"
-        # Jinja2 rewrites tracebacks, so that frames of a template carry its file and its line.
+        # Jinja2 rewrites tracebacks: frames of a template have the file and the line of the template.
         paths = {str(source.path) for source in self._sources.values()}
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in paths]
         if frames:
@@ -184,12 +185,12 @@ class Templates:
 
 
 def _generation(body: str) -> int:
-    # Texts are compared as texts; this is for BIRD to tell one from the other.
+    # rrwatch compares texts themselves; the generation is what BIRD can report.
     return crc32(body.encode()) >> 1 or 1
 
 
 class _Printable(Sequence[Session]):
-    """Sessions, each made fit for print when a template asks for it."""
+    """The sessions as templates get them: each one passes through `_printable` when it is accessed."""
 
     def __init__(self, sessions: Sequence[Session]) -> None:
         self._sessions = sessions
@@ -202,7 +203,7 @@ class _Printable(Sequence[Session]):
 
 
 def _printable(value: Any) -> Any:
-    """The same value, its texts from etcd made fit for a comment. All else that a template can print is typed."""
+    """Returns the value with its texts from etcd made safe for a comment; no other field is free text."""
     match value:
         case tuple():
             return tuple(map(_printable, value))

@@ -1,4 +1,4 @@
-"""Which BIRD: its name, its address families, its file and its socket."""
+"""The BIRD daemons of a host: names, address families, configuration files and control sockets."""
 
 import os
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ class Target:
     """One BIRD daemon that rrwatch configures.
 
     Attributes:
-        name: what logs and commands call it, and the name of the program: `bird`, or `bird6`.
-        families: those that it has sessions of.
-        config: absolute path of the file that it is started with.
+        name: its name in logs and commands, and the name of its program: `bird` or `bird6`.
+        families: the address families of its sessions.
+        config: absolute path of its configuration file.
         socket: absolute path of its control socket.
     """
 
@@ -27,14 +27,14 @@ class Target:
     socket: Path
 
     def require_own(self, file: str) -> None:
-        """Makes sure that the file that BIRD was started with is `config`.
+        """Checks that BIRD was started with `config`.
 
         Args:
-            file: as BIRD names it. Of a relative path only the last part can be compared: BIRD's working directory is
-                not known here.
+            file: the path that BIRD reports. If it is relative, only its last part is compared, because BIRD's working
+                directory is not known here.
 
         Raises:
-            BirdElsewhere: it is another one; the text says how to change that.
+            BirdElsewhere: BIRD was started with another file; the message says how to correct that.
         """
         same = file == str(self.config) or (
             os.path.realpath(file) == os.path.realpath(self.config)
@@ -51,13 +51,13 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class BirdPaths:
-    """Where the BIRDs of this host have their files; how many there are depends on their version.
+    """The paths of the BIRDs of this host; BIRD 1.6 needs one daemon for each address family.
 
     Attributes:
-        families: those that are on.
-        config, socket: of the one BIRD, or of that for IPv4.
-        config6, socket6: of BIRD 1.6 for IPv6.
-        log: where they log, None where no configuration says so.
+        families: the address families that are enabled.
+        config, socket: paths of the only BIRD, or of BIRD 1.6 for IPv4.
+        config6, socket6: paths of BIRD 1.6 for IPv6.
+        log: where they log; None for BIRD's own default.
     """
 
     families: tuple[Family, ...]
@@ -68,7 +68,7 @@ class BirdPaths:
     log: LogTarget | None = None
 
     def targets(self, grammar: Grammar) -> tuple[Target, ...]:
-        """The daemons that there are to configure."""
+        """Returns the daemons to configure if BIRD reads this syntax."""
         if grammar is Grammar.BIRD2:
             return (Target("bird", self.families, self.config, self.socket),)
         both = (
@@ -78,9 +78,9 @@ class BirdPaths:
         return tuple(target for target in both if target.families[0] in self.families)
 
     def candidates(self) -> tuple[Target, ...]:
-        """The daemons that there may be, the likeliest first."""
+        """Returns the daemons that may exist, whatever BIRD's version is; the most likely ones first."""
         return (*self.targets(Grammar.BIRD1), *self.targets(Grammar.BIRD2))
 
     def first(self) -> tuple[Target, ...]:
-        """Those of them that will tell the version, whichever it is."""
+        """Returns the daemons that exist whatever BIRD's version is; all candidates if there is no such daemon."""
         return self.candidates()[:1] if Family.IPV4 in self.families else self.candidates()

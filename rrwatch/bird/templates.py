@@ -1,4 +1,4 @@
-"""The folders of templates: the shipped one, and the operator's, which wins."""
+"""The template directories: the shipped one, and the operator's, which takes precedence."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ def load(override: Path | None) -> Templates:
     """Reads and compiles the templates.
 
     Args:
-        override: a folder whose files replace shipped ones of the same name, and may add others to include.
+        override: the operator's directory. Its files replace shipped ones of the same name; others can be included.
 
     Raises:
-        TemplateError: a template cannot be read, or is not valid.
+        TemplateError: a template cannot be read, or has a syntax error.
     """
     sources = _read(_shipped())
     if override:
@@ -27,7 +27,7 @@ def load(override: Path | None) -> Templates:
 def _shipped() -> Path:
     package = Path(rrwatch.__file__).parent
     installed = package / "templates"
-    # A checkout has them at its top level; the wheel carries them inside the package.
+    # A checkout has them at its top level, the wheel inside the package.
     return installed if installed.is_dir() else package.parent / "templates"
 
 
@@ -43,7 +43,7 @@ def _read(folder: Path) -> dict[str, Source]:
 
 
 def fingerprint(override: Path | None) -> object:
-    """A value that differs when the operator's folder may have changed; equal values mean that it has not."""
+    """Returns a value that changes with the files in the operator's directory."""
     if not override:
         return ()
     try:

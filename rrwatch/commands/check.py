@@ -12,7 +12,7 @@ from rrwatch.bgp.sessions import Derived
 from rrwatch.bird import templates
 from rrwatch.bird.apply import State
 from rrwatch.bird.config_file import ConfigFile
-from rrwatch.bird.control import Conversation, connect
+from rrwatch.bird.control import Connection, connect
 from rrwatch.bird.detect import BirdDetector
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
@@ -250,7 +250,7 @@ def _check_bird(target: Target, wanted: Rendered | None, status: Document | None
 
 
 def _check_generation(
-    subject: str, target: Target, bird: Conversation, wanted: Rendered | None, status: Document | None
+    subject: str, target: Target, bird: Connection, wanted: Rendered | None, status: Document | None
 ) -> Iterator[Finding]:
     running = bird.generation()
     daemon = (status or {}).get("daemons", {}).get(target.name, {})

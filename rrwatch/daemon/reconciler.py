@@ -17,8 +17,8 @@ from rrwatch.bird.config_file import ConfigFile
 from rrwatch.bird.control import connect
 from rrwatch.bird.detect import birth
 from rrwatch.bird.lock import FolderLock
-from rrwatch.bird.plan import session_names
 from rrwatch.bird.render import MARKER, Rendered, Templates, installed
+from rrwatch.bird.syntax import session_names
 from rrwatch.bird.target import Target
 from rrwatch.calico.store import RecordStore
 from rrwatch.daemon.desired import Desired, effects, render

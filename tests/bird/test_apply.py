@@ -1,4 +1,4 @@
-"""One configuration to one real BIRD."""
+"""Applying a configuration to one real BIRD."""
 
 import threading
 from pathlib import Path
@@ -13,7 +13,7 @@ from rrwatch.bird.config_file import ConfigFile
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
-from tests.bird.conftest import Play
+from tests.bird.conftest import BUSY, GREETING, IDLE, Play
 
 
 def config(generation: int, *sessions: str) -> Rendered:
@@ -24,7 +24,7 @@ def config(generation: int, *sessions: str) -> Rendered:
 
 
 def in_blocks(generation: int, more: str = "", inside: str = "", **sessions: int) -> Rendered:
-    """Such a text as the templates give, of which the parts are known."""
+    """A configuration as the templates give it, with its blocks and its frame."""
     frame = f"define rrwatch_generation = {generation};\n{MINIMAL}{more}"
     blocks = {
         name: f"protocol bgp {name} {{\n  local as 1;\n  neighbor 10.0.0.{number} as 1;\n{inside}}}\n"
@@ -60,19 +60,31 @@ def test_applied_and_confirmed(bird: Bird) -> None:
 
 
 def test_nothing_is_asked_of_a_busy_bird(play: Play, tmp_path: Path) -> None:
-    busy, idle = b"0013 Reconfiguration in progress\n", b"0013 Daemon is up and running\n"
     heard: list[str] = []
     reading = f"0002-Reading configuration from {tmp_path}/bird.cfg\n0020 OK\n".encode()
-    replies = [b"9001 x\n", busy, idle, reading, b"0020 OK\n", b"0004 Reconfiguring\n", busy, idle, b"0023 7\n"]
-    path = play(b"0001 BIRD 1.6.8 ready.\n", *replies, heard=heard)
+    replies = [b"9001 x\n", reading, b"0020 OK\n", b"0004 Reconfiguring\n", b"0023 7\n"]
+    # Before each command: while it waits, to read its file, to check, to configure, and to confirm.
+    states = [BUSY, IDLE, BUSY, IDLE, BUSY, IDLE, BUSY, IDLE, BUSY, IDLE]
+    path = play(GREETING, *replies, status=states, heard=heard)
 
     applied = Applier(threading.Event()).apply(Target("bird", (Family.IPV4,), tmp_path / "bird.cfg", path), config(7))
 
     assert applied.state is State.CONFIRMED
     ask = "eval rrwatch_generation"
     check = f'configure check "{tmp_path}/.bird.cfg.rrwatch-new"'
-    status = "show status"
-    assert heard == [ask, status, status, "configure check", check, "configure", status, status, ask]
+    busy_then_idle = ["show status"] * 2
+    assert heard == [
+        ask,
+        *busy_then_idle,
+        *busy_then_idle,
+        "configure check",
+        *busy_then_idle,
+        check,
+        *busy_then_idle,
+        "configure",
+        *busy_then_idle,
+        ask,
+    ]
 
 
 def test_nothing_to_do(bird: Bird) -> None:
@@ -89,7 +101,7 @@ def test_nothing_to_do(bird: Bird) -> None:
     assert bird.reconfigurations() == done
 
 
-def test_right_on_disk_but_never_taken_up(bird: Bird) -> None:
+def test_right_on_disk_but_never_read_by_bird(bird: Bird) -> None:
     bird.config.write_text(config(7, "A").text)
     applied = Applier(threading.Event()).apply(target(bird), config(7, "A"))
     assert (applied.state, applied.installed, applied.configured) == (State.CONFIRMED, False, True)
@@ -133,8 +145,8 @@ def test_a_text_that_leaves_a_session_out(bird: Bird, away: bool) -> None:
     assert litter(bird) == []
 
 
-class TestOneLook:
-    """Of a BIRD that has shown that it reads the file."""
+class TestParsedOnce:
+    """Changes of a BIRD that has shown that it reads the file."""
 
     STEPS = ("wait", "stage", "configure", "replace", "confirm")
 
@@ -144,7 +156,7 @@ class TestOneLook:
         assert applier.apply(target(bird), in_blocks(7, A=1, B=2)).state is State.CONFIRMED
         return applier
 
-    def test_it_reads_a_change_once(self, bird: Bird, applier: Applier) -> None:
+    def test_bird_parses_a_change_once(self, bird: Bird, applier: Applier) -> None:
         done = bird.reconfigurations()
         applied = applier.apply(target(bird), in_blocks(8, A=1, C=3))
         assert (applied.state, tuple(applied.took)) == (State.CONFIRMED, self.STEPS)
@@ -157,7 +169,7 @@ class TestOneLook:
         assert applier.apply(target(bird), in_blocks(7, B=2, A=1)).state is State.CONFIRMED
         assert bird.config.read_text() == in_blocks(7, B=2, A=1).text
 
-    def test_what_it_refuses_leaves_no_trace(self, bird: Bird, applier: Applier) -> None:
+    def test_a_refused_change_leaves_no_trace(self, bird: Bird, applier: Applier) -> None:
         stamp = ConfigFile(bird.config).stamp()
         applied = applier.apply(target(bird), in_blocks(8, "nonsense\n", A=1, B=2))
         assert applied.state is State.REFUSED
@@ -167,7 +179,7 @@ class TestOneLook:
         assert litter(bird) == []
 
     @pytest.mark.parametrize("place", ["frame", "block"])
-    def test_what_would_kill_it_is_not_shown_to_it(self, bird: Bird, applier: Applier, place: str) -> None:
+    def test_a_text_that_would_crash_bird_is_not_sent(self, bird: Bird, applier: Applier, place: str) -> None:
         deadly = f'log "{"x" * 5000}" all;\n' if place == "frame" else f'  description "{"x" * 5000}";\n'
         wanted = in_blocks(8, deadly, A=1) if place == "frame" else in_blocks(8, A=1, B=2, inside=deadly)
         applied = applier.apply(target(bird), wanted)
@@ -184,7 +196,7 @@ class TestOneLook:
         assert "no `protocol bgp` for B" in applied.message
         assert (bird.generation(), bird.sessions()) == (7, {"A", "B"})
 
-    def test_another_life_of_it_is_looked_at_anew(self, bird: Bird, applier: Applier) -> None:
+    def test_a_restarted_bird_is_not_trusted(self, bird: Bird, applier: Applier) -> None:
         before = target(bird)
         bird.stop()
         bird.config = bird.config.with_name("other.cfg")
@@ -197,8 +209,8 @@ class TestOneLook:
 
 def test_refused_at_the_last_moment_is_rolled_back(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
     go(bird, config(7, "A"))
-    # The check is passed over: what it would refuse is refused by the configure after it.
-    monkeypatch.setattr("rrwatch.bird.control.Conversation.check", lambda *_: None)
+    # Without the check, the configure after it is what is refused.
+    monkeypatch.setattr("rrwatch.bird.control.Connection.check", lambda *_: None)
 
     state, _ = go(bird, Rendered(config(8).text + "nonsense\n", 8, Grammar.BIRD1))
 
@@ -236,7 +248,7 @@ def test_interrupted_after_the_rename_and_confirmed_later(bird: Bird) -> None:
 def test_bird_reads_another_file(bird: Bird, tmp_path: Path) -> None:
     own = tmp_path / "bird" / "own.cfg"
     applier, own_target = Applier(threading.Event()), Target("bird", (Family.IPV4,), own, bird.socket)
-    # An operator may be editing the other file: rrwatch must not put that into effect.
+    # An operator may be editing the other file: rrwatch must not make BIRD read it.
     bird.config.write_text(MINIMAL.replace("192.0.2.1", "192.0.2.2"))
 
     for installed in True, False:
@@ -275,16 +287,14 @@ def test_bird_was_started_with_a_link_to_the_file(bird: Bird, tmp_path: Path) ->
 
 @pytest.mark.parametrize(("named", "same"), [("bird.cfg", True), ("conf/bird.cfg", True), ("bird.conf", False)])
 def test_bird_was_started_with_a_relative_path(play: Play, tmp_path: Path, named: str, same: bool) -> None:
-    idle = b"0013 Daemon is up and running\n"
     reading = f"0002-Reading configuration from {named}\n0020 OK\n".encode()
-    replies = [b"9001 x\n", idle, reading, b"0020 OK\n", b"0003 Reconfigured\n", idle, b"0023 7\n"]
-    path = play(b"0001 BIRD 1.6.8 ready.\n", *replies)
+    path = play(GREETING, b"9001 x\n", reading, b"0020 OK\n", b"0003 Reconfigured\n", b"0023 7\n")
     own = Target("bird", (Family.IPV4,), tmp_path / "bird.cfg", path)
     assert (Applier(threading.Event()).apply(own, config(7)).state is State.CONFIRMED) is same
 
 
 def test_bird_does_not_say_what_it_reads(play: Play, tmp_path: Path) -> None:
-    path = play(b"0001 BIRD 1.6.8 ready.\n", b"9001 x\n", b"0013 Daemon is up and running\n", b"9001 what?\n")
+    path = play(GREETING, b"9001 x\n", b"9001 what?\n")
     own = Target("bird", (Family.IPV4,), tmp_path / "bird.cfg", path)
     applied = Applier(threading.Event()).apply(own, config(7))
     assert applied.state is State.FAILED
@@ -292,7 +302,7 @@ def test_bird_does_not_say_what_it_reads(play: Play, tmp_path: Path) -> None:
     assert not own.config.exists()
 
 
-def test_bird_away(bird: Bird) -> None:
+def test_bird_is_not_running(bird: Bird) -> None:
     bird.stop()
     state, message = go(bird, config(7, "A"))
     assert state is State.WAITING
@@ -305,7 +315,7 @@ def test_bird_away(bird: Bird) -> None:
     assert go(bird, config(7, "A")) == (State.CONFIRMED, "")
 
 
-def test_bird_away_and_a_file_that_it_would_not_take(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bird_is_not_running_and_would_refuse_the_file(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", bird.release.path)
     bird.stop()
     grammar = Grammar.BIRD1 if bird.release is BIRD1 else Grammar.BIRD2
@@ -320,14 +330,14 @@ def test_the_program_of_another_bird_is_not_asked(bird: Bird, monkeypatch: pytes
     monkeypatch.setenv("PATH", bird.release.path)
     bird.stop()
     other = Grammar.BIRD2 if bird.release is BIRD1 else Grammar.BIRD1
-    assert go(bird, Rendered(config(8).text + "words of another grammar\n", 8, other))[0] is State.WAITING
+    assert go(bird, Rendered(config(8).text + "another syntax\n", 8, other))[0] is State.WAITING
 
 
-def test_a_starter_takes_no_files_place(bird: Bird) -> None:
+def test_a_starter_replaces_no_file(bird: Bird) -> None:
     starter = templates.load(None).starter()
     state, message = go(bird, starter)
     assert state is State.WAITING
-    assert "not known" in message
+    assert "until it is known which BIRD will read it" in message
     assert bird.config.read_text() == MINIMAL
 
     bird.config.unlink()
@@ -342,7 +352,7 @@ def test_no_folder(bird: Bird) -> None:
     nowhere = bird.folder / "no" / "bird.cfg"
     applied = Applier(threading.Event()).apply(Target("bird", (Family.IPV4,), nowhere, bird.socket), config(7))
     assert applied.state is State.FAILED
-    assert f"there is no folder {nowhere.parent}" in applied.message
+    assert f"there is no directory {nowhere.parent}" in applied.message
 
 
 def test_bird_hangs(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What a BIRD understands, asked of it."""
+"""What a BIRD supports."""
 
 import threading
 from ipaddress import IPv4Network
@@ -18,14 +18,11 @@ from rrwatch.bird.version import Grammar
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v1 import V1
 from rrwatch.roles import NodeRole
-from tests.bird.conftest import Play
+from tests.bird.conftest import BUSY, GREETING, IDLE, Play
 from tests.keys import CLUSTER, PREFIX, pool
 
 TUNNELS = CLUSTER | pool("192.168.0.0/16", "tunl0") | pool("10.0.0.0/8", "tunl0", "cross-subnet") | pool("11.0.0.0/8")
 
-
-GREETING = b"0001 BIRD 1.6.8 ready.\n"
-IDLE = b"0013 Daemon is up and running\n"
 ROLE = NodeRole("kube-node1", V1)
 
 
@@ -61,14 +58,13 @@ def test_tunnels_of_debians_birds(bird: Bird) -> None:
 
 
 def test_a_bird_that_takes_the_statement_has_them(play: Play, tmp_path: Path) -> None:
-    path = play(GREETING, IDLE, b"0020 Configuration OK\n", greetings=3)
+    path = play(GREETING, b"0020 Configuration OK\n", greetings=3)
     assert learned(probe(tmp_path / "bird.cfg", path), TUNNELS).tunnels is True
 
 
 def test_a_busy_bird_is_not_asked(play: Play, tmp_path: Path) -> None:
     heard: list[str] = []
-    busy = b"0013 Reconfiguration in progress\n"
-    path = play(GREETING, busy, busy, IDLE, b"0020 Configuration OK\n", greetings=3, heard=heard)
+    path = play(GREETING, b"0020 OK\n", status=[BUSY, BUSY, IDLE], greetings=3, heard=heard)
     assert learned(probe(tmp_path / "bird.cfg", path), TUNNELS).tunnels is True
     assert [command.partition('"')[0] for command in heard] == ["show status"] * 3 + ["configure check "]
 
@@ -95,7 +91,7 @@ def test_a_bird_is_asked_once_in_its_life(bird: Bird, monkeypatch: pytest.Monkey
 
 def test_a_bird_that_may_not_read_the_question_tells_nothing(play: Play, tmp_path: Path) -> None:
     refusal = b"8002 /x/.bird.cfg-probe.rrwatch-new: Permission denied\n"
-    path = play(GREETING, IDLE, refusal, greetings=3)
+    path = play(GREETING, refusal, greetings=3)
     assert learned(probe(tmp_path / "bird.cfg", path), TUNNELS).tunnels is None
 
 
@@ -116,17 +112,17 @@ def test_filters_are_checked_one_by_one(bird: Bird) -> None:
     reasons = {remark.key.rsplit("/", 1)[1]: remark.reason for remark in found.refused}
     assert set(reasons) == {"bad", "deadly", "open", "worse"}
     assert "a string of 5000 bytes" in reasons["deadly"]
-    assert "BIRD does not take it: line 5:" in reasons["bad"]
+    assert "BIRD rejects it: line 5:" in reasons["bad"]
     assert learned(probe(bird.config, bird.socket), items).refused == ()
 
 
-def config_of(understood: Capabilities, items: dict[str, str] = CLUSTER) -> NodeConfig:
+def config_of(capabilities: Capabilities, items: dict[str, str] = CLUSTER) -> NodeConfig:
     known = topology(items)
-    return ROLE.config(known, ROLE.derive(known, understood), [Family.IPV4], understood)
+    return ROLE.config(known, ROLE.derive(known, capabilities), [Family.IPV4], capabilities)
 
 
-def rendered(items: dict[str, str], understood: Capabilities) -> tuple[str, Derived]:
-    return templates.load(None).render(config_of(understood, items)).text, ROLE.derive(topology(items), understood)
+def rendered(items: dict[str, str], capabilities: Capabilities) -> tuple[str, Derived]:
+    return templates.load(None).render(config_of(capabilities, items)).text, ROLE.derive(topology(items), capabilities)
 
 
 CROSS = """\

@@ -1,4 +1,4 @@
-"""A file that is whole at every moment."""
+"""The configuration file and its replacement."""
 
 import os
 import subprocess
@@ -47,7 +47,7 @@ def test_power_may_fail_at_any_moment(file: ConfigFile, monkeypatch: pytest.Monk
     note("replace")
     file.stage("new")
     file.commit()
-    # The text, before its name; then the folder, before BIRD is told.
+    # The text before its name, then the directory before BIRD is told.
     assert done == ["fsync", "replace", "fsync"]
 
 
@@ -62,7 +62,7 @@ def test_a_change(file: ConfigFile, tmp_path: Path) -> None:
     assert litter(tmp_path) == []
 
 
-def test_a_change_taken_back(file: ConfigFile, tmp_path: Path) -> None:
+def test_a_change_rolled_back(file: ConfigFile, tmp_path: Path) -> None:
     file.stage("new")
     file.commit()
     assert file.roll_back()
@@ -71,7 +71,7 @@ def test_a_change_taken_back(file: ConfigFile, tmp_path: Path) -> None:
     assert not file.roll_back()
 
 
-def test_what_is_kept_is_what_bird_ran_last(file: ConfigFile) -> None:
+def test_the_previous_file_is_the_one_that_bird_ran_last(file: ConfigFile) -> None:
     file.stage("never confirmed")
     file.commit()
     file.stage("newer")
@@ -138,7 +138,7 @@ def test_a_file_that_cannot_be_linked_is_copied(
     assert litter(tmp_path) == []
 
 
-def test_leftovers_of_a_sudden_death_are_no_obstacle(file: ConfigFile, tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_process_are_no_obstacle(file: ConfigFile, tmp_path: Path) -> None:
     file.stage("half")
     file.stage("whole")
     file.commit()
@@ -147,12 +147,12 @@ def test_leftovers_of_a_sudden_death_are_no_obstacle(file: ConfigFile, tmp_path:
     assert litter(tmp_path) == []
 
 
-def test_a_mount_point_is_told_apart(file: ConfigFile, tmp_path: Path) -> None:
+def test_a_mount_point_is_recognized(file: ConfigFile, tmp_path: Path) -> None:
     other = tmp_path / "other file"
     other.write_text("mounted")
     subprocess.run(["mount", "--bind", str(other), str(file.path)], check=True)
     try:
-        with pytest.raises(InstallError, match=f"is itself a mount point.*mount the folder {tmp_path}"):
+        with pytest.raises(InstallError, match=f"is itself a mount point.*mount its directory {tmp_path}"):
             file.stage("new")
     finally:
         subprocess.run(["umount", str(file.path)], check=True)
@@ -171,7 +171,7 @@ def test_a_full_disk(small_disk: Path) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(InstallError, match=f"there is no folder {tmp_path}/no"):
+    with pytest.raises(InstallError, match=f"there is no directory {tmp_path}/no"):
         ConfigFile(tmp_path / "no" / "bird.cfg").stage("new")
 
 

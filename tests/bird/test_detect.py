@@ -1,4 +1,4 @@
-"""Which BIRD is it: the real ones running, away, hanging and replaced."""
+"""Detection of BIRD's version: running, stopped, hanging and upgraded BIRDs."""
 
 import threading
 from pathlib import Path
@@ -27,7 +27,7 @@ def grammar(release: Release) -> Grammar:
 
 
 class Install:
-    """Puts one BIRD where programs are found, in the place of another."""
+    """Installs one BIRD as the program `bird`, instead of another."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,7 +40,7 @@ class Install:
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """The one BIRD program that is found on this host; none at first."""
+    """Installs the only BIRD program that is found on this host; there is none at first."""
     folder = tmp_path / "sbin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))

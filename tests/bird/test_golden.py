@@ -1,4 +1,4 @@
-"""Keys -> configurations, to the letter, each also read by the real program."""
+"""Keys and the exact configurations that follow from them, each checked by the real program."""
 
 import json
 import re
@@ -20,7 +20,7 @@ EACH = [pytest.param(path, version, id=f"{path.name}-{version}") for path in SCE
 
 
 def rendered(scenario: Path, version: str) -> dict[str, str]:
-    """File name -> text."""
+    """Returns the text of each file, by its name."""
     given = json.loads((scenario / "settings.json").read_text()) | {"bird_version": version}
     settings = settings_of(
         {setting.name: setting.parse(given[setting.name]) for setting in SETTINGS if setting.name in given}
@@ -30,7 +30,7 @@ def rendered(scenario: Path, version: str) -> dict[str, str]:
 
 
 def statements(text: str) -> list[str]:
-    """The statements of a configuration with what they stand in, sorted."""
+    """Returns the statements of a configuration with the blocks that contain them, sorted."""
     text = re.sub(r"#[^\n]*", "", text)
     found, around = [], []
     for statement, end in re.findall(r"([^;{}]*)([;{}])", text):
@@ -69,7 +69,7 @@ def test_same_statements_as_the_original_reflector() -> None:
     original = statements((GOLDEN / "walkthrough-reflector" / "document.cfg").read_text())
     ours = statements(rendered(GOLDEN / "walkthrough-reflector", "1.6")["bird.cfg"])
 
-    # The original logged everything; rrwatch does so where global/loglevel asks for it.
+    # The original logged everything; rrwatch does so if global/loglevel says so.
     original[original.index("template bgp bgp_template / debug all")] = "template bgp bgp_template / debug off"
     (marker,) = (statement for statement in ours if statement.startswith("define "))
     assert ours == sorted([*original, marker])
@@ -79,7 +79,7 @@ def test_same_statements_as_the_original_node() -> None:
     original = statements((GOLDEN / "walkthrough-node" / "document.cfg").read_text())
     ours = statements(rendered(GOLDEN / "walkthrough-node", "1.6")["bird.cfg"])
 
-    # What the original included from two other files stands in the one file.
+    # The original included two other files, whose content is part of the one file.
     included = [
         "filter calico_ipip / accept",
         "filter calico_pools / calico_aggr()",

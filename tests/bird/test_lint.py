@@ -1,4 +1,4 @@
-"""What no BIRD may see."""
+"""Checks before BIRD reads a text."""
 
 import pytest
 
@@ -30,6 +30,7 @@ def test_fine(text: str) -> None:
         ('description "no end\n";', "a string without an end"),
         ('description "no end', "a string without an end"),
         ("a\0b", "line 1: a NUL"),
+        ("protocol bgp '' {}", "an empty name"),
         ("one\n" + "n" * 65, "line 2: the name nnnnnnnnnnnnnnnnnnnn... has 65 characters"),
     ],
 )
@@ -41,10 +42,18 @@ def test_told_with_its_line(text: str, words: str) -> None:
 def test_sessions_that_are_all_there() -> None:
     require_sessions("", frozenset())
     require_sessions("protocol bgp A {}\n  protocol  bgp\tB from t {\n}\nprotocol bgp mine {}", frozenset({"A", "B"}))
+    require_sessions("protocol bgp A {} protocol/**/bgp 'B'{}", frozenset({"A", "B"}))
 
 
 @pytest.mark.parametrize(
-    "text", ["", "protocol bgp A {}", "protocol bgp A {}\n# protocol bgp B {}", "protocol bgp AB {}"]
+    "text",
+    [
+        "",
+        "protocol bgp A {}",
+        "protocol bgp A {}\n# protocol bgp B {}",
+        'protocol bgp A { d "protocol bgp B"; }',
+        "protocol bgp AB {}",
+    ],
 )
 def test_a_session_that_is_left_out(text: str) -> None:
     with pytest.raises(LintError, match=r"the templates give no `protocol bgp` for [AB], one of [12] such"):

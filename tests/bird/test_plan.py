@@ -1,4 +1,4 @@
-"""Installed text against wanted text."""
+"""The installed text compared with the wanted one."""
 
 from rrwatch.bird.plan import NOTHING, Plan, plan
 
@@ -25,5 +25,6 @@ def test_the_rest() -> None:
     assert not plan("x;\n" + A, "y;\n" + A).is_empty
 
 
-def test_another_hands_layout_is_only_less_telling() -> None:
-    assert not plan("protocol bgp A{neighbor 1.1.1.1 as 1;}", A).is_empty
+def test_a_file_in_another_layout() -> None:
+    assert plan("protocol bgp A{neighbor 1.1.1.1 as 1;}", A) == Plan((), (), ("A",), True)
+    assert plan("x;\n\tprotocol /* that one */ bgp 'B-1'\n{ a { b; } } y;", A) == Plan(("A",), ("B-1",), (), True)

@@ -1,4 +1,4 @@
-"""Sessions -> text: typed, deterministic, and with errors that say where they are."""
+"""Rendering: typed, deterministic, with errors that name file and line."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from rrwatch.bgp.sessions import Session, reflector_sessions
 from rrwatch.bgp.topology import AsNumber, Block, CustomFilter, Debug, Family, Pool, TunnelUse
 from rrwatch.bird import templates
 from rrwatch.bird.config import NodeConfig, NodeFamily, ReflectorConfig
-from rrwatch.bird.render import Source, Templates
+from rrwatch.bird.render import Source, Templates, installed
 from rrwatch.bird.version import Grammar
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v1 import V1
@@ -34,7 +34,7 @@ def config(items: dict[str, str] = CLUSTER) -> ReflectorConfig:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes templates by name, the suffix left out; -> their folder."""
+    """Writes templates, given by name without suffix, and returns their directory."""
 
     def write(**texts: str) -> Path:
         for name, text in texts.items():
@@ -76,7 +76,7 @@ def test_an_operators_template_can_include_another(write: Write) -> None:
     assert "# 172.17.42.30" in templates.load(folder).render(config()).text
 
 
-def test_other_files_in_the_folder_are_none_of_its_business(write: Write) -> None:
+def test_other_files_in_the_directory_are_ignored(write: Write) -> None:
     folder = write()
     (folder / "session.cfg.j2~").write_text("{% broken")
     (folder / ".session.cfg.j2.swp").write_bytes(b"\xff")
@@ -115,8 +115,16 @@ def test_a_block_may_say_what_all_sessions_have_in_common(write: Write) -> None:
     assert loaded.render(replace(one, debug=other.debug)) == templates.load(folder).render(other)
 
 
-def test_the_names_of_all_sessions_go_with_the_text() -> None:
+def test_the_names_of_all_sessions_are_returned_with_the_text() -> None:
     assert templates.load(None).render(config()).blocks.keys() == SESSIONS
+
+
+def test_the_sessions_of_an_installed_file_in_another_layout(write: Write) -> None:
+    folder = write(session="   protocol bgp {{ session.name }} from bgp_template { # {{ session.neighbor }}\n }\n")
+    text = templates.load(folder).render(config()).text
+    found = installed(text)
+    assert found
+    assert found.blocks.keys() == SESSIONS
 
 
 def test_unreadable_template(write: Write) -> None:
@@ -126,7 +134,7 @@ def test_unreadable_template(write: Write) -> None:
         templates.load(folder)
 
 
-def test_fingerprint_tells_changes(write: Write, tmp_path: Path) -> None:
+def test_the_fingerprint_changes_with_the_files(write: Write, tmp_path: Path) -> None:
     assert templates.fingerprint(None) == templates.fingerprint(None)
     before = templates.fingerprint(write(session="one"))
     assert templates.fingerprint(tmp_path) == before

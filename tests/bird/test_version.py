@@ -1,4 +1,4 @@
-"""Which release a text names, and what it reads."""
+"""Releases of BIRD in texts, and the syntax that each reads."""
 
 import pytest
 
@@ -33,11 +33,11 @@ def test_what_it_reads(version: tuple[int, int, int], grammar: Grammar) -> None:
 
 
 @pytest.mark.parametrize("grammar", Grammar)
-def test_a_file_tells_for_whom_it_was_written(grammar: Grammar) -> None:
+def test_the_syntax_of_a_file_that_rrwatch_wrote(grammar: Grammar) -> None:
     assert written_for(first_line(grammar) + "\nrouter id 1.2.3.4;\n") is grammar
     assert written_for("\n" + first_line(grammar)) is None
 
 
 @pytest.mark.parametrize("text", ["", "router id 1.2.3.4;\n", "# Written by rrwatch from etcd, for BIRD 7.1; changes"])
-def test_somebody_elses_file_does_not(text: str) -> None:
+def test_the_syntax_of_another_file_is_not_known(text: str) -> None:
     assert written_for(text) is None

@@ -242,7 +242,7 @@ class TestTwoOfThem:
         first.wait_for("configured")
         second = start_rrwatch(etcd.url, bird)
         assert second.process.wait(10) == 1
-        wait_until(lambda: "another rrwatch looks after" in second.output(), "the reason")
+        wait_until(lambda: "another rrwatch manages" in second.output(), "the reason")
         assert first.process.is_running()
 
         first.kill()
