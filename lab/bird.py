@@ -1,4 +1,4 @@
-"""A real BIRD, of one release or another, in a network namespace of its own."""
+"""Runs a real BIRD of a chosen release in a network namespace."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from lab.network import Namespace
 from lab.process import Process, program, wait_until
 
 MINIMAL = "router id 192.0.2.1;\nprotocol device { scan time 2; }\n"
-"""A configuration of somebody else's: BIRD runs, and peers with nobody."""
+"""A configuration that rrwatch did not write, with which BIRD runs and peers with nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Release:
     """The programs of one BIRD.
 
     Attributes:
-        name: what tests call it: `1.6`, `2` or `3`.
+        name: `1.6`, `2` or `3`.
         folder: where its programs are.
     """
 
@@ -40,27 +40,27 @@ class Release:
         return f"BIRD {self.name}"
 
     def program(self, name: str) -> str:
-        """The path of one of its programs.
+        """Returns the path of one of its programs.
 
         Raises:
-            FileNotFoundError: it is not there.
+            FileNotFoundError: it is not installed.
         """
         return program(str(self.folder / name))
 
     def refuses(self, config: Path) -> str:
-        """What it has against a configuration; empty where it takes it. Of 1.6, `bird6.cfg` is for bird6."""
+        """Returns why it refuses a configuration, or an empty text. With 1.6, `bird6.cfg` is read by bird6."""
         kind = "bird6" if self.one_for_each_family and config.stem == "bird6" else "bird"
         command = [self.program(kind), "-p", "-c", str(config)]
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stderr
 
     @property
     def one_for_each_family(self) -> bool:
-        """Does it come as two daemons?"""
+        """Whether it runs as two daemons, `bird` and `bird6`."""
         return (self.folder / "bird6").exists()
 
     @property
     def path(self) -> str:
-        """A search path for programs on which it is the BIRD that is found."""
+        """A search path for programs on which this BIRD is found."""
         return f"{self.folder}:/usr/bin:/bin"
 
 
@@ -73,30 +73,31 @@ BIRD2 = Release("2", Path(__file__).parent.parent / ".tools" / "bird2" / "usr" /
 _bird3 = os.environ.get("RRWATCH_TEST_BIRD3")
 
 RELEASES = (BIRD1, BIRD2, *([Release("3", Path(_bird3).parent)] if _bird3 else []))
-"""All that are tested: BIRD 3 where RRWATCH_TEST_BIRD3 is the path of its program."""
+"""The releases that are tested. BIRD 3 is one of them if RRWATCH_TEST_BIRD3 is the path of its program."""
 
 
 class Bird:
     """One BIRD daemon; it can be stopped and started again."""
 
     def __init__(self, folder: Path, space: Namespace, kind: str = "bird", release: Release = BIRD1) -> None:
-        """Names its files; `start()` sets it going.
+        """Chooses its files; `start()` starts it.
 
         Args:
             folder: for its configuration and its control socket.
+            space: the network namespace to run in.
             kind: `bird`, or `bird6`.
-            release: which BIRD; that of the next start, where it is changed later.
+            release: the release of BIRD; if it is changed later, the next start uses the new one.
         """
         self.folder, self._space, self._kind, self.release = folder, space, kind, release
         folder.mkdir(parents=True, exist_ok=True)
         self.config = folder / f"{kind}.cfg"
         self.socket = folder / f"{kind}.ctl"
-        # Apart from the folder that rrwatch watches: BIRD talks a lot.
+        # Not in the folder that rrwatch watches, because BIRD logs a lot.
         self._log = folder.parent / f"{folder.name}-{kind}.log"
         self._process: Process | None = None
 
     def start(self) -> "Bird":
-        """Starts it, and waits until it takes commands."""
+        """Starts it, and waits until it accepts commands."""
         command = [
             self.release.program(self._kind),
             "-d",
@@ -118,43 +119,43 @@ class Bird:
         return self._process
 
     def stop(self) -> None:
-        """Ends it, sessions and all."""
+        """Stops it."""
         if self._process:
             self._process.stop()
             self._process = None
 
     def kill(self) -> None:
-        """Ends it without warning; its socket's name stays behind."""
+        """Kills it; the path of its socket remains."""
         if self._process:
             self._process.kill()
             self._process = None
 
     def command(self, text: str) -> str:
-        """Asks it something, as birdc does; -> the reply without its codes."""
+        """Sends a command with birdc, and returns the reply without codes."""
         client = self.release.program("birdc6" if self._kind == "bird6" else "birdc")
         command = [client, "-s", str(self.socket), text]
-        # Its exit status says different things in different releases.
+        # The exit status of birdc differs between releases.
         reply = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=15, check=False)
         if not reply.stdout.startswith(b"BIRD "):
             raise RuntimeError(f"{text!r} on {self.socket}: {reply.stderr.decode(errors='replace').strip()}")
         return reply.stdout.decode(errors="replace").split("ready.\n", 1)[-1]
 
     def protocols(self) -> dict[str, Protocol]:
-        """All protocols that it runs, by name."""
+        """Returns all protocols that it runs, by name."""
         rows = [line.split(maxsplit=5) for line in self.command("show protocols").splitlines()[1:] if line.strip()]
         return {row[0]: Protocol(row[0], row[1], row[3], row[5] if len(row) > 5 else "") for row in rows}
 
     def sessions(self) -> set[str]:
-        """The names of its BGP protocols."""
+        """Returns the names of its BGP protocols."""
         return {name for name, protocol in self.protocols().items() if protocol.proto == "BGP"}
 
     def is_established(self, name: str) -> bool:
-        """Is that BGP session up?"""
+        """Returns whether that BGP session is up."""
         protocol = self.protocols().get(name)
         return protocol is not None and protocol.info.startswith("Established")
 
     def generation(self) -> int | None:
-        """The value of rrwatch's marker in what it runs."""
+        """Returns the generation of the configuration that it runs."""
         found = re.fullmatch(r"(\d+)\n?", self.command("eval rrwatch_generation"))
         return int(found[1]) if found else None
 
