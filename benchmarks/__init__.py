@@ -1,1 +1,1 @@
-"""How fast rrwatch is, beside what BIRD itself needs; not shipped."""
+"""Measures how fast rrwatch is compared with BIRD alone; not installed."""

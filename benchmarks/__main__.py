@@ -1,4 +1,4 @@
-"""`make bench`: all of it, as a table, as JSON, and as an image."""
+"""Runs all benchmarks, and writes tables, JSON and an image: `make bench`."""
 
 import argparse
 import dataclasses
@@ -18,7 +18,7 @@ from lab.bird import RELEASES
 
 
 def main() -> None:
-    """Measures what is asked for."""
+    """Runs the benchmarks that the options ask for."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="*", default=[100, 1000, 5000, 20000], help="nodes of one reflector")
     parser.add_argument("--rounds", type=int, default=9, help="single changes at each size")
@@ -78,7 +78,7 @@ def _print(console: Console, title: str, rows: Iterable[Any], more: Iterable[str
     rows = list(rows)
     if not rows:
         return
-    # A figure a line, so that it fits a terminal of 80 columns.
+    # One figure in each line, to fit a terminal of 80 columns.
     first, *figures = [field.name for field in dataclasses.fields(rows[0])]
     table = Table(first, *(_number(getattr(row, first)) for row in rows), title=title, title_justify="left")
     for column in table.columns[1:]:

@@ -1,4 +1,4 @@
-"""One change at a time: from the write to etcd until BIRD shows the session, beside BIRD's own share of it."""
+"""Measures single changes, from the write to etcd until BIRD shows the session, and BIRD's own share of that."""
 
 import statistics
 import time
@@ -13,16 +13,16 @@ from lab.process import wait_until
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What was measured at one size; milliseconds, medians, where not said otherwise.
+    """The figures for one number of nodes: medians, in milliseconds unless stated otherwise.
 
     Attributes:
         floor: `configure` by hand, from the file being in place until BIRD shows the new session.
         change: from the write to etcd until BIRD shows it.
-        cpu: of the watcher, for one change.
-        first: the watcher's start until BIRD has all sessions.
-        bird_start: BIRD's own start on the same file, until it answers.
+        cpu: CPU time of the watcher for one change.
+        first: from the start of the watcher until BIRD has all sessions.
+        bird_start: from the start of BIRD alone with the same file until it answers.
         bare_list: one list of all keys.
-        memory: the watcher's highest, MiB.
+        memory: peak memory of the watcher in MiB.
         idle: share of one core while nothing happens.
     """
 
@@ -39,16 +39,19 @@ class Changes:
 
     @property
     def ratio(self) -> float:
-        """What a change takes against what BIRD takes."""
+        """The time of a change divided by that of BIRD alone."""
         return self.change / self.floor
 
 
 def measure(folder: Path, release: Release, nodes: int, rounds: int, watcher: str | None, settle: float) -> Changes:
-    """Measures one size.
+    """Measures one number of nodes.
 
     Args:
-        rounds: single changes, and single configures by hand.
-        watcher: another one than rrwatch.
+        folder: for everything that the programs write.
+        release: the release of BIRD.
+        nodes: the number of nodes.
+        rounds: how many single changes, and how many configures by hand, to measure.
+        watcher: a command that runs another watcher than rrwatch.
         settle: seconds between two changes.
     """
     with host(folder, release) as there:
@@ -60,10 +63,10 @@ def measure(folder: Path, release: Release, nodes: int, rounds: int, watcher: st
         began = time.perf_counter()
         with there.watcher(watcher) as process:
             control.wait_for(session_of(address_of(nodes - 1)), 600)
-            first = (time.perf_counter() - began) * 1000  # BIRD takes a configuration as a whole
+            first = (time.perf_counter() - began) * 1000  # BIRD applies a configuration as a whole
             wait_until(lambda: control.sessions() == nodes, "all sessions", 600)
-            # BIRD first tries to connect after five seconds, and with thousands of sessions has no time for anything
-            # else then: what is measured, is measured before that, here and below.
+            # After five seconds BIRD starts to connect, and with thousands of sessions it is busy with that. All
+            # measurements, here and below, are made before.
             took, cpu = _changes(there, control, process.pid, rounds, settle)
             idle = _idle(process.pid)
             memory = memory_mib(process.pid)
@@ -115,7 +118,7 @@ def _bird_start(there: Host) -> float:
 
 
 def _idle(pid: int, seconds: float = 30) -> float:
-    time.sleep(15)  # what the changes have left to do: rrwatch writes its baseline some ten seconds later
+    time.sleep(15)  # rrwatch writes its baseline some seconds after the last change
     before = scheduled_seconds(pid)
     time.sleep(seconds)
     return (scheduled_seconds(pid) - before) / seconds

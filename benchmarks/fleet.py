@@ -1,4 +1,4 @@
-"""Many nodes' watchers on one etcd: what a change, and a restart of etcd, cost it."""
+"""Measures what a change and a restart cost an etcd with many watchers in the node role."""
 
 import contextlib
 import sys
@@ -15,15 +15,17 @@ from lab.process import Process, wait_until
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What was measured; CPU in milliseconds of etcd.
+    """The figures. CPU time is that of etcd in milliseconds.
 
     Attributes:
-        own: for a change of one node's own record with the mesh off: one watcher hears of it.
-        everybody: for a change that all of them hear of; `everybody_s`: seconds until the last has written its file.
-        mesh_own: for a change of one node's record with the mesh on: all of them hear of it.
         idle: share of one core while nothing happens.
-        restart: seconds after etcd's restart until the last one has caught up, and `restart_cpu`, what that cost.
-        memory: of one watcher, MiB.
+        own: CPU time for a change of one node's record with the mesh off, which one watcher receives.
+        everybody: CPU time for a change that all watchers receive.
+        everybody_s: seconds until the last watcher has written its file after that.
+        mesh_own, mesh_own_s: the same for a change of one node's record with the mesh on.
+        restart: seconds after a restart of etcd until the last watcher has caught up.
+        restart_cpu: CPU time of that.
+        memory: memory of one watcher in MiB.
     """
 
     watchers: int
@@ -39,7 +41,7 @@ class Fleet:
 
 
 def measure(folder: Path, watchers: int, changes: int = 20) -> Fleet:
-    """Measures that many; each is a process of its own, without a BIRD beside it."""
+    """Measures that many watchers. Each is a process of its own, without a BIRD."""
     with contextlib.ExitStack() as stack:
         etcd = Etcd(folder / "etcd").start()
         stack.callback(etcd.stop)

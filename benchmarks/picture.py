@@ -1,4 +1,4 @@
-"""The curves, as an image."""
+"""Draws the curves of single changes."""
 
 from pathlib import Path
 
@@ -12,11 +12,12 @@ mpl.rcParams["svg.hashsalt"] = "rrwatch"  # the same image for the same figures
 
 
 def draw(path: Path, measured: list[Changes], others: dict[str, list[Changes]]) -> None:
-    """Change latency and CPU over nodes.
+    """Draws latency and CPU time of a change over the number of nodes.
 
     Args:
-        path: of the image; its suffix is the format.
-        others: other watchers' figures, by their names.
+        path: the image; its suffix determines the format.
+        measured: the figures of rrwatch.
+        others: the figures of other watchers by name.
     """
     figure, (latency, cpu) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     nodes = [size.nodes for size in measured]
@@ -28,7 +29,7 @@ def draw(path: Path, measured: list[Changes], others: dict[str, list[Changes]]) 
     latency.set_xticks(nodes, [f"{count:,}" for count in nodes])
     latency.minorticks_off()
     latency.yaxis.set_major_formatter("{x:g}")
-    # Not logarithmic: it is to be a straight line.
+    # Linear axes show that the cost grows linearly.
     cpu.set(title="CPU of the watcher for it", xlabel="nodes", ylabel="ms", xlim=0, ylim=0)
     cpu.locator_params(axis="x", nbins=5)
     cpu.xaxis.set_major_formatter("{x:,.0f}")

@@ -1,4 +1,4 @@
-"""Many changes at once, one record that flaps, and a store that is busy with other things."""
+"""Measures many changes at once, one record that flaps, and a datastore that is busy with other keys."""
 
 import threading
 import time
@@ -15,17 +15,17 @@ _WRITERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Storms:
-    """What was measured.
+    """The figures.
 
     Attributes:
-        nodes: that register at once.
-        alone: seconds for their writes while nobody watches.
-        exact: seconds from the first write until BIRD has all their sessions.
-        configures: of BIRD in that time.
+        nodes: number of nodes that register at once.
+        alone: seconds for their writes without a watcher.
+        exact: seconds from the first write until BIRD has all sessions.
+        configures: reconfigurations of BIRD in that time.
         flaps: writes of one record.
-        flap_configures, flap_seconds: configures of BIRD in that time, and the time.
-        foreign: writes a second elsewhere in the store.
-        foreign_cpu: share of one core that they cost the watcher.
+        flap_configures, flap_seconds: reconfigurations of BIRD meanwhile, and the time.
+        foreign: writes each second to other keys.
+        foreign_cpu: share of one core that these cost the watcher.
     """
 
     nodes: int

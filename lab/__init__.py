@@ -1,1 +1,1 @@
-"""A small network on this machine, for tests and the demonstration: real etcd, real BIRD, real rrwatch."""
+"""Runs a real etcd, BIRD and rrwatch in network namespaces of this machine, for tests and the demonstration."""

@@ -1,4 +1,4 @@
-"""rrwatch itself, as a program, and the events that it logs."""
+"""Runs `rrwatch run` as a program, and reads the events that it logs."""
 
 import json
 import subprocess
@@ -24,10 +24,13 @@ class Rrwatch:
         namespace: str | None = None,
         through: Sequence[str] = (),
     ) -> None:
-        """Starts it; its status page gets a port of its own.
+        """Starts it; its status pages get a free port.
 
         Args:
-            namespace: network namespace to run in.
+            folder: for its log.
+            environment: its environment.
+            arguments: options of the command.
+            namespace: the network namespace to run in.
             through: a command that runs it.
         """
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +53,7 @@ class Rrwatch:
                 self.events.append(json.loads(line))
 
     def all(self, event: str, **fields: object) -> list[Event]:
-        """All events of that name so far, with those values in these fields."""
+        """Returns all events of that name so far that have these values in these fields."""
         return [
             entry
             for entry in list(self.events)
@@ -58,7 +61,7 @@ class Rrwatch:
         ]
 
     def wait_for(self, event: str, seconds: float = 15.0, after: int = 0, **fields: object) -> Event:
-        """Waits for the event after the first so many of the kind; -> it."""
+        """Waits for an event, and returns it; skips the first `after` events of that name."""
 
         def found() -> list[Event]:
             if not self.process.is_running():
@@ -73,22 +76,22 @@ class Rrwatch:
             raise TimeoutError(f"{error}\n{self.output()}") from None
 
     def output(self) -> str:
-        """All that it logged."""
+        """Returns everything that it logged."""
         return "".join(self._lines)
 
     @property
     def status_address(self) -> str:
-        """Where it serves its status."""
+        """The address of its status pages."""
         return str(self.wait_for("status_served")["address"])
 
     def stop(self) -> int:
-        """Asks it to end; -> its exit status."""
+        """Sends SIGTERM, waits for its end, and returns its exit status."""
         status = self.process.stop()
         self.kill()
         return status
 
     def kill(self) -> None:
-        """Ends it without warning, where it has not ended already."""
+        """Kills it, if it has not ended already."""
         self.process.kill()
         self._reader.join(timeout=5)
         self.process.stderr.close()

@@ -1,4 +1,4 @@
-"""The walkthrough before a viewer's eyes: `make demo`."""
+"""Runs and shows the walkthrough of README: `make demo`."""
 
 import argparse
 import contextlib
@@ -23,20 +23,21 @@ SECONDS = 60.0  # BIRD waits some seconds before it connects
 
 
 class Demo:
-    """The show: a Calico cluster goes from the full mesh of its nodes to two route reflectors."""
+    """Takes a Calico cluster from the full mesh of its nodes to two route reflectors, and shows each step."""
 
     def __init__(self, console: Console, pause: float, picture: Path | None = None) -> None:
-        """Prepares the show.
+        """Prepares the demonstration.
 
         Args:
+            console: for the output.
             pause: seconds before each step.
             picture: file for an SVG of the step in which the nodes peer with the reflector.
         """
         self._console, self._pause, self._picture = console, pause, picture
         self._shown = 0
 
-    def run(self, lab: Cluster) -> None:  # noqa: PLR0915  # scene after scene
-        """From hosts without anything to a cluster that has lost a reflector and a node."""
+    def run(self, lab: Cluster) -> None:  # noqa: PLR0915  # one step after another
+        """Runs all steps, from empty hosts to a cluster that has lost a reflector and a node."""
         self._step("Four hosts on one network: three Calico nodes, etcd on the first, and one for a reflector")
         lab.add_node("kube-master", NODES["kube-master"])
         node1 = lab.add_node("kube-node1", NODES["kube-node1"], "192.168.0.0/26", ("192.168.0.2",))
@@ -59,12 +60,12 @@ class Demo:
         wait_until(lambda: not self._has_route(node2, "192.168.0.0/26 via"), "the route is gone", SECONDS)
         self._show_routes(node1, node2)
 
-        self._step("A reflector's record: nothing peers yet")
+        self._step("A record for the reflector: nothing peers with it yet")
         self._command(rr1, "rr", "add", RR1, "--cluster-id", "1.0.0.1")
         self._show_sessions(rr1)
 
         if self._picture:
-            self._console.export_text()  # what was shown so far is not in the picture
+            self._console.export_text()  # forget the output so far, which is not part of the picture
         self._step("All nodes peer with the reflector: the routes are back, and go straight to the nodes")
         done = len(rr1.rrwatch.all("configured"))
         self._command(node1, "peer", "add", RR1, "as", "65100")
@@ -77,15 +78,15 @@ class Demo:
         self._show_routes(node1, node2)
         if self._picture:
             drawn = self._console.export_svg(title="make demo")
-            # A picture that loads nothing: the viewer's own monospaced font does.
+            # The picture should load nothing: any monospaced font of the viewer will do.
             self._picture.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL), encoding="utf-8")
 
-        self._step("A record that makes no sense: it is left out, everything else goes on")
+        self._step("A record that cannot be used is left out, and everything else goes on")
         lab.etcd.put(f"{PREFIX}/host/kube-node9/ip_addr_v4", '172.17.42.39; } protocol static { "')
         self._event(rr1, "record_rejected", "key", "reason")
         lab.etcd.delete(f"{PREFIX}/host/kube-node9", recursive=True)
 
-        self._step("Somebody edits the reflector's file by hand: it is put right")
+        self._step("Someone edits the reflector's file by hand, and rrwatch corrects it")
         rr1.bird.config.write_text(rr1.bird.config.read_text().replace("172.17.42.32", "10.9.9.9"))
         self._event(rr1, "drift_found", "found")
         wait_until(lambda: "10.9.9.9" not in rr1.bird.config.read_text(), "the right file")
@@ -111,10 +112,10 @@ class Demo:
         self._show_sessions(rr2)
         self._show_routes(node1)
 
-        self._step("How things stand on the second reflector")
+        self._step("The state of the second reflector")
         self._command(rr2, "status")
         self._command(rr2, "sessions")
-        self._note("Everything is taken away again.")
+        self._note("Everything is removed again.")
 
     def _step(self, title: str) -> None:
         time.sleep(self._pause)
@@ -162,14 +163,14 @@ class Demo:
 
 
 def main() -> None:
-    """Runs the show, and cleans up however it ends."""
+    """Runs the demonstration, and cleans up however it ends."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--fast", action="store_true", help="no pauses")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="save the step of the first reflector as an SVG")
     given = parser.parse_args()
 
     def leave(number: int, _: object) -> None:
-        console.print("interrupted: everything is taken away")
+        console.print("interrupted: removing everything")
         sys.exit(128 + number)
 
     for number in signal.SIGINT, signal.SIGTERM:

@@ -1,4 +1,4 @@
-"""A real etcd with the v2 API: a member that is alone, or one of several."""
+"""Runs a real etcd with the v2 API, as a single member or as one of several."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from lab.process import Process, free_port, inside, wait_until
 
 
 class Etcd:
-    """One member that is a cluster of its own; it can be stopped, started again and wiped."""
+    """One member of etcd, alone or in a cluster. It can be stopped, started again and wiped."""
 
     def __init__(
         self,
@@ -31,17 +31,19 @@ class Etcd:
         asked_from: str | None = None,
         flags: Sequence[str] = (),
     ) -> None:
-        """Draws ports, where it gets no address; `start()` sets it going.
+        """Chooses free ports unless an address is given; `start()` starts it.
 
         Args:
             folder: for its data and its log.
-            tls: serve TLS, and take only clients with a certificate: a folder with `ca.pem`, and `server` and `client`
-                as `.pem` and `.key`.
-            token: goes into the cluster's id.
-            namespace: network namespace to run in; with an address there.
-            members: of its cluster, name -> URL for peers, itself among them; alone where not given.
-            flags: more of its command line.
-            asked_from: network namespace to ask it from, where that is another one.
+            tls: a folder with `ca.pem`, and `server` and `client` as `.pem` and `.key`; with it, etcd serves TLS and
+                accepts only clients with a certificate.
+            token: part of what the id of the cluster is computed from.
+            namespace: the network namespace to run in.
+            address: its address there.
+            members: the peer URLs of all members by name, itself included; if not given, it is the only member.
+            name: its own name.
+            asked_from: the network namespace to send requests from, if it is another one.
+            flags: more flags for its command line.
         """
         self._folder, self._tls, self.token = folder, tls, token
         self._context = None
@@ -62,7 +64,7 @@ class Etcd:
         return self
 
     def launch(self) -> None:
-        """Starts it; a member of a cluster answers when most of the others are there too."""
+        """Starts it without waiting; a member of a cluster answers when a majority is running."""
         self._folder.mkdir(parents=True, exist_ok=True)
         tls, peer_url = self._tls, self._members[self.name]
         command = [
@@ -80,7 +82,7 @@ class Etcd:
 
     @contextlib.contextmanager
     def proxied(self) -> Iterator[str]:
-        """Puts etcd's own v2 proxy in front of it while the context lasts; -> its URL."""
+        """Runs etcd's own v2 proxy in front of it while the context lasts, and provides the proxy's URL."""
         url = f"http://127.0.0.1:{free_port()}"
         members = ",".join(f"{name}={peer_url}" for name, peer_url in self._members.items())
         command = [
@@ -101,13 +103,13 @@ class Etcd:
             process.stop()
 
     def stop(self) -> None:
-        """Ends it; the data stays."""
+        """Stops it; the data stays."""
         if self._process:
             self._process.stop()
             self._process = None
 
     def kill(self) -> None:
-        """Ends it without warning; the data stays."""
+        """Kills it; the data stays."""
         if self._process:
             self._process.kill()
             self._process = None
@@ -119,15 +121,15 @@ class Etcd:
         return self._process
 
     def wipe(self) -> None:
-        """Takes the data of a stopped etcd away."""
+        """Removes the data of a stopped etcd."""
         shutil.rmtree(self._folder / "data")
 
     def save(self) -> None:
-        """Keeps a copy of a stopped etcd's data."""
+        """Saves a copy of a stopped etcd's data."""
         shutil.copytree(self._folder / "data", self._folder / "saved", dirs_exist_ok=True)
 
     def restore(self) -> None:
-        """Puts the copy in the place of a stopped etcd's data."""
+        """Replaces a stopped etcd's data by the saved copy."""
         self.wipe()
         shutil.copytree(self._folder / "saved", self._folder / "data")
 
@@ -141,15 +143,15 @@ class Etcd:
             self.put(key, value)
 
     def delete(self, key: str, *, recursive: bool = False) -> None:
-        """Deletes a key, or a folder with all that is in it."""
+        """Deletes a key, or a folder with everything in it."""
         self._ask("DELETE", key, "?recursive=true" if recursive else "")
 
     def ask(self, method: str, key: str, query: str = "", **fields: str) -> dict[str, Any]:
-        """Any other request of the keys API; -> the answer."""
+        """Sends any other request of the keys API, and returns the answer."""
         return self._ask(method, key, query, urllib.parse.urlencode(fields).encode() if fields else None)
 
     def items(self, prefix: str) -> dict[str, str]:
-        """Key -> value of all that is below the prefix."""
+        """Returns all keys and values below the prefix."""
         try:
             folders = [self._ask("GET", prefix, "?recursive=true&quorum=true")["node"]]
         except urllib.error.HTTPError as error:
@@ -175,7 +177,7 @@ class Etcd:
             return answer
 
     def _ask_inside(self, method: str, url: str, data: bytes | None) -> dict[str, Any]:
-        # A process has one network namespace: what is inside another one is asked by a process in there.
+        # A process is in one network namespace, so a request from another one needs a process in there.
         asking = (
             "import sys, urllib.request as u; m, url = sys.argv[1:]; "
             "print(u.urlopen(u.Request(url, sys.stdin.buffer.read() or None, method=m), timeout=10).read().decode())"
@@ -188,12 +190,12 @@ class Etcd:
         return answer
 
     def reads(self) -> int:
-        """How many reads found something, watches aside, by its own count (etcd v2 API, "Store statistics")."""
+        """Returns its own count of successful reads without watches (etcd v2 API, "Store statistics")."""
         with urllib.request.urlopen(f"{self.url}/v2/stats/store", timeout=10, context=self._context) as answer:
             return int(json.load(answer)["getsSuccess"])
 
     def answers(self) -> bool:
-        """Does it answer, with most of its cluster?"""
+        """Returns whether it answers a read that needs a majority."""
         try:
             self._ask("GET", "/", "?quorum=true")
         except (OSError, ValueError):
@@ -201,7 +203,7 @@ class Etcd:
         return True
 
     def serves_version(self) -> bool:
-        """Does it answer at all, whichever API it serves?"""
+        """Returns whether it answers at all, whichever API it serves."""
         return _responds(f"{self.url}/version")
 
 

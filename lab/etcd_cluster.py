@@ -1,4 +1,4 @@
-"""Three members of one etcd, each a host of its own; peers talk over one network and clients over another."""
+"""Runs an etcd of three members on hosts of their own, with one network for peers and another one for clients."""
 
 import contextlib
 import json
@@ -10,29 +10,30 @@ from lab.etcd import Etcd
 from lab.network import Namespace, Switch
 from lab.process import inside, wait_until
 
-# Many writes by one process, over one connection.
+# One process makes many writes over one connection.
 _WRITE = """
 import http.client, sys
 host, port, count, key = sys.argv[1:]
-line = http.client.HTTPConnection(host, int(port), timeout=20)
+connection = http.client.HTTPConnection(host, int(port), timeout=20)
 for number in range(int(count)):
     body = f"value={number}"
-    line.request("PUT", "/v2/keys" + key.replace("{}", str(number % 50)), body,
+    connection.request("PUT", "/v2/keys" + key.replace("{}", str(number % 50)), body,
                  {"Content-Type": "application/x-www-form-urlencoded"})
-    line.getresponse().read()
+    connection.getresponse().read()
 """
 
 _STATUS = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout=5).read().decode())"
 
 
 class EtcdCluster:
-    """The members, and a namespace that its clients are in."""
+    """The three members, and a namespace for clients."""
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
-        """Lays both networks; `start()` sets all members going.
+        """Creates both networks; `start()` starts all members.
 
         Args:
-            stack: takes everything away again at its end.
+            folder: for data and logs.
+            stack: stops and removes everything when it is closed.
         """
         clients, peers = Switch(stack), Switch(stack)
         self.client: Namespace = clients.plug("10.99.0.9/24")
@@ -64,11 +65,11 @@ class EtcdCluster:
 
     @property
     def urls(self) -> str:
-        """As ETCD_ENDPOINTS wants them."""
+        """The URLs of all members, as in ETCD_ENDPOINTS."""
         return ",".join(member.url for member in self.members)
 
     def leader(self) -> Etcd:
-        """The member that leads now."""
+        """Waits for a leader, and returns it."""
 
         def found() -> Etcd | None:
             for member in self.members:
@@ -82,15 +83,15 @@ class EtcdCluster:
         return leader
 
     def partition(self, member: Etcd) -> None:
-        """Cuts a member off from its peers; clients reach it still."""
+        """Cuts a member off from its peers; clients still reach it."""
         self._spaces[member.name].ip("link", "set", "peers", "down")
 
     def heal(self, member: Etcd) -> None:
-        """Joins it with its peers again."""
+        """Connects it with its peers again."""
         self._spaces[member.name].ip("link", "set", "peers", "up")
 
     def write(self, member: Etcd, key: str, count: int) -> None:
-        """Writes many values, to 50 keys in turn: `{}` in the key is their number."""
+        """Writes many values to 50 keys in turn; `{}` in the key stands for the number of the key."""
         host, _, port = member.url.removeprefix("http://").partition(":")
         command = [*inside(self.client.name), sys.executable, "-c", _WRITE, host, port, str(count), key]
         subprocess.run(command, check=True, timeout=120, capture_output=True)

@@ -1,4 +1,4 @@
-"""A whole Debian host: a real systemd, booted in namespaces on a tree of files."""
+"""Boots a whole Debian host: a real systemd in namespaces, on a tree of files."""
 
 import contextlib
 import re
@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import IO
 
 from lab.network import Namespace
-from lab.process import PATH, Process, program, wait_until
+from lab.process import PATH, Process, captured, program, wait_until
 
-# The disk is an overlay: what the host writes goes into a folder of its own.
+# The disk is an overlay, so that the changes of a host are in a folder of their own.
 _MOUNT = """
 set -eu
 lower=$1 upper=$2 work=$3 root=$4
@@ -57,15 +57,15 @@ _ENVIRONMENT = {
 
 
 class Host:
-    """A Debian that boots, and boots again on the same disk."""
+    """A Debian host. It can be booted again on the same disk."""
 
     def __init__(self, folder: Path, space: Namespace, layers: Sequence[Path]) -> None:
-        """Lays out its disk; `boot()` switches it on.
+        """Prepares its disk; `boot()` starts it.
 
         Args:
-            folder: for what it changes, and for its log.
-            space: its network.
-            layers: what its disk holds at first, topmost layer first: disks of other hosts, which are off, and the tree
+            folder: for its changes of the disk, and for its log.
+            space: its network namespace.
+            layers: the initial content of its disk, topmost layer first: disks of hosts that are off, and the tree
                 that `scripts/host-tree` made.
         """
         self._space, self._layers = space, layers
@@ -79,7 +79,7 @@ class Host:
         self._init = 0
 
     def boot(self) -> "Host":
-        """Switches it on, and waits until systemd has started all that a boot starts."""
+        """Boots it, and waits until systemd has finished the boot."""
         self._cgroup.mkdir()
         enter = f'echo $$ >"{self._cgroup}/cgroup.procs"; exec "$@"'
         spaces = ["--mount", "--pid", "--fork", "--kill-child", "--ipc", "--uts", "--cgroup"]
@@ -91,7 +91,7 @@ class Host:
         return self
 
     def power_off(self) -> None:
-        """Shuts it down in order; its disk stays."""
+        """Shuts it down; its disk stays."""
         if self._process:
             self.try_run("systemctl", "poweroff", "--no-block")
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -99,7 +99,7 @@ class Host:
         self.cut_power()
 
     def cut_power(self) -> None:
-        """Ends it at once, whatever state it is in; its disk stays."""
+        """Ends it at once, in whatever state it is; its disk stays."""
         if self._process:
             self._process.kill()
             self._process = None
@@ -109,7 +109,7 @@ class Host:
     def try_run(
         self, *command: str, timeout: float = 30, stdin: IO[bytes] | int = subprocess.DEVNULL
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command on it, as root; -> how it ended and what it printed."""
+        """Runs a command on it as root, and returns its exit status and output."""
         enter = [
             program("nsenter"),
             "--target",
@@ -124,25 +124,25 @@ class Host:
         return _run([*enter, "--cgroup", "--", "env", "--chdir=/", *command], timeout, stdin)
 
     def run(self, *command: str, timeout: float = 30) -> str:
-        """Runs a command on it, as root; -> what it printed.
+        """Runs a command on it as root, and returns its output.
 
         Raises:
-            RuntimeError: it failed.
+            RuntimeError: the command failed.
         """
         return _successful(self.try_run(*command, timeout=timeout))
 
     def run_unbooted(self, *command: str, timeout: float = 60) -> str:
-        """Runs a command on the disk of a host that is off, as an installer does in a chroot; -> what it printed.
+        """Runs a command in a chroot on the disk of a host that is off, and returns its output.
 
         Raises:
-            RuntimeError: it failed.
+            RuntimeError: the command failed.
         """
         spaces = ["--mount", "--pid", "--fork", "--kill-child"]
         unshare = [program("unshare"), *spaces, "sh", "-c", _CHROOT, "sh", *self._mounts()]
         return _successful(_run([*unshare, "env", "--chdir=/", *command], timeout, subprocess.DEVNULL))
 
     def write(self, path: str, content: str | bytes) -> None:
-        """Writes a file on it, as a shell's `>` does."""
+        """Writes a file on it."""
         with tempfile.TemporaryFile() as source:
             source.write(content.encode() if isinstance(content, str) else content)
             source.seek(0)
@@ -163,7 +163,7 @@ class Host:
         return 0
 
     def _is_cgroup_removed(self) -> bool:
-        # Its processes ended with its PID 1; the groups that they leave are empty then.
+        # Its processes ended with its PID 1, so its control groups are empty.
         folders = sorted((path for path in self._cgroup.rglob("*") if path.is_dir()), reverse=True)
         try:
             for folder in [*folders, self._cgroup]:
@@ -174,17 +174,7 @@ class Host:
 
 
 def _run(command: Sequence[str], timeout: float, stdin: IO[bytes] | int) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env=_ENVIRONMENT,
-        timeout=timeout,
-        check=False,
-    )
+    return captured(command, timeout, stdin=stdin, environment=_ENVIRONMENT)
 
 
 def _successful(done: subprocess.CompletedProcess[str]) -> str:

@@ -1,4 +1,4 @@
-"""Network namespaces, and the cables between them: no packet leaves this machine."""
+"""Network namespaces and the links between them. No packet leaves this machine."""
 
 import contextlib
 import itertools
@@ -12,7 +12,7 @@ _numbers = itertools.count(1)
 
 
 class Namespace:
-    """A network namespace, with nothing but its loopback interface up."""
+    """A network namespace in which only the loopback interface is up."""
 
     def __init__(self) -> None:
         self.name = f"rrw-{os.getpid()}-{next(_numbers)}"
@@ -20,13 +20,13 @@ class Namespace:
         self.ip("link", "set", "lo", "up")
 
     def ip(self, *arguments: str) -> str:
-        """Runs `ip` in it; -> what it printed."""
+        """Runs `ip` in it, and returns the output."""
         return _ip("-n", self.name, *arguments)
 
     def bgp_connections(self, peer: str) -> set[str]:
-        """The TCP connections with a BGP peer, by both ends' ports: a session that was up all the time keeps its own.
+        """Returns the TCP connections with a BGP peer by the ports of both ends, which change if a session is reset.
 
-        BIRD's own `since` is no such witness: 1.6 may print the next second for the same moment.
+        BIRD's own `since` cannot show that: 1.6 may print the next second for the same moment.
         """
         rows = subprocess.run(
             [program("ss"), "-N", self.name, "-Htn", "state", "established", "dst", peer],
@@ -39,13 +39,13 @@ class Namespace:
         return {f"{near} {far}" for near, far in ends if near.endswith(":179") or far.endswith(":179")}
 
     def remove(self) -> None:
-        """Takes it away, and every interface in it."""
+        """Removes it with all its interfaces."""
         _ip("netns", "delete", self.name)
 
 
 @contextlib.contextmanager
 def namespace() -> Iterator[Namespace]:
-    """A namespace that is taken away at the end."""
+    """Provides a namespace that is removed at the end."""
     made = Namespace()
     try:
         yield made
@@ -54,10 +54,11 @@ def namespace() -> Iterator[Namespace]:
 
 
 def join(one: Namespace, one_address: str, other: Namespace, other_address: str) -> None:
-    """Puts a cable between two namespaces.
+    """Connects two namespaces with a veth pair.
 
     Args:
-        one_address, other_address: with the length of the prefix.
+        one, other: the namespaces.
+        one_address, other_address: their addresses, with the prefix length.
     """
     near, far = f"v{next(_numbers)}", f"v{next(_numbers)}"
     _ip("-n", one.name, "link", "add", near, "type", "veth", "peer", "name", far, "netns", other.name)
@@ -67,13 +68,13 @@ def join(one: Namespace, one_address: str, other: Namespace, other_address: str)
 
 
 class Switch:
-    """One layer-2 network, with as many sockets as are asked for."""
+    """A layer-2 network that any number of namespaces can be connected to."""
 
     def __init__(self, stack: contextlib.ExitStack) -> None:
-        """Lays it.
+        """Creates the bridge in a namespace of its own.
 
         Args:
-            stack: takes it away again at its end, with all that is plugged in.
+            stack: removes everything that was created when it is closed.
         """
         self._stack = stack
         self._space = stack.enter_context(namespace())
@@ -81,10 +82,12 @@ class Switch:
         self._space.ip("link", "set", "switch", "up")
 
     def plug(self, address: str, space: Namespace | None = None, interface: str = "eth0") -> Namespace:
-        """Plugs a namespace in, a new one where none is given; -> it.
+        """Connects a namespace, or a new one if none is given, and returns it.
 
         Args:
-            address: with the length of the prefix.
+            address: its address, with the prefix length.
+            space: the namespace.
+            interface: the name of the interface in it.
         """
         space = space or self._stack.enter_context(namespace())
         cable = f"p{next(_numbers)}"

@@ -1,4 +1,4 @@
-"""Programs that end with whoever started them, and waits that end too."""
+"""Runs programs that end with the process that started them, and waits with a limit."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def program(name: str) -> str:
-    """The path of a program that must be there."""
+    """Returns the path of a program."""
     path = shutil.which(name, path=PATH)
     if not path:
         raise FileNotFoundError(f"{name} is not installed: `make setup` installs all that tests and demo need")
@@ -25,10 +25,10 @@ def program(name: str) -> str:
 
 
 def wait_until(condition: Callable[[], _T], what: str, seconds: float = 15.0) -> _T:
-    """Calls the condition until it is true; -> what it returned.
+    """Calls the condition until it returns something true, and returns that.
 
     Raises:
-        TimeoutError: it was not true in all that time.
+        TimeoutError: it was not true within the time.
     """
     end = time.monotonic() + seconds
     while True:
@@ -40,20 +40,43 @@ def wait_until(condition: Callable[[], _T], what: str, seconds: float = 15.0) ->
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as line:
-        line.bind(("127.0.0.1", 0))
-        port: int = line.getsockname()[1]
+    """Returns a TCP port of the loopback interface that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
         return port
 
 
 def inside(namespace: str | None) -> list[str]:
-    """The words before a command that make it run in a network namespace."""
+    """Returns what to put before a command to run it in a network namespace."""
     return [program("ip"), "netns", "exec", namespace] if namespace else []
 
 
+def captured(
+    command: Sequence[str],
+    timeout: float,
+    *,
+    stdin: IO[bytes] | int = subprocess.DEVNULL,
+    environment: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end; its output includes its standard error."""
+    return subprocess.run(
+        command,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=environment,
+        cwd=cwd,
+        timeout=timeout,
+        check=False,
+    )
+
+
 class Process:
-    """One running program; the kernel kills it when this process dies."""
+    """A running program, which the kernel kills when this process dies."""
 
     def __init__(
         self,
@@ -66,9 +89,11 @@ class Process:
         """Starts it.
 
         Args:
-            log: file for what it prints.
-            namespace: network namespace to run in.
-            stderr: another place for its standard error.
+            command: the program and its arguments.
+            log: a file for its output.
+            namespace: the network namespace to run in.
+            environment: its environment; that of this process if not given.
+            stderr: where its standard error goes, if not into the log.
         """
         bound = [program("setpriv"), "--pdeathsig", "KILL", "--"]
         with log.open("ab") as file:
@@ -78,7 +103,7 @@ class Process:
                 stdout=file,
                 stderr=file if stderr is None else stderr,
                 env=environment,
-                start_new_session=True,  # Ctrl-C is for the demonstration, which then ends its programs in order
+                start_new_session=True,  # Ctrl-C is for the demonstration, which then stops its programs in order
             )
 
     @property
@@ -88,12 +113,12 @@ class Process:
 
     @property
     def stderr(self) -> IO[bytes]:
-        """Its standard error, where it was started with a pipe."""
+        """Its standard error, if it was started with a pipe."""
         assert self._popen.stderr
         return self._popen.stderr
 
     def is_running(self) -> bool:
-        """Has it not ended yet?"""
+        """Returns whether it is still running."""
         return self._popen.poll() is None
 
     def signal(self, number: signal.Signals) -> None:
@@ -101,11 +126,11 @@ class Process:
         self._popen.send_signal(number)
 
     def wait(self, seconds: float = 10.0) -> int:
-        """Waits for its end; -> its exit status."""
+        """Waits for its end, and returns its exit status."""
         return self._popen.wait(seconds)
 
     def stop(self, seconds: float = 10.0) -> int:
-        """Asks it to end, and waits; -> its exit status."""
+        """Sends SIGTERM, waits for its end, and returns its exit status."""
         self._popen.send_signal(signal.SIGCONT)
         self._popen.terminate()
         try:
@@ -114,13 +139,13 @@ class Process:
             return self.kill()
 
     def kill(self) -> int:
-        """Ends it at once."""
+        """Kills it, and returns its exit status."""
         self._popen.kill()
         return self.wait()
 
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
-        """Holds it still for a while."""
+        """Stops it with SIGSTOP while the context lasts."""
         self.signal(signal.SIGSTOP)
         try:
             yield

@@ -1,4 +1,4 @@
-"""`make soak`: chaos for as long as is asked, and what it did to memory, threads and descriptors."""
+"""Runs random faults for a long time, and measures memory, threads and descriptors: `make soak`."""
 
 import argparse
 import contextlib
@@ -13,11 +13,11 @@ from typing import Any
 from lab.chaos import Chaos
 from lab.process import wait_until
 
-_SAMPLE = 10.0  # seconds between two looks
+_SAMPLE = 10.0  # seconds between two samples
 
 
 def main() -> None:
-    """Runs it, and prints what it measured as JSON."""
+    """Runs the soak test, and prints a report as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--seed", type=int, default=1)
@@ -65,7 +65,7 @@ def _sample(pid: int) -> dict[str, int]:
 
 
 def _summary(values: list[int]) -> dict[str, Any]:
-    """The medians of each sixth of the time, and the highest of all."""
+    """Returns the median of each sixth of the time, and the highest value."""
     size = max(1, len(values) // 6)
     parts = [values[at : at + size] for at in range(0, len(values), size)]
     return {"medians": [round(statistics.median(part)) for part in parts], "highest": max(values)}

@@ -12,7 +12,7 @@ KINDS = ("man", "settings", *SHELLS)
 
 
 def generate(kind: str) -> str:
-    """The text of one of `KINDS`."""
+    """Returns the text of one of `KINDS`."""
     match kind:
         case "man":
             return manual()
@@ -23,7 +23,7 @@ def generate(kind: str) -> str:
 
 
 def _completion(shell: str) -> str:
-    """The script that teaches a shell to complete the command line of rrwatch, by asking rrwatch itself."""
+    """Returns the completion script for a shell, which asks rrwatch itself."""
     completion = get_completion_class(shell)
     if completion is None:
         raise ValueError(f"click has no completion for {shell}")

@@ -15,7 +15,7 @@ _TITLES = {
 
 
 def groups() -> dict[str, list[Setting]]:
-    """All settings by the title of their group, in the order of `SETTINGS`."""
+    """Returns all settings by the title of their group, in the order of `SETTINGS`."""
     title = ""
     titled = [(title := _TITLES.get(setting.name, title), setting) for setting in SETTINGS]
     return {key: [setting for _, setting in members] for key, members in groupby(titled, key=lambda pair: pair[0])}

@@ -83,7 +83,7 @@ $ rrwatch render --role node --nodename kube-node1 --keys keys.json
 
 
 def manual() -> str:
-    """The text of the manual page. Its date is SOURCE_DATE_EPOCH, as for reproducible builds; without it, none."""
+    """Returns the text of the manual page. Its date is SOURCE_DATE_EPOCH, as in reproducible builds, or none."""
     return "\n".join([*_head(), *_commands(), *_settings(), *_rest(), ""])
 
 
@@ -124,7 +124,7 @@ def _commands() -> Iterator[str]:
 
 
 def _which_settings(context: click.Context) -> str:
-    """Which commands take which settings."""
+    """Returns which commands accept which settings, as a sentence."""
     text = "Each command also accepts the settings below as options"
     taken = {
         name: {
@@ -157,7 +157,7 @@ def _options(parameters: Iterable[click.Parameter]) -> list[click.Option]:
 
 
 def _own_options(command: click.Command) -> list[click.Option]:
-    """The options of a command that are no settings."""
+    """Returns the options of a command that are not settings."""
     return [option for option in _options(command.params) if option.name not in _BY_NAME and option.name != "settings"]
 
 
@@ -279,7 +279,7 @@ def _paragraphs(text: str, between: str = ".PP") -> Iterator[str]:
 
 
 def _prose(text: str) -> Iterator[str]:
-    """Running text; what stands in backticks is set in bold."""
+    """Returns running text in roff; what is in backticks becomes bold."""
     parts = " ".join(text.split()).split("`")
     escaped = "".join(
         rf"\fB{_literal(part)}\fR" if number % 2 else _hyphenated(part) for number, part in enumerate(parts)
@@ -289,7 +289,7 @@ def _prose(text: str) -> Iterator[str]:
 
 
 def _literal(text: str) -> str:
-    """What a user types or sees as it is."""
+    """Returns text in roff that a user types or sees literally."""
     return re.sub("-", r"\-", _characters(text))
 
 

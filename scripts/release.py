@@ -1,6 +1,6 @@
 """Builds a release of the commit at HEAD into dist/ and checks it in clean environments: `make release`.
 
-It wants a clean git tree, a version that can be released (see versions.py), and no other commit with this version's
+It needs a clean git tree, a version that can be released (see versions.py), and no other commit with this version's
 tag. It publishes nothing.
 
 1. The sdist and the wheel are built in a clone of the commit, and again in the unpacked sdist. In the latter `make
@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 import tarfile
 import tempfile
 import time
@@ -28,6 +27,7 @@ import click
 
 import rrwatch
 from hatch_build import INSTALLED
+from lab.process import captured
 from scripts.versions import CHANGELOG, problems
 
 ROOT = Path(__file__).parent.parent
@@ -60,23 +60,13 @@ class Runner:
     environment: dict[str, str]
 
     def run(self, *command: str | Path, cwd: Path) -> str:
-        """Runs a program; -> its output.
+        """Runs a program, and returns its output.
 
         Raises:
-            Failure: it failed; with its output.
+            Failure: it failed; the text has its output.
         """
         words = [str(word) for word in command]
-        done = subprocess.run(  # noqa: S603  # programs of this project and of the system
-            words,
-            cwd=cwd,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=_STEP_TIMEOUT,
-            check=False,
-        )
+        done = captured(words, _STEP_TIMEOUT, environment=self.environment, cwd=cwd)
         if done.returncode:
             raise Failure(f"{' '.join(words)} exited with {done.returncode}:\n{done.stdout}")
         return done.stdout

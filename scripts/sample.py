@@ -41,7 +41,7 @@ _EXAMPLES: dict[str, str | int] = {
 
 
 def sample() -> str:
-    """The text of the sample."""
+    """Returns the text of the sample."""
     lines = [_comment(paragraph) for paragraph in _HEADER.split("\n\n")]
     text = "#\n".join(lines)
     for title, settings in groups().items():

@@ -1,4 +1,4 @@
-"""Checks that version and changelog are in step: part of `make check`, and with --release of `make release`.
+"""Checks that version and changelog agree: part of `make check`, and with --release of `make release`.
 
 CHANGELOG.md has a section for each release, newest first, headed by version and date: `## [0.1.0] - 2026-11-24`, with
 or without the brackets. Changes since the last release stand above them, under `## [Unreleased]`. The rule:
@@ -33,7 +33,7 @@ _HEADING = re.compile(rf"(?P<bracket>\[)?(?P<release>{_RELEASE})(?(bracket)\]) -
 
 @dataclass(frozen=True, slots=True)
 class _Release:
-    """A release, as its section of the changelog tells of it."""
+    """A release, from the heading of its section in the changelog."""
 
     heading: str
     version: str
@@ -46,12 +46,12 @@ class _Release:
 
 
 def problems(version: str, changelog: str, release_on: date | None = None) -> list[str]:
-    """What is wrong with a version beside a changelog; nothing where they are in step.
+    """Returns the problems with a version and a changelog; none if they agree.
 
     Args:
         version: the version of the code.
         changelog: the text of the changelog.
-        release_on: the day on which this version is to be released. None: it is not.
+        release_on: the day on which this version is to be released, or None.
     """
     parsed = _VERSION.fullmatch(version)
     if not parsed:
@@ -105,7 +105,7 @@ def _disorder(releases: Sequence[_Release]) -> Iterator[str]:
 @click.command()
 @click.option("--release", is_flag=True, help="Also check that this version can be released today.")
 def main(release: bool) -> None:
-    """Check that version and changelog are in step."""
+    """Check that version and changelog agree."""
     today = datetime.now(UTC).date() if release else None
     found = problems(rrwatch.__version__, CHANGELOG.read_text(encoding="utf-8"), today)
     for problem in found:

@@ -21,7 +21,7 @@ from rrwatch.settings.table import SETTINGS
 from tests.command import Run, run_command
 from tests.keys import CLUSTER, REFLECTOR
 
-# How long an example takes says more of the machine than of the code.
+# The time that an example takes depends more on the machine than on the code.
 hypothesis.settings.register_profile("rrwatch", deadline=None)
 hypothesis.settings.load_profile("rrwatch")
 
@@ -43,7 +43,7 @@ def _etcd_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[E
 
 @pytest.fixture
 def etcd(_etcd_of_the_session: Etcd) -> Etcd:
-    """A running etcd without Calico's keys, that may be written to and not be stopped."""
+    """A running etcd without Calico's keys, which a test may write to but not stop."""
     if _etcd_of_the_session.items("/calico"):
         _etcd_of_the_session.delete("/calico", recursive=True)
     return _etcd_of_the_session
@@ -51,7 +51,7 @@ def etcd(_etcd_of_the_session: Etcd) -> Etcd:
 
 @pytest.fixture
 def own_etcd(tmp_path: Path) -> Iterator[Etcd]:
-    """A running etcd that the test may do anything to."""
+    """A running etcd that a test may also stop or wipe."""
     etcd = Etcd(tmp_path / "etcd").start()
     yield etcd
     etcd.stop()
@@ -59,7 +59,7 @@ def own_etcd(tmp_path: Path) -> Iterator[Etcd]:
 
 @pytest.fixture(scope="session")
 def etcd_without_v2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
-    """A running etcd that serves the v3 API alone, as it does by default."""
+    """A running etcd that serves only the v3 API, as is its default."""
     etcd = Etcd(tmp_path_factory.mktemp("etcd-v3"), flags=["--enable-v2=false"])
     etcd.launch()
     wait_until(etcd.serves_version, f"etcd on {etcd.url}", 30)
@@ -69,7 +69,7 @@ def etcd_without_v2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
 
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of PEM files: `ca`, `server` and `client` with their keys, and the `ca` of a `stranger`."""
+    """A folder of PEM files: `ca`, `server` and `client` with their keys, and `stranger`, another CA."""
     folder = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
@@ -83,7 +83,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tls_etcd(tmp_path: Path, tls: Path) -> Iterator[Etcd]:
-    """A running etcd that takes only clients with a certificate."""
+    """A running etcd that accepts only clients with a certificate."""
     etcd = Etcd(tmp_path / "etcd", tls).start()
     yield etcd
     etcd.stop()
@@ -115,7 +115,7 @@ def bird(tmp_path: Path, space: Namespace, release: Release) -> Iterator[Bird]:
 
 @pytest.fixture
 def bird6(bird: Bird, space: Namespace) -> Iterator[Bird]:
-    """The BIRD that has the sessions of IPv6: the same one, or of 1.6 a second one beside it."""
+    """The BIRD with the sessions of IPv6: the same one, or with 1.6 a second one."""
     if not bird.release.one_for_each_family:
         yield bird
         return

@@ -1,4 +1,4 @@
-"""Keys of the cluster that the tests talk about: three nodes, and a reflector at 172.17.42.40."""
+"""The keys of the cluster in tests: three nodes, and a reflector at 172.17.42.40."""
 
 PREFIX = "/calico/bgp/v1"
 REFLECTOR = "172.17.42.40"
@@ -7,37 +7,37 @@ NODES = {"kube-master": "172.17.42.30", "kube-node1": "172.17.42.31", "kube-node
 
 
 def host(name: str, address: str) -> dict[str, str]:
-    """What a node writes of itself."""
+    """Returns the keys that a node writes about itself."""
     return {f"{PREFIX}/host/{name}/ip_addr_v4": address, f"{PREFIX}/host/{name}/ip_addr_v6": ""}
 
 
 def reflector(address: str, cluster_id: str = "1.0.0.1") -> dict[str, str]:
-    """What an operator writes of a reflector."""
+    """Returns the record of a reflector."""
     family = 6 if ":" in address else 4
     return {f"{PREFIX}/rr_v{family}/{address}": f'{{"ip":"{address}","cluster_id":"{cluster_id}"}}'}
 
 
 def global_peer(address: str, as_number: object = '"65100"') -> dict[str, str]:
-    """What makes every node peer with that address."""
+    """Returns the record that makes every node peer with an address."""
     family = 6 if ":" in address else 4
     return {f"{PREFIX}/global/peer_v{family}/{address}": f'{{"ip": "{address}", "as_num": {as_number}}}'}
 
 
 def node_peer(node: str, address: str, as_number: object = '"65100"') -> dict[str, str]:
-    """What makes one node peer with that address."""
+    """Returns the record that makes one node peer with an address."""
     family = 6 if ":" in address else 4
     return {f"{PREFIX}/host/{node}/peer_v{family}/{address}": f'{{"ip": "{address}", "as_num": {as_number}}}'}
 
 
 def pool(network: str, ipip: str = "", mode: str = "") -> dict[str, str]:
-    """What an operator writes of a pool."""
+    """Returns the record of a pool."""
     family = 6 if ":" in network else 4
     value = f'{{"cidr": "{network}", "ipip": "{ipip}", "ipip_mode": "{mode}"}}'
     return {f"/calico/v1/ipam/v{family}/pool/{network.replace('/', '-')}": value}
 
 
 def block(node: str, network: str) -> dict[str, str]:
-    """What a node writes of a block that it hands out."""
+    """Returns the record of a node's block."""
     family = 6 if ":" in network else 4
     return {f"/calico/ipam/v2/host/{node}/ipv{family}/block/{network.replace('/', '-')}": ""}
 
@@ -51,7 +51,7 @@ CLUSTER = {
     **reflector(REFLECTOR),
     **global_peer(REFLECTOR),
 }
-"""The walkthrough's keys, with the reflector in place."""
+"""The keys of the walkthrough with the reflector."""
 
 SESSIONS = {f"Global_{address.replace('.', '_')}" for address in NODES.values()}
 """The sessions that the reflector holds then."""

@@ -1,4 +1,4 @@
-"""The Debian package: what can be told without building it. `make test-host` installs it."""
+"""What can be checked of the Debian package without building it; `make test-host` installs it."""
 
 import re
 from datetime import UTC, datetime
@@ -12,13 +12,13 @@ MODULES = "usr/lib/rrwatch/"
 
 
 def included(name: str = "rrwatch") -> dict[str, Distribution]:
-    """All packages that rrwatch needs, directly or not."""
+    """Returns all packages that rrwatch needs, directly or not."""
     found: dict[str, Distribution] = {}
     names = [name]
     while names:
         for line in distribution(names.pop()).requires or []:
             wanted = re.match(r"[\w.-]+", line)
-            # Optional parts are not installed.
+            # Extras are not installed.
             if wanted and "extra ==" not in line and wanted[0].lower() not in found:
                 found[wanted[0].lower()] = distribution(wanted[0])
                 names.append(wanted[0])
@@ -26,7 +26,7 @@ def included(name: str = "rrwatch") -> dict[str, Distribution]:
 
 
 def licenses(package: Distribution) -> str:
-    """What a package says of its license."""
+    """Returns the license that a package declares."""
     names = "License-Expression", "License", "Classifier"
     values = [str(value) for name in names for value in package.metadata.get_all(name) or []]
     return " ".join(value for value in values if not value.startswith(("Programming", "Topic", "Intended")))

@@ -25,7 +25,7 @@ def build(source: Path, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist, and with the wheel that was built from it."""
+    """A folder with the sdist and the wheel that was built from it."""
     folder = tmp_path_factory.mktemp("dist")
     build(ROOT, folder)
     return folder
@@ -36,7 +36,7 @@ def wheel(built: Path) -> Mapping[str, str]:
     """The texts of the wheel's files by their names."""
     (path,) = built.glob("*.whl")
     with zipfile.ZipFile(path) as archive:
-        # What is installed below the prefix and not as part of the package has a folder of its own.
+        # Files that are installed below the prefix, outside the package, are in a folder of their own.
         names = {re.sub(r"^rrwatch-[^/]*\.data/data/", "", name): name for name in archive.namelist()}
         return {name: archive.read(stored).decode() for name, stored in names.items()}
 
@@ -45,7 +45,7 @@ def test_the_sdist_has_every_file_that_git_does_not_ignore(built: Path, tmp_path
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         packed = sorted(name.partition("/")[2] for name in archive.getnames())
-    # A repository of its own, for an unpacked sdist is none.
+    # A repository of its own, because an unpacked sdist is not one.
     subprocess.run([program("git"), "init", "-q", tmp_path], check=True, timeout=30)
     command = [program("git"), "--git-dir", str(tmp_path / ".git"), "--work-tree", str(ROOT), "ls-files", "--others",
                "--exclude-standard"]  # fmt: skip

@@ -33,12 +33,12 @@ def page_id(page: Path) -> str:
 
 
 def prose(page: Path) -> str:
-    """A page without its blocks of code."""
+    """Returns a page without its blocks of code."""
     return _FENCE.sub("", page.read_text())
 
 
 def rows(page: Path, heading: str | None = None) -> list[list[str]]:
-    """The cells of a page's tables, or of those below one heading; without the lines that are no data."""
+    """Returns the cells of a page's tables, or of those below one heading, without separator lines."""
     text = page.read_text()
     if heading:
         section = re.search(rf"^(#+) {re.escape(heading)}\n(.*?)(?=^#{{1,3}} |\Z)", text, re.MULTILINE | re.DOTALL)
@@ -80,7 +80,7 @@ class TestSettings:
 
 
 def found_in_source(pattern: str) -> list[str]:
-    """What a pattern finds in rrwatch's source, wherever it is."""
+    """Returns what a pattern finds in rrwatch's source."""
     sources = (path.read_text() for path in (ROOT / "rrwatch").rglob("*.py"))
     return [found for source in sources for found in re.findall(pattern, source, re.MULTILINE)]
 
@@ -134,7 +134,7 @@ class TestCommands:
 
 
 class TestExample:
-    """The file of keys in docs/sessions.md, and what is printed of it there."""
+    """The file of keys in docs/sessions.md gives the output that the page shows."""
 
     TEXT = (DOCS / "sessions.md").read_text()
     SHOWN = re.findall(r"```console\n\$ rrwatch (.*?)\n(.*?)```", TEXT, re.DOTALL)
@@ -181,7 +181,7 @@ def test_the_example_of_a_template_renders(tmp_path: Path) -> None:
 
 
 def logged_events() -> Iterator[str]:
-    """The names of all events in rrwatch's source: first arguments of calls to a logger, and tables of them."""
+    """Yields the names of all log events in the source: first arguments of calls to a logger, and tables of them."""
     for path in (ROOT / "rrwatch").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if (
@@ -190,7 +190,7 @@ def logged_events() -> Iterator[str]:
                 and _called(node) in ("info", "warning", "error", "critical", "tell")
             ):
                 yield from _texts(node.args[0])
-            # A table of events by state, from which a call takes one.
+            # A table of events by state.
             elif isinstance(node, ast.Dict) and node.keys and all(map(_is_state, node.keys)):
                 yield from (text for value in node.values for text in _texts(value))
 
@@ -236,7 +236,7 @@ def test_template_variables_are_described() -> None:
 
 
 def slugs(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """Returns the anchors of a page's headings, as GitHub makes them."""
     headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", page.read_text()), re.MULTILINE)
     plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings)
     return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}
@@ -288,7 +288,7 @@ def test_files_and_tests_exist(page: Path) -> None:
             homes = [ROOT, ROOT / "tests", ROOT / "rrwatch", ROOT / "templates"]
             found = [home / path for home in homes if (home / path).exists()]
             found = found or list((ROOT / "rrwatch").rglob(path))
-            # Some are made by a target of make.
+            # Some files are made by a target of make.
             assert found or path.startswith(("dist/", "benchmarks/latest.")), f"{name}: no such file"
             for part in inside:
                 assert re.search(rf"^ *(?:class|def) {part}\b", found[0].read_text(), re.MULTILINE), (
@@ -305,7 +305,7 @@ def test_the_table_of_folders_lists_every_module() -> None:
         modules = {path.name for path in folder.glob("*.py")} - {"__init__.py"}
         named = {name for name in listed[f"`{folder.name}/`"] if name.endswith(".py")}
         assert named == modules, folder.name
-    assert len(listed) == len(folders) + 2  # the head, and what is in no folder
+    assert len(listed) == len(folders) + 2  # the head of the table, and the row without a folder
 
 
 def test_the_readme_stays_short() -> None:

@@ -1,4 +1,4 @@
-"""Manual page, sample settings and completions, as the programs that read them see them."""
+"""The manual page, the sample settings and the completions, read by the programs that use them."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(source: Path) -> str:
-    """The page as a reader sees it, without line breaks."""
+    """The page as man shows it, without line breaks."""
     command = [program("mandoc"), "-T", "utf8", "-O", "width=100", str(source)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     # Bold and underlined characters are overstruck.
@@ -161,7 +161,7 @@ STARTUP = {
 
 
 class Terminal:
-    """A shell on a terminal, with somebody who types."""
+    """A shell on a terminal that the test types into."""
 
     def __init__(self, shell: str, environment: dict[str, str]) -> None:
         self._shown = ""
@@ -174,7 +174,7 @@ class Terminal:
         os.write(self._terminal, text.encode())
 
     def wait_for(self, pattern: str) -> str:
-        """What is shown, once it has the pattern; forgotten then."""
+        """Waits for the pattern, and returns and forgets the output so far."""
         deadline = time.monotonic() + 20
         while not re.search(pattern, self._shown):
             assert time.monotonic() < deadline, f"no {pattern!r} in {self._shown!r}"

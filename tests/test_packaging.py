@@ -1,4 +1,4 @@
-"""Units and image: what can be told without installing them."""
+"""What can be checked of the units and the image without installing them."""
 
 import re
 import shutil
@@ -32,7 +32,7 @@ def test_the_service_is_hardened() -> None:
 )
 def test_units_are_valid(name: str, tmp_path: Path) -> None:
     for unit in UNITS.glob("rrwatch*"):
-        # systemd looks for the program and the manual page, which a checkout has not installed.
+        # systemd looks for the program and the manual page, which a checkout does not install.
         text = unit.read_text().replace("ExecStart=rrwatch run", f"ExecStart={sys.executable} -m rrwatch run")
         (tmp_path / unit.name).write_text(re.sub("Documentation=.*\n", "", text))
     for daemon in "bird", "bird6":

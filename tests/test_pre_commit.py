@@ -1,4 +1,4 @@
-"""Pre-commit runs what `make check` runs."""
+"""pre-commit runs the same checks as `make check`."""
 
 import re
 from pathlib import Path

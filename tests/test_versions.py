@@ -1,4 +1,4 @@
-"""Version and changelog are in step, and what is noticed where they are not."""
+"""The check of version and changelog finds where they disagree."""
 
 from datetime import date
 

@@ -1,4 +1,4 @@
-"""What tests wait for."""
+"""Waits of tests."""
 
 import urllib.request
 
@@ -8,7 +8,7 @@ from lab.process import wait_until
 
 
 def wait_for_sessions(bird: Bird, wanted: set[str], seconds: float = 15.0) -> None:
-    """Until BIRD has exactly those sessions."""
+    """Waits until BIRD has exactly those sessions."""
     try:
         wait_until(lambda: bird.sessions() == wanted, "sessions", seconds)
     except TimeoutError:
@@ -17,12 +17,12 @@ def wait_for_sessions(bird: Bird, wanted: set[str], seconds: float = 15.0) -> No
 
 
 def names(*addresses: str) -> set[str]:
-    """The sessions of a reflector with nodes that have those addresses."""
+    """Returns the names of a reflector's sessions with nodes that have those addresses."""
     return {f"Global_{address.replace('.', '_')}" for address in addresses}
 
 
 def metric(rrwatch: Rrwatch, name: str) -> float:
-    """The value of one time series in `/metrics`; 0 where it is not there."""
+    """Returns the value of one time series in `/metrics`; 0 if it does not exist."""
     with urllib.request.urlopen(f"http://{rrwatch.status_address}/metrics", timeout=5) as page:
         lines = page.read().decode().splitlines()
     return next((float(line.rsplit(" ", 1)[1]) for line in lines if line.rsplit(" ", 1)[0] == name), 0.0)

@@ -1,4 +1,4 @@
-"""Step by step gives what everything at once gives."""
+"""Deriving step by step gives the same as deriving everything at once."""
 
 from ipaddress import IPv4Address, IPv6Address
 
@@ -92,4 +92,11 @@ def test_hosts_without_a_change_are_the_same_and_are_not_asked_about() -> None:
 
     store.update(node_peer("n3", REFLECTOR), items | node_peer("n3", REFLECTOR))
     deriver.derive(store.topology())
-    assert asked == [len(first.hosts), 1, 1, 1, 1, len(first.hosts)]  # a neighbor of two entries: all anew
+    assert asked == [
+        len(first.hosts),
+        1,
+        1,
+        1,
+        1,
+        len(first.hosts),
+    ]  # two records ask for one neighbor: everything is derived again

@@ -1,4 +1,4 @@
-"""A topology, seen by one BIRD -> its sessions."""
+"""The sessions of one BIRD that follow from a topology."""
 
 import json
 from ipaddress import IPv4Address, ip_address
@@ -17,7 +17,7 @@ from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, global_peer, host, nod
 
 CASES = json.loads((Path(__file__).parent.parent / "cases" / "calico.json").read_text())
 
-# The original's IPv6 reflector did nothing without a record of its own; rrwatch's stands alone, as for IPv4.
+# The original's IPv6 reflector did nothing without a record of its own; rrwatch's has its clients, as for IPv4.
 STANDALONE_IPV6 = {
     5: {("Global_fd00_42__1_0", "fd00:42::1:0", 64511, 64511, True, None)},
     37: set[Any](),
@@ -46,11 +46,11 @@ def rejected(derived: Derived) -> dict[str, str]:
 
 
 def expected(number: int, case: dict[str, Any]) -> set[tuple[Any, ...]]:
-    """The original's sessions, one for each neighbor: mesh before global before node-specific."""
+    """Returns the original's sessions, one for each neighbor: mesh before global before node-specific."""
     if number in STANDALONE_IPV6:
         return STANDALONE_IPV6[number]
     first: dict[str, tuple[Any, ...]] = {}
-    # Where the original's name was no name for BIRD, the file has none; those were all global peers.
+    # The file has no name where the original's was not valid in BIRD; those were all global peers.
     named = [{**row, "name": row["name"] or "Global_" + row["neighbor"].replace(":", "_")} for row in case["sessions"]]
     for row in sorted(named, key=lambda row: PRECEDENCE.index(row["name"].split("_")[0])):
         columns = ("name", "neighbor", "local_as", "remote_as", "rr_client", "cluster_id")

@@ -1,4 +1,4 @@
-"""Each record is read once, when its key changes."""
+"""The record store parses each key once, when it changes."""
 
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v1 import V1

@@ -1,4 +1,4 @@
-"""One key and its value -> one record."""
+"""Calico v1: a key and its value give a record."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, ip_address, ip_network
 
@@ -6,26 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrwatch.bgp.topology import (
-    AsNumber,
-    Block,
-    CustomFilter,
-    Debug,
-    Family,
-    GlobalAs,
-    HostAddress,
-    HostAs,
-    HostLeaf,
-    HostNetwork,
-    LogLevel,
-    NodeMesh,
-    Peer,
-    Pool,
-    Record,
-    Reflector,
-    Rejected,
-    TunnelUse,
-)
+from rrwatch.bgp import topology as bgp
 from rrwatch.calico.v1 import address, as_number, parse
 
 P = "/calico/bgp/v1"
@@ -33,7 +14,7 @@ P = "/calico/bgp/v1"
 
 def reason(key: str, value: str) -> str:
     record = parse(f"{P}/{key}", value)
-    assert isinstance(record, Rejected)
+    assert isinstance(record, bgp.Rejected)
     assert record.key == f"{P}/{key}"
     return record.reason
 
@@ -41,73 +22,77 @@ def reason(key: str, value: str) -> str:
 @pytest.mark.parametrize(
     ("key", "value", "record"),
     [
-        ("global/as_num", "65100", GlobalAs(f"{P}/global/as_num", AsNumber(65100))),
-        ("global/node_mesh", '{"enabled": true}', NodeMesh(f"{P}/global/node_mesh", True)),
-        ("global/node_mesh", '{"enabled":false}', NodeMesh(f"{P}/global/node_mesh", False)),
-        ("global/node_mesh", "{}", NodeMesh(f"{P}/global/node_mesh", False)),
-        ("global/loglevel", "none", LogLevel(f"{P}/global/loglevel", None, Debug.OFF)),
-        ("global/loglevel", "debug", LogLevel(f"{P}/global/loglevel", None, Debug.ALL)),
-        ("global/loglevel", "info", LogLevel(f"{P}/global/loglevel", None, Debug.STATES)),
-        ("global/loglevel", "", LogLevel(f"{P}/global/loglevel", None, Debug.STATES)),
-        ("host/n1/loglevel", "DEBUG", LogLevel(f"{P}/host/n1/loglevel", "n1", Debug.STATES)),
+        ("global/as_num", "65100", bgp.GlobalAs(f"{P}/global/as_num", bgp.AsNumber(65100))),
+        ("global/node_mesh", '{"enabled": true}', bgp.NodeMesh(f"{P}/global/node_mesh", True)),
+        ("global/node_mesh", '{"enabled":false}', bgp.NodeMesh(f"{P}/global/node_mesh", False)),
+        ("global/node_mesh", "{}", bgp.NodeMesh(f"{P}/global/node_mesh", False)),
+        ("global/loglevel", "none", bgp.LogLevel(f"{P}/global/loglevel", None, bgp.Debug.OFF)),
+        ("global/loglevel", "debug", bgp.LogLevel(f"{P}/global/loglevel", None, bgp.Debug.ALL)),
+        ("global/loglevel", "info", bgp.LogLevel(f"{P}/global/loglevel", None, bgp.Debug.STATES)),
+        ("global/loglevel", "", bgp.LogLevel(f"{P}/global/loglevel", None, bgp.Debug.STATES)),
+        ("host/n1/loglevel", "DEBUG", bgp.LogLevel(f"{P}/host/n1/loglevel", "n1", bgp.Debug.STATES)),
         (
             "global/peer_v4/10.0.0.1",
             '{"ip": "10.0.0.1", "as_num": "65100"}',
-            Peer(f"{P}/global/peer_v4/10.0.0.1", None, IPv4Address("10.0.0.1"), AsNumber(65100)),
+            bgp.Peer(f"{P}/global/peer_v4/10.0.0.1", None, IPv4Address("10.0.0.1"), bgp.AsNumber(65100)),
         ),
         (
             "global/peer_v6/fd00::a",
             '{"as_num": 4200000000, "ip": "FD00:0::A", "of": "no interest"}',
-            Peer(f"{P}/global/peer_v6/fd00::a", None, IPv6Address("fd00::a"), AsNumber(4200000000)),
+            bgp.Peer(f"{P}/global/peer_v6/fd00::a", None, IPv6Address("fd00::a"), bgp.AsNumber(4200000000)),
         ),
         (
             "host/n1/peer_v4/10.0.0.1",
             '{"ip": "10.0.0.2", "as_num": "1.10"}',
-            Peer(f"{P}/host/n1/peer_v4/10.0.0.1", "n1", IPv4Address("10.0.0.2"), AsNumber(65546)),
+            bgp.Peer(f"{P}/host/n1/peer_v4/10.0.0.1", "n1", IPv4Address("10.0.0.2"), bgp.AsNumber(65546)),
         ),
         (
             "rr_v4/10.0.0.1",
             '{"ip":"10.0.0.1","cluster_id":"1.0.0.1"}',
-            Reflector(f"{P}/rr_v4/10.0.0.1", IPv4Address("10.0.0.1"), IPv4Address("1.0.0.1")),
+            bgp.Reflector(f"{P}/rr_v4/10.0.0.1", IPv4Address("10.0.0.1"), IPv4Address("1.0.0.1")),
         ),
         (
             "rr_v4/10.0.0.1",
             '{"ip":"10.0.0.1","cluster_id":16777217}',
-            Reflector(f"{P}/rr_v4/10.0.0.1", IPv4Address("10.0.0.1"), IPv4Address("1.0.0.1")),
+            bgp.Reflector(f"{P}/rr_v4/10.0.0.1", IPv4Address("10.0.0.1"), IPv4Address("1.0.0.1")),
         ),
         (
             "rr_v4/10.0.0.1",
             '{"ip":"10.0.0.1","cluster_id":"16777217"}',
-            Reflector(f"{P}/rr_v4/10.0.0.1", IPv4Address("10.0.0.1"), IPv4Address("1.0.0.1")),
+            bgp.Reflector(f"{P}/rr_v4/10.0.0.1", IPv4Address("10.0.0.1"), IPv4Address("1.0.0.1")),
         ),
         (
             "rr_v6/FD00::A",
             '{"ip":"fd00:0::a","cluster_id":""}',
-            Reflector(f"{P}/rr_v6/FD00::A", IPv6Address("fd00::a"), None),
+            bgp.Reflector(f"{P}/rr_v6/FD00::A", IPv6Address("fd00::a"), None),
         ),
         (
             "host/n1/ip_addr_v4",
             "10.0.0.1",
-            HostAddress(f"{P}/host/n1/ip_addr_v4", "n1", Family.IPV4, IPv4Address("10.0.0.1")),
+            bgp.HostAddress(f"{P}/host/n1/ip_addr_v4", "n1", bgp.Family.IPV4, IPv4Address("10.0.0.1")),
         ),
-        ("host/n1/ip_addr_v6", "", HostAddress(f"{P}/host/n1/ip_addr_v6", "n1", Family.IPV6, None)),
-        ("host/n1/as_num", "65100", HostAs(f"{P}/host/n1/as_num", "n1", AsNumber(65100))),
-        ("host/n1/as_num", "", HostAs(f"{P}/host/n1/as_num", "n1", None)),
-        ("host/n1/network_v4", "10.0.0.0/8", HostNetwork(f"{P}/host/n1/network_v4", "n1", IPv4Network("10.0.0.0/8"))),
-        ("host/n1/network_v4", "", HostNetwork(f"{P}/host/n1/network_v4", "n1", None)),
-        ("host/n1/network_v6", "fd00::/64", HostLeaf(f"{P}/host/n1/network_v6", "n1")),
-        ("host/a[b*?/deeper/still", "", HostLeaf(f"{P}/host/a[b*?/deeper/still", "a[b*?")),
+        ("host/n1/ip_addr_v6", "", bgp.HostAddress(f"{P}/host/n1/ip_addr_v6", "n1", bgp.Family.IPV6, None)),
+        ("host/n1/as_num", "65100", bgp.HostAs(f"{P}/host/n1/as_num", "n1", bgp.AsNumber(65100))),
+        ("host/n1/as_num", "", bgp.HostAs(f"{P}/host/n1/as_num", "n1", None)),
+        (
+            "host/n1/network_v4",
+            "10.0.0.0/8",
+            bgp.HostNetwork(f"{P}/host/n1/network_v4", "n1", IPv4Network("10.0.0.0/8")),
+        ),
+        ("host/n1/network_v4", "", bgp.HostNetwork(f"{P}/host/n1/network_v4", "n1", None)),
+        ("host/n1/network_v6", "fd00::/64", bgp.HostLeaf(f"{P}/host/n1/network_v6", "n1")),
+        ("host/a[b*?/deeper/still", "", bgp.HostLeaf(f"{P}/host/a[b*?/deeper/still", "a[b*?")),
         (
             "global/custom_filters/v4/x",
             "accept;",
-            CustomFilter(f"{P}/global/custom_filters/v4/x", Family.IPV4, "x", "accept;"),
+            bgp.CustomFilter(f"{P}/global/custom_filters/v4/x", bgp.Family.IPV4, "x", "accept;"),
         ),
         ("global/peer_v4/10.0.0.1/deeper", "{}", None),
         ("unknown", "", None),
         ("host/n1", "a value where a folder should be", None),
     ],
 )
-def test_understood(key: str, value: str, record: Record | None) -> None:
+def test_understood(key: str, value: str, record: bgp.Record | None) -> None:
     assert parse(f"{P}/{key}", value) == record
 
 
@@ -168,23 +153,23 @@ BLOCK = "/calico/ipam/v2/host/n1/ipv4/block/192.168.0.0-26"
 @pytest.mark.parametrize(
     ("key", "value", "record"),
     [
-        (POOL, '{"cidr": "192.168.0.0/16"}', Pool(POOL, ip_network("192.168.0.0/16"), None, TunnelUse.ALWAYS)),
+        (POOL, '{"cidr": "192.168.0.0/16"}', bgp.Pool(POOL, ip_network("192.168.0.0/16"), None, bgp.TunnelUse.ALWAYS)),
         (
             POOL,
             '{"cidr":"10.0.0.0/8","ipip":"","ipip_mode":"","masquerade":true,"ipam":true,"disabled":true}',
-            Pool(POOL, ip_network("10.0.0.0/8"), None, TunnelUse.ALWAYS),
+            bgp.Pool(POOL, ip_network("10.0.0.0/8"), None, bgp.TunnelUse.ALWAYS),
         ),
         (
             POOL,
             '{"cidr":"10.0.0.0/8","ipip":"tunl0","ipip_mode":"cross-subnet"}',
-            Pool(POOL, ip_network("10.0.0.0/8"), "tunl0", TunnelUse.CROSS_SUBNET),
+            bgp.Pool(POOL, ip_network("10.0.0.0/8"), "tunl0", bgp.TunnelUse.CROSS_SUBNET),
         ),
-        (BLOCK, "", Block(BLOCK, "n1", ip_network("192.168.0.0/26"))),
-        (BLOCK, '{"state":"confirmed"}', Block(BLOCK, "n1", ip_network("192.168.0.0/26"))),
+        (BLOCK, "", bgp.Block(BLOCK, "n1", ip_network("192.168.0.0/26"))),
+        (BLOCK, '{"state":"confirmed"}', bgp.Block(BLOCK, "n1", ip_network("192.168.0.0/26"))),
         (
             "/calico/ipam/v2/host/n1/ipv6/block/fd80:24e2:f998:72d6::40-122",
             "{}",
-            Block(
+            bgp.Block(
                 "/calico/ipam/v2/host/n1/ipv6/block/fd80:24e2:f998:72d6::40-122",
                 "n1",
                 ip_network("fd80:24e2:f998:72d6::40/122"),
@@ -194,7 +179,7 @@ BLOCK = "/calico/ipam/v2/host/n1/ipv4/block/192.168.0.0-26"
         ("/calico/v1/Ready", "true", None),
     ],
 )
-def test_ipam_understood(key: str, value: str, record: Record | None) -> None:
+def test_ipam_understood(key: str, value: str, record: bgp.Record | None) -> None:
     assert parse(key, value) == record
 
 
@@ -220,7 +205,7 @@ def test_ipam_understood(key: str, value: str, record: Record | None) -> None:
 )
 def test_ipam_rejected(key: str, value: str, words: str) -> None:
     record = parse(key, value)
-    assert isinstance(record, Rejected)
+    assert isinstance(record, bgp.Rejected)
     assert words in record.reason
 
 
@@ -245,7 +230,7 @@ def test_ipam_rejected(key: str, value: str, words: str) -> None:
 )
 def test_addresses_that_no_neighbor_has(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=f"is {why}: no BGP neighbor"):
-        address(text, Family.IPV6 if ":" in text else Family.IPV4)
+        address(text, bgp.Family.IPV6 if ":" in text else bgp.Family.IPV4)
 
 
 def test_a_reason_is_one_printable_line_of_bounded_length() -> None:
@@ -264,7 +249,7 @@ def test_every_as_number_in_every_form(number: int) -> None:
 
 @given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)))
 def test_an_address_reads_the_same_in_every_spelling(value: IPv4Address | IPv6Address) -> None:
-    family = Family(value.version)
+    family = bgp.Family(value.version)
     try:
         parsed = address(str(value), family)
     except ValueError:
@@ -288,6 +273,6 @@ _json = st.recursive(
 def test_no_value_raises(path: str, value: str) -> None:
     record = parse(f"{P}/{path}", value)
 
-    if isinstance(record, Rejected):
+    if isinstance(record, bgp.Rejected):
         assert record.reason.isprintable()
         assert len(record.reason) < 300

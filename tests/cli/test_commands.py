@@ -1,4 +1,4 @@
-"""The commands, as programs."""
+"""The commands, run as programs."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""`rrwatch check`, on a real etcd, a real BIRD, and a running rrwatch: each finding, and what helps."""
+"""The findings and hints of `rrwatch check`, with a real etcd, a real BIRD and a running rrwatch."""
 
 import json
 import shutil
@@ -26,9 +26,9 @@ WITHOUT_DAEMON = {"RRWATCH_STATUS_LISTEN": ""}
 
 @pytest.fixture
 def check(run: Run, etcd: Etcd, bird: Bird) -> Check:
-    """Runs `check` beside etcd and BIRD, as root; -> what is not good, by the first word of its subject.
+    """Runs `check` as root, and returns the findings that are not good, by the first word of their subject.
 
-    Its exit status has to agree with that.
+    The exit status must agree with them.
     """
 
     def check(*arguments: str, **variables: str) -> dict[str, dict[str, Any]]:
@@ -48,7 +48,7 @@ def check(run: Run, etcd: Etcd, bird: Bird) -> Check:
 
 @pytest.fixture
 def daemon(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> Rrwatch:
-    """A running rrwatch whose BIRD runs what etcd asks for."""
+    """A running daemon whose BIRD runs what etcd asks for."""
     etcd.put_all(CLUSTER)
     rrwatch = start_rrwatch(etcd.url, bird)
     rrwatch.wait_for("configured")
@@ -56,7 +56,7 @@ def daemon(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> Rrwatch:
 
 
 def asked(rrwatch: Rrwatch) -> dict[str, str]:
-    """The setting by which a command finds it."""
+    """Returns the setting with which a command finds the daemon."""
     return {"RRWATCH_STATUS_LISTEN": rrwatch.status_address}
 
 
@@ -84,7 +84,7 @@ class TestAllIsWell:
         assert not [path for path in bird.folder.iterdir() if path.name.startswith(".")]
 
     def test_of_a_node_with_pools_and_filters(self, run: Run, check: Check, etcd: Etcd, bird: Bird) -> None:
-        # What BIRD understands decides what is wanted: it has to be asked as the daemon asks it.
+        # What is wanted depends on BIRD's answers, so check must ask the same questions as the daemon.
         etcd.put_all(CLUSTER)
         etcd.put("/calico/v1/ipam/v4/pool/192.168.0.0-16", '{"cidr": "192.168.0.0/16", "ipip": "tunl0"}')
         etcd.put(f"{PREFIX}/global/custom_filters/v4/a", "if ( net ~ 10.0.0.0/8 ) then { accept; }")
@@ -273,7 +273,7 @@ class TestFiles:
 class TestBird:
     @pytest.fixture
     def elsewhere(self, bird: Bird) -> Iterator[Path]:
-        """BIRD runs on another file; -> the one that rrwatch owns."""
+        """Starts BIRD with another file, and returns the one that rrwatch writes."""
         own = bird.config
         bird.stop()
         bird.config = own.with_name("bird.conf")

@@ -1,4 +1,4 @@
-"""The operator's commands, on a real etcd: the keys and the JSON that Calico's own tools wrote."""
+"""The commands for records with a real etcd: they write the keys and JSON that Calico's own tools wrote."""
 
 import json
 import os
@@ -17,7 +17,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run(etcd: Etcd) -> Run:
-    """Runs a command against the etcd."""
+    """Runs a command with the settings of that etcd."""
 
     def run(command: str, *more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

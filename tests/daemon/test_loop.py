@@ -32,7 +32,7 @@ class Run:
     """A daemon that runs until its test is over."""
 
     def __init__(self, settings: Settings, bird: FakeBird) -> None:
-        self.bird = bird
+        self.bird, self.is_over = bird, False
         self._steps: Steps = iter(())
         self._waits_for: Callable[[Status], bool] | None = None
         self.daemon = Daemon(settings, Notifier(None), self._publish, lambda *_: bird)
@@ -40,22 +40,25 @@ class Run:
     def through(self, steps: Steps) -> list[str]:
         """Runs the daemon until each condition that the steps yield was true of a status; returns its log events."""
         self._steps = steps
-        self._waits_for = next(steps)
+        self._step_on()
         # A condition that never comes true ends the test too.
         guard = threading.Timer(20, os.kill, (os.getpid(), signal.SIGTERM))
         guard.start()
         with capture_logs() as events:
             self.daemon.run()
         guard.cancel()
-        if self._waits_for is not None:
-            pytest.fail("a condition did not come true in time")
+        assert self.is_over, "a condition did not come true in time"
         return [event["event"] for event in events]
 
     def _publish(self, status: Status) -> None:
         if self._waits_for and self._waits_for(status):
-            self._waits_for = next(self._steps, None)
-            if self._waits_for is None:
-                os.kill(os.getpid(), signal.SIGTERM)
+            self._step_on()
+
+    def _step_on(self) -> None:
+        self._waits_for = next(self._steps, None)
+        if self._waits_for is None:
+            self.is_over = True
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.fixture(autouse=True)

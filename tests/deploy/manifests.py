@@ -1,4 +1,4 @@
-"""What is in deploy/, read, and what rrwatch itself says of settings and commands."""
+"""Reads what is in deploy/, and compares it with rrwatch's settings and commands."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -24,61 +24,62 @@ _SETTINGS = {
 
 
 def documents(path: Path) -> list[Document]:
-    """All documents of a YAML file."""
+    """Returns all documents of a YAML file."""
     return list(yaml.safe_load_all(path.read_text()))
 
 
 def workload(role: str) -> Document:
-    """The DaemonSet of the nodes, or the Deployment of the reflectors."""
+    """Returns the DaemonSet of the nodes, or the Deployment of the reflectors."""
     return documents(KUBERNETES / f"{role}.yaml")[0]
 
 
 def pod(role: str) -> Document:
-    """Its pods."""
+    """Returns the template of its pods."""
     found: Document = workload(role)["spec"]["template"]["spec"]
     return found
 
 
 def containers(role: str) -> dict[str, Document]:
-    """Containers of its pods by name, those that initialize them among them."""
+    """Returns the containers of its pods by name, init containers included."""
     spec = pod(role)
     return {container["name"]: container for container in (*spec["initContainers"], *spec["containers"])}
 
 
 def config_map() -> dict[str, str]:
-    """The settings of all pods."""
+    """Returns the settings of all pods."""
     (document,) = documents(KUBERNETES / "config.yaml")
     data: dict[str, str] = document["data"]
     return data
 
 
 def config_map_with_tls() -> dict[str, str]:
-    """The same with the lines that are comments, but for those that are no settings."""
+    """Returns the settings of all pods with those that are commented out."""
     text = re.sub(r"^  # ([A-Z0-9_]+: )", r"  \1", (KUBERNETES / "config.yaml").read_text(), flags=re.MULTILINE)
     data: dict[str, str] = yaml.safe_load(text)["data"]
     return data
 
 
 def instructions(dockerfile: Path) -> list[tuple[str, str]]:
-    """Its instructions with their arguments, lines that are continued as one."""
+    """Returns the instructions of a Dockerfile with their arguments; continued lines are joined."""
     text = re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", dockerfile.read_text(), flags=re.MULTILINE))
     pairs = (line.split(maxsplit=1) for line in text.splitlines() if line.strip())
     return [(name, " ".join(rest.split())) for name, rest in pairs]
 
 
 def require_settings(values: dict[str, str], *, files: bool = True) -> None:
-    """Makes sure that those variables are settings with values that rrwatch takes.
+    """Asserts that the variables are settings with values that rrwatch accepts.
 
     Args:
-        files: check settings that are files, which are there in the container alone.
+        variables: names and values.
+        files: whether to check settings that are files, which exist only in the container.
 
     Raises:
-        AssertionError: one is none, or has a value that is not taken.
+        AssertionError: one is not a setting, or has a value that rrwatch does not accept.
     """
     parsed = {}
     for variable, value in values.items():
         setting = _SETTINGS.get(variable)
-        assert setting, f"{variable} is no setting of rrwatch"
+        assert setting, f"{variable} is not a setting of rrwatch"
         if setting.name.endswith("_file") and not files:
             continue
         try:
@@ -92,10 +93,10 @@ def require_settings(values: dict[str, str], *, files: bool = True) -> None:
 
 
 def require_command(words: Sequence[str]) -> None:
-    """Makes sure that rrwatch has that command, with those options.
+    """Asserts that rrwatch has that command with those options.
 
     Raises:
-        AssertionError: it has not.
+        AssertionError: it does not.
     """
     command: click.Command = cli
     path, rest = ["rrwatch"], list(words)
@@ -112,7 +113,7 @@ def require_command(words: Sequence[str]) -> None:
 
 
 def commands_of(container: Document) -> Iterator[list[str]]:
-    """All commands that a container is started and asked with."""
+    """Returns all commands that a container is started and probed with."""
     yield [*container.get("command", []), *container.get("args", [])]
     for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
         if probe in container:

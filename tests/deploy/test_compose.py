@@ -1,4 +1,4 @@
-"""compose.yaml: valid, and in step with rrwatch, the images and Kubernetes' manifests."""
+"""compose.yaml is valid, and agrees with rrwatch, the images and the manifests for Kubernetes."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The Dockerfiles, as far as they can be told without building them; `make test-host` builds and runs the images."""
+"""What can be checked of the Dockerfiles without building them; `make test-host` builds and runs the images."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def test_base_and_authority_are_the_builders_choice(file: Path) -> None:
         if name == "FROM":
             assert rest.split()[0] in {"${BASE}", *stages}
         if name == "RUN" and "$apt" in rest:
-            # It is mounted for the step alone: the image does not keep it.
+            # It is mounted for this step only; the image does not keep it.
             assert rest.startswith("--mount=type=secret,id=ca,target=/run/ca.pem,required=false ")
             assert rest.count("/var/lib/apt/lists/*") == 1 or "python3-venv" in rest
 

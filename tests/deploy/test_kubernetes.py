@@ -1,4 +1,4 @@
-"""The manifests for Kubernetes: valid, whole, and in step with rrwatch and the images."""
+"""The manifests for Kubernetes are valid and complete, and agree with rrwatch and the images."""
 
 import os
 import re
@@ -234,7 +234,7 @@ def test_every_host_has_one_of_them() -> None:
     (apart,) = pod("reflector")["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert apart["topologyKey"] == "kubernetes.io/hostname"
     assert apart["labelSelector"] == workload("reflector")["spec"]["selector"]
-    # A host that is drained must not get the next one.
+    # A host that is drained must not get the next pod.
     for toleration in pod("reflector")["tolerations"]:
         assert toleration.get("key") or toleration["effect"] == "NoExecute"
         assert toleration.get("key") != "node.kubernetes.io/unschedulable"

@@ -1,4 +1,4 @@
-"""From the mesh to a reflector without losing a route: the order matters, and the kernel's own events show it."""
+"""In the right order, going from the mesh to a reflector loses no route, as the kernel's own events show."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class RouteMonitor:
     process: Process
 
     def absences(self) -> dict[str, float]:
-        """For each route that was deleted, the longest time in seconds until it was back; infinite if it never was."""
+        """Returns for each deleted route the longest time in seconds until it was back; infinite if it never was."""
         gone: dict[str, float] = {}
         longest: dict[str, float] = {}
         for hours, minutes, seconds, deleted, block, hop in _EVENT.findall(self.log.read_text()):
@@ -42,7 +42,7 @@ class RouteMonitor:
             if deleted:
                 gone[route] = at
             elif route in gone:
-                absent = (at - gone.pop(route)) % 86400  # over midnight
+                absent = (at - gone.pop(route)) % 86400  # past midnight
                 longest[route] = max(absent, longest.get(route, 0.0))
         return longest | dict.fromkeys(gone, float("inf"))
 
@@ -70,7 +70,7 @@ def monitors(lab: Cluster, tmp_path: Path) -> Iterator[list[RouteMonitor]]:
             process = Process(["ip", "-ts", "-n", host.space.name, "monitor", "route"], log)
             monitor = RouteMonitor(host, log, process)
             made.append(monitor)
-            # A route of our own, in a table that BIRD does not read, shows that it listens.
+            # A route in a table that BIRD does not read shows that the monitor is listening.
             mark = f"198.51.100.{len(made)}"
             wait_until(lambda monitor=monitor, mark=mark: marked(monitor, mark), f"ip monitor on {name}")  # type: ignore[misc]
         yield made
@@ -80,7 +80,7 @@ def monitors(lab: Cluster, tmp_path: Path) -> Iterator[list[RouteMonitor]]:
 
 
 def marked(monitor: RouteMonitor, mark: str) -> bool:
-    # The kernel reports no change that is none, so each attempt adds a route and deletes it.
+    # The kernel reports only real changes, so each attempt adds a route and deletes it.
     for change in "add", "delete":
         monitor.host.space.ip("route", change, "blackhole", mark, "table", "99")
     return monitor.has_seen(f"Deleted blackhole {mark} ")
@@ -96,7 +96,7 @@ def wait_for_all_routes(lab: Cluster, name: str) -> None:
 
 
 def reflected(host: Host) -> bool:
-    """The other nodes' blocks have come from the reflector too."""
+    """Returns whether the reflector has announced the blocks of the other nodes."""
     shown = host.bird.command(f"show route protocol {SESSION}")
     return all(route.split()[0] in shown for route in routes_to_others(host))
 
@@ -118,7 +118,7 @@ def test_with_the_reflector_first_no_route_is_lost(
     for host in nodes:
         wait_until(lambda host=host: host.bird.sessions() == {SESSION}, f"mesh of {host.name} ended", SECONDS)  # type: ignore[misc]
 
-    # The last event that could follow from the end of the mesh is behind this one.
+    # Every event that could follow from the end of the mesh comes before this one.
     for number, monitor in enumerate(monitors):
         mark = f"198.51.100.{100 + number}"
         wait_until(lambda monitor=monitor, mark=mark: marked(monitor, mark), mark)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Routes through a tunnel's device, on nodes of BIRD 2: what `krt_tunnel` does in Calico's own BIRD."""
+"""Nodes with BIRD 2 route through a tunnel device, as `krt_tunnel` does in Calico's own BIRD."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def test_ip_in_ip(tmp_path: Path, mode: str) -> None:
         one = lab.add_node("kube-node1", NODE1, "192.168.0.0/26", release=BIRD2)
         two = lab.add_node("kube-node2", NODE2, "192.168.0.64/26", release=BIRD2)
         for host in one, two:
-            # A tunnel in name: what matters is that the kernel takes a route through it.
+            # Not a real tunnel: what matters is that the kernel accepts a route through it.
             host.space.ip("link", "add", "tunl0", "type", "veth", "peer", "name", "far")
             host.space.ip("link", "set", "tunl0", "up")
             host.space.ip("link", "set", "far", "up")
@@ -29,7 +29,7 @@ def test_ip_in_ip(tmp_path: Path, mode: str) -> None:
 
         through = f"192.168.0.64/26 via {NODE2} dev tunl0 proto bird onlink"
         of_one = {"blackhole 192.168.0.0/26 proto bird", through}
-        # The other's subnet holds the neighbor: no tunnel where the pool asks for one across subnets alone.
+        # The neighbor is in the same subnet, so a pool that asks for tunnels across subnets uses none.
         device = "tunl0 proto bird onlink" if mode == "always" else "eth0 proto bird"
         of_two = {"blackhole 192.168.0.64/26 proto bird", f"192.168.0.0/26 via {NODE1} dev {device}"}
         for host, wanted in (one, of_one), (two, of_two):

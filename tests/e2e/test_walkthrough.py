@@ -1,4 +1,4 @@
-"""From the full mesh to route reflectors, on hosts of their own: real sessions, real routes, rrwatch alone."""
+"""The walkthrough of README, from the full mesh to route reflectors, with real sessions and routes."""
 
 import time
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ OF_NODE2 = "blackhole 192.168.0.64/26 proto bird"
 FULL = {"kube-master": {TO_NODE1, TO_NODE2}, "kube-node1": {OF_NODE1, TO_NODE2}, "kube-node2": {TO_NODE1, OF_NODE2}}
 ALONE = {"kube-master": set[str](), "kube-node1": {OF_NODE1}, "kube-node2": {OF_NODE2}}
 
-SECONDS = 60.0  # BIRD waits some seconds before it connects, and retries seldom
+SECONDS = 60.0  # BIRD waits some seconds before it connects, and retries rarely
 
 
 PAIRS = [(nodes, reflectors) for nodes in RELEASES for reflectors in RELEASES]
@@ -83,7 +83,7 @@ def test_walkthrough(lab: Cluster, reflectors: Release) -> None:
     for host in master, node1, node2:
         wait_for_sessions(host)
 
-    # 3: the reflector's record; nothing peers yet
+    # 3: the reflector has a record, but nothing peers with it yet
     rr1.run("rr", "add", RR1, "--cluster-id", "1.0.0.1")
     assert lab.etcd.items(f"{PREFIX}/rr_v4") == {f"{PREFIX}/rr_v4/{RR1}": f'{{"ip":"{RR1}","cluster_id":"1.0.0.1"}}'}
     rr1.rrwatch.wait_for("etcd_synced")

@@ -36,7 +36,7 @@ def package() -> Path:
 
 @pytest.fixture(scope="session")
 def older(package: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same package under a lower version, which it says of itself, too."""
+    """The same package with a lower version, which rrwatch prints too."""
     folder = tmp_path_factory.mktemp("older")
     unpacked = folder / "unpacked"
     subprocess.run(["dpkg-deb", "--raw-extract", package, unpacked], check=True, timeout=60)
@@ -63,7 +63,7 @@ def bird(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def disks(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """The disk of a host on which some packages were installed, and which is off since; made once for each choice."""
+    """Disks of hosts with some packages installed, which are off; each choice is made once."""
     made: dict[tuple[str, ...], Path] = {}
 
     def disk(*packages: str) -> Path:
@@ -84,14 +84,14 @@ def disks(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
 
 @pytest.fixture
 def bare(tmp_path: Path, tree: Path, package: Path) -> Iterator[Reflector]:
-    """A host that is a minimal Debian and nothing else."""
+    """A host with a minimal Debian."""
     with contextlib.ExitStack() as stack:
         yield Reflector(tmp_path, [tree], package, stack)
 
 
 @pytest.fixture
 def fresh(tmp_path: Path, tree: Path, package: Path, disks: Callable[..., Path], bird: str) -> Iterator[Reflector]:
-    """A running host with a BIRD as Debian ships it. What rrwatch depends on is installed, which saves time."""
+    """A running host with Debian's BIRD; what rrwatch depends on is installed, which saves time."""
     with contextlib.ExitStack() as stack:
         reflector = Reflector(tmp_path, [disks("ca-certificates", "python3", bird), tree], package, stack)
         reflector.host.boot()
@@ -100,7 +100,7 @@ def fresh(tmp_path: Path, tree: Path, package: Path, disks: Callable[..., Path],
 
 @pytest.fixture
 def established(fresh: Reflector) -> Reflector:
-    """The same after its operator's first hour: rrwatch runs, and the session is up."""
+    """The same host after the first hour: rrwatch runs, and the session is up."""
     fresh.start_cluster()
     fresh.install()
     fresh.configure()

@@ -1,4 +1,4 @@
-"""A route reflector's host with Debian's BIRD, and what is around it: an etcd and a neighbor."""
+"""A route reflector's host with Debian's BIRD, with an etcd and a neighbor on another host."""
 
 import contextlib
 import json
@@ -34,14 +34,14 @@ protocol bgp reflector {{
 
 
 class Reflector:
-    """The host, off at first; etcd and the neighbor are not started either."""
+    """The host, which is off at first; etcd and the neighbor are not running either."""
 
     def __init__(self, folder: Path, layers: Sequence[Path], package: Path, stack: contextlib.ExitStack) -> None:
-        """Lays the network.
+        """Creates the network.
 
         Args:
             package: the .deb to install.
-            stack: takes everything away again at its end.
+            stack: removes everything when it is closed.
         """
         folder.chmod(0o755)
         switch = Switch(stack)
@@ -69,11 +69,11 @@ class Reflector:
         self.neighbor.start()
 
     def apt(self, *arguments: str) -> str:
-        """Runs apt-get; -> what it printed."""
+        """Runs apt-get, and returns its output."""
         return self.host.run("apt-get", "--quiet", "--yes", *arguments, timeout=120)
 
     def install(self, package: Path | None = None) -> str:
-        """Installs rrwatch, as `apt install ./rrwatch_*.deb` does; -> what apt printed."""
+        """Installs rrwatch as `apt install ./rrwatch_*.deb` does, and returns the output of apt."""
         package = package or self.package
         path = f"/root/{package.name}"
         self.host.write(path, package.read_bytes())
@@ -85,11 +85,11 @@ class Reflector:
         self.host.write(path, self.host.run("cat", path) + settings)
 
     def enable(self) -> None:
-        """Enables and starts rrwatch: that has to return at once, whatever there is or is not."""
+        """Enables and starts rrwatch, which must return at once whatever else is running."""
         self.host.run("systemctl", "enable", "--now", "rrwatch", timeout=15)
 
     def wait_established(self, seconds: float = 30) -> None:
-        """Waits until rrwatch is ready and the session with the neighbor is up, as both ends say."""
+        """Waits until rrwatch is ready and the session with the neighbor is up on both ends."""
         try:
             wait_until(self._is_established, "Established", seconds)
         except TimeoutError as error:
@@ -101,27 +101,27 @@ class Reflector:
         return bool(re.search(rf"^{SESSION} .* Established", self.birdc("show", "protocols"), re.MULTILINE))
 
     def birdc(self, *command: str) -> str:
-        """Asks its BIRD."""
+        """Runs birdc, and returns its output."""
         return self.host.try_run("birdc", *command).stdout
 
     def connections(self) -> set[str]:
-        """The TCP connections of its BGP sessions: one that was never interrupted keeps its ports."""
+        """Returns the TCP connections of its BGP sessions by their ports, which change if a session is reset."""
         return self._space.bgp_connections(NEIGHBOR)
 
     def shows(self, unit: str, name: str) -> str:
-        """A property of a systemd unit."""
+        """Returns a property of a systemd unit."""
         return self.host.run("systemctl", "show", f"--property={name}", "--value", unit).strip()
 
     def is_active(self, unit: str) -> bool:
-        """Is that unit up?"""
+        """Returns whether that unit is active."""
         return self.host.try_run("systemctl", "--quiet", "is-active", unit).returncode == 0
 
     def status(self) -> str:
-        """What rrwatch told systemd."""
+        """Returns the status line that rrwatch sent to systemd."""
         return self.shows("rrwatch", "StatusText")
 
     def bird_file(self, daemon: str = "bird") -> str:
-        """The configuration that a running BIRD was started with."""
+        """Returns the configuration file that a running BIRD was started with."""
         pid = self.shows(daemon, "MainPID")
         if pid == "0":
             return "not running"
@@ -138,7 +138,7 @@ class Reflector:
             raise AssertionError(self.story()) from error
 
     def story(self) -> str:
-        """What happened, for a person."""
+        """Returns what happened, for the message of a failed test."""
         units = ["--unit=rrwatch*", "--unit=bird*"]
         return "\n".join(
             [

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from lab.process import wait_until
 from tests.host.reflector import SETTINGS, Reflector
 
-READY = 10  # seconds; some two of them when this was written
+READY = 10  # seconds; it took about two when this was written
 
 
 def test_two_lines_of_settings(bare: Reflector, bird: str, record_property: Callable[[str, object], None]) -> None:
@@ -17,7 +17,7 @@ def test_two_lines_of_settings(bare: Reflector, bird: str, record_property: Call
 
     bare.install()
 
-    # Nothing changed for BIRD yet, and rrwatch does not run without settings.
+    # Nothing changed for BIRD yet, because rrwatch does not run without settings.
     assert bare.shows("bird", "MainPID") == began
     assert bare.bird_file() == "/etc/bird/bird.conf"
     assert not bare.is_active("rrwatch")
@@ -35,7 +35,7 @@ def test_two_lines_of_settings(bare: Reflector, bird: str, record_property: Call
     assert check.returncode == 0, check.stdout
     assert all(line.startswith(("ok ", "     ->")) for line in check.stdout.splitlines()), check.stdout
     assert bare.bird_file() == "/etc/bird/bird.cfg"
-    # Without settings for IPv6 bird6 has no part in this.
+    # Without settings for IPv6, bird6 is left alone.
     if bird == "bird":
         assert bare.bird_file("bird6") == "/etc/bird/bird6.conf"
     assert bare.host.run("systemctl", "is-system-running").strip() == "running"
@@ -160,7 +160,7 @@ def test_etcd_is_down_at_boot(established: Reflector) -> None:
     assert established.host.run("systemctl", "is-system-running").strip() == "running"
     assert established.is_active("rrwatch")
     assert established.bird_file() == "/etc/bird/bird.cfg"
-    # The session needs no etcd: BIRD has its last configuration.
+    # The session needs no etcd, because BIRD has its last configuration.
     wait_until(lambda: established.neighbor.is_established("reflector"), "Established", 30)
     assert "etcd" in established.status()
 
@@ -173,9 +173,9 @@ def test_a_reboot(established: Reflector) -> None:
     booted = time.time()
     established.host.boot()
     established.wait_established()
-    # BIRD was on the right file from the first moment, and was not restarted.
+    # BIRD was started with the right file, and was not restarted.
     wait_until(lambda: established.is_active("rrwatch-handover@bird.service"), "the handover is decided")
-    # Not by --boot: the kernel's id of the boot is that of this machine.
+    # Not with --boot, because the kernel's id of the boot is that of this machine.
     journal = ["journalctl", "--unit=bird", f"--since=@{booted:.3f}", "--output=cat", "--no-pager"]
     messages = established.host.run(*journal)
     assert "Started bird.service" in messages

@@ -1,4 +1,4 @@
-"""After rrwatch the host is what it was before."""
+"""Purging rrwatch leaves the host as it was before the installation."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ _CHANGED_BY_TOOLS = {
 
 
 def files(reflector: Reflector) -> set[str]:
-    """Each file of the host with its mode and owner, but for what any installation changes."""
+    """Returns each file of the host with its mode and owner, except for what any installation changes."""
     prune = " -o ".join(f"-path {path}" for path in _ALWAYS.split())
     listing = reflector.host.run("sh", "-c", f"find / \\( {prune} \\) -prune -o -printf '%p %M %u %g\\n'")
     return {line for line in listing.splitlines() if line.split()[0] not in _CHANGED_BY_TOOLS}
 
 
 def accounts(reflector: Reflector) -> set[str]:
-    """Users, groups and dpkg's overrides."""
+    """Returns the users, the groups and dpkg's overrides."""
     command = "cat /etc/passwd /etc/group; dpkg-statoverride --list"
     return set(reflector.host.run("sh", "-c", command).splitlines())
 
@@ -44,7 +44,7 @@ def test_removal_leaves_bird_its_sessions(established: Reflector) -> None:
     established.host.run("systemctl", "restart", "bird")
     established.wait_file("/etc/bird/bird.conf")
 
-    # And a later installation goes on where this one ended.
+    # A later installation continues with them.
     established.install()
     established.host.run("systemctl", "start", "rrwatch")
     established.wait_established()

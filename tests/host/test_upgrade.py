@@ -1,4 +1,4 @@
-"""Upgrades of rrwatch, and of BIRD under it."""
+"""Upgrades of rrwatch, and of BIRD while rrwatch runs."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def test_an_upgrade_of_bird(established: Reflector, bird: str) -> None:
 
 @pytest.mark.parametrize("bird", ["bird"], indirect=True)
 def test_from_bird_1_to_bird_2(established: Reflector) -> None:
-    # In the other direction BIRD was not started by its package in one run; docs/operations.md says what to do then.
+    # In the other direction BIRD's package did not start it in one run; docs/operations.md says what to do then.
     established.apt("install", "bird2")
 
     wait_until(lambda: "BIRD 2." in established.birdc("show", "status"), "BIRD 2", 30)
@@ -55,7 +55,7 @@ def test_from_bird_1_to_bird_2(established: Reflector) -> None:
 
 def test_bird_is_purged_and_installed_again(established: Reflector, bird: str) -> None:
     established.apt("purge", bird)
-    # Without BIRD rrwatch runs on, and also starts.
+    # Without BIRD rrwatch keeps running, and also starts.
     established.host.run("systemctl", "restart", "rrwatch", timeout=15)
     assert "bird waiting" in established.status()
 

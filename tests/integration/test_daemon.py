@@ -1,4 +1,4 @@
-"""The whole of it: a real etcd, a real BIRD, and `rrwatch run` between them."""
+"""`rrwatch run` between a real etcd and a real BIRD."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""`rrwatch run` in the node role, on a real etcd and a real BIRD."""
+"""`rrwatch run` in the node role, between a real etcd and a real BIRD."""
 
 import json
 import time
@@ -92,7 +92,7 @@ def test_one_proof_of_the_majority_serves_all_folders(etcd: Etcd, bird: Bird, st
     wait_for_sessions(bird, {"Global_172_17_42_40"})
     listed = etcd.reads()
     wait_until(lambda: etcd.reads() > listed, "the first quiet watch to end", 20)
-    # All were opened together: those of the other folders end with it.
+    # All watches were opened together, so those of the other folders end with it.
     end = time.monotonic() + 3
     while time.monotonic() < end:
         assert etcd.reads() == listed + 1

@@ -13,7 +13,7 @@ from rrwatch.bird.apply import State
 from rrwatch.report import http as status_http
 from rrwatch.report.http import StatusServer
 from rrwatch.settings.values import Listen
-from tests.report.test_status import outcome, status
+from tests.report.values import outcome, status
 
 
 @pytest.fixture

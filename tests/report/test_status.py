@@ -1,38 +1,18 @@
-"""How things stand, as values and over HTTP."""
+"""The status, as a value and over HTTP."""
 
 import http.client
 import json
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-from rrwatch.bgp.sessions import Derived
-from rrwatch.bgp.topology import Family, Rejected
-from rrwatch.bird.apply import Applied, State
-from rrwatch.bird.render import Rendered
-from rrwatch.bird.target import Target
-from rrwatch.bird.version import Grammar
+from rrwatch.bird.apply import State
 from rrwatch.errors import UsageError
 from rrwatch.report.http import StatusServer
-from rrwatch.report.outcome import Outcome, Result
 from rrwatch.report.status import STALLED_AFTER, EtcdStatus, Status
 from rrwatch.settings.values import Listen
-
-TARGET = Target("bird", (Family.IPV4,), Path("/etc/bird/bird.cfg"), Path("/run/bird/bird.ctl"))
-
-
-def outcome(state: State, message: str = "") -> Outcome:
-    derived = Derived((), (Rejected("/k", "why"),), ())
-    result = Result.of(Rendered("x", 7, Grammar.BIRD1), Applied(state, message, running=7), None, unprompted=False)
-    return Outcome(derived=derived, results={TARGET: result}, took=0.1)
-
-
-def status(known: Outcome | None, template_error: str = "") -> Status:
-    etcd = EtcdStatus().heard("http://e", 9, 3)
-    return Status("reflector 10.0.0.1", time.monotonic(), etcd, known, template_error)
+from tests.report.values import outcome, status
 
 
 def test_ready() -> None:

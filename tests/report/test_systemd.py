@@ -1,4 +1,4 @@
-"""Word to systemd."""
+"""Notifications to systemd."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ Start = Callable[..., Rrwatch]
 
 
 class Manager:
-    """A service manager that only listens."""
+    """Receives notifications in place of a service manager."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -35,7 +35,7 @@ class Manager:
                 return self._heard
 
     def wait_for(self, start: str) -> None:
-        """Waits for a message that begins so."""
+        """Waits for a message that begins with a text."""
         wait_until(lambda: any(line.startswith(start) for line in self.heard()), start)
 
     def close(self) -> None:

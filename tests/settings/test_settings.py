@@ -1,4 +1,4 @@
-"""Settings: flag, variable, file, default; and one line for each wrong one."""
+"""Settings come from flag, variable, file or default, and a wrong one gives one line."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace

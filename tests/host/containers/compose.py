@@ -1,4 +1,4 @@
-"""The services of compose.yaml without Docker: each in the network that it asks for, with its volumes."""
+"""Runs the services of compose.yaml without Docker, each in its network and with its volumes."""
 
 import contextlib
 import os
@@ -15,14 +15,14 @@ FILE = ROOT / "compose.yaml"
 
 
 class Project:
-    """What Docker Compose does with the file, by the OCI runtime."""
+    """Does what Docker Compose does with the file, with the OCI runtime."""
 
     def __init__(self, folder: Path, images: dict[str, Image], stack: contextlib.ExitStack) -> None:
-        """Prepares all services; none runs yet.
+        """Prepares all services without starting them.
 
         Args:
-            images: by the folder that they are built from.
-            stack: takes everything away again at its end.
+            images: the images by the folder that they are built from.
+            stack: removes everything when it is closed.
         """
         stack.enter_context(runtime())
         self._services: dict[str, Any] = yaml.safe_load(FILE.read_text())["services"]
@@ -68,7 +68,7 @@ class Project:
         return Container(name, bundle, config)
 
     def _volume(self, name: str, below: Path) -> Path:
-        """A named volume; a new one takes its rights from the folder that it is mounted over."""
+        """Returns a named volume; a new one gets the permissions of the folder that it is mounted over."""
         folder = self._folder / "volumes" / name
         if not folder.exists():
             folder.mkdir(parents=True)
@@ -78,10 +78,10 @@ class Project:
         return folder
 
     def execute(self, command: str) -> str:
-        """What `docker compose exec` does; -> what the command printed.
+        """Runs a command as `docker compose exec` does, and returns its output.
 
         Raises:
-            AssertionError: it failed.
+            AssertionError: the command failed.
         """
         service, *words = command.split()
         status, output = self.containers[service].execute(*words)

@@ -11,7 +11,7 @@ from tests.host.containers.images import ROOT, Builder, Image
 
 Images = dict[str, Image]
 
-# As behind a proxy that intercepts TLS, which is one of these where there is one.
+# The CA of a proxy that intercepts TLS, if there is one.
 CA = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -21,7 +21,7 @@ def builder() -> Iterator[Builder]:
     folder = ROOT / ".tools" / "images" / os.environ.get("PYTEST_XDIST_WORKER", "alone")
     folder.mkdir(parents=True, exist_ok=True)
     made = Builder(folder)
-    made.remove()  # of a run that was cut off
+    made.remove()  # left by a run that was interrupted
     yield made
     made.remove()
 
@@ -41,7 +41,7 @@ def rrwatch_image(builder: Builder, base: str) -> Image:
 
 @pytest.fixture(scope="session")
 def birds(builder: Builder, base: str) -> Images:
-    """By the release of BIRD."""
+    """The images of BIRD by release."""
     folder = ROOT / "deploy" / "bird"
     return {
         release: builder.build(f"rrwatch-{package}", folder, base, {}, BIRD=package)

@@ -1,4 +1,4 @@
-"""Images as `buildah` builds them, without Docker and without a registry."""
+"""Builds images with `buildah`, without Docker and without a registry."""
 
 import json
 import os
@@ -19,7 +19,7 @@ class Image:
     """One image, and a read-only view of its files.
 
     Attributes:
-        rootfs: its files; containers mount them read-only.
+        rootfs: the directory of its files, which containers mount read-only.
         config: what the Dockerfile says of user, entry point, environment... (OCI image specification, "config").
     """
 
@@ -29,15 +29,15 @@ class Image:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables that it sets."""
+        """The environment variables that it sets."""
         return dict(entry.split("=", 1) for entry in self.config.get("Env") or [])
 
 
 class Builder:
-    """Builds images; what it makes lies in one folder."""
+    """Builds images in one folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Builds nothing yet.
+        """Prepares the folder.
 
         Args:
             folder: for images and working containers.
@@ -47,10 +47,10 @@ class Builder:
         ]  # fmt: skip
 
     def base(self, tree: Path) -> str:
-        """Makes an image of a Debian in a folder; -> its name."""
+        """Makes an image of a Debian in a folder, and returns its name."""
         container = self._run("from", "scratch")
         mounted = self._run("mount", container)
-        # What apt downloaded into it is of no use in an image.
+        # The packages that apt downloaded are of no use in an image.
         copied = f"tar -C {tree} --exclude=./var/cache/apt/archives/*.deb -c . | tar -C {mounted} -x"
         subprocess.run(["sh", "-ec", copied], check=True, timeout=_BUILD_TIMEOUT)
         self._run("commit", "-q", container, "base")
@@ -58,12 +58,12 @@ class Builder:
         return "localhost/base"
 
     def build(self, name: str, context: Path, base: str, secrets: dict[str, str], **arguments: str) -> Image:
-        """Builds an image from a folder with a Dockerfile; -> it.
+        """Builds an image from a folder with a Dockerfile, and returns it.
 
         Args:
-            base: the image that it is built on.
-            secrets: id -> file.
-            arguments: of the build, by name.
+            base: the base image.
+            secrets: files by their ids.
+            arguments: build arguments by name.
         """
         options = [f"--build-arg={key}={value}" for key, value in {"BASE": base, **arguments}.items()]
         options += [f"--secret=id={key},src={path}" for key, path in secrets.items()]
@@ -74,7 +74,7 @@ class Builder:
         return Image(Path(self._run("mount", container)), docker["config"], docker["config"].get("Labels") or {})
 
     def remove(self) -> None:
-        """Takes away all containers and images."""
+        """Removes all containers and images."""
         self._run("umount", "--all")
         self._run("rm", "--all")
         self._run("rmi", "--all", "--force")

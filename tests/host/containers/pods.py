@@ -1,4 +1,4 @@
-"""Pods without a cluster: what a kubelet does with a manifest, done with the OCI runtime `crun`.
+"""Runs pods without a cluster: does what a kubelet does with a manifest, with the OCI runtime `crun`.
 
 Users, groups, capabilities, read-only roots, mounts, commands and variables are those of the manifest and of the
 images. There are no control groups, so limits of resources do not count, and no seccomp filter.
@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from lab.network import Namespace
-from lab.process import Process, program, wait_until
+from lab.process import Process, captured, program, wait_until
 from tests.host.containers.images import Image
 
 _STATE = Path(f"/run/rrwatch-pods-{os.getpid()}")
 
-_TIMEOUT = 60.0  # seconds for a container that is to end by itself
+_TIMEOUT = 60.0  # seconds for a container that ends by itself
 
 
 class Container:
-    """One container of a pod; it can be stopped and started again, as a kubelet does."""
+    """One container of a pod, which can be stopped and started again, as a kubelet does."""
 
     def __init__(self, name: str, bundle: Path, config: Mapping[str, Any]) -> None:
-        """Writes its bundle; `start()` sets it going.
+        """Writes its bundle; `start()` starts it.
 
         Args:
             bundle: a folder of its own.
@@ -38,52 +38,44 @@ class Container:
         self._process: Process | None = None
 
     def start(self) -> "Container":
-        """Starts it, and waits until its program runs, or has ended."""
+        """Starts it, and waits until its program runs or has ended."""
         self._process = Process(_crun("run", "--bundle", str(self._bundle), self._id), self.log)
         wait_until(lambda: not self.is_running or self._state().get("status") == "running", f"{self._id} runs")
         return self
 
     def run(self) -> tuple[int, str]:
-        """Runs it to its end; -> exit status and what it printed."""
+        """Runs it to its end, and returns exit status and output."""
         self.start()
         return self.wait(), self.output()
 
     @property
     def is_running(self) -> bool:
-        """Has it not ended yet?"""
+        """Returns whether it is still running."""
         return self._process is not None and self._process.is_running()
 
     def wait(self, seconds: float = _TIMEOUT) -> int:
-        """Waits for its end; -> its exit status."""
+        """Waits for its end, and returns its exit status."""
         assert self._process
         status = self._process.wait(seconds)
         self._process = None
         return status
 
     def output(self) -> str:
-        """All that it printed."""
+        """Returns its output."""
         return self.log.read_text(errors="replace")
 
     def execute(self, *command: str, seconds: float = 30.0) -> tuple[int, str]:
-        """Runs a command in it, as `kubectl exec` and probes do; -> exit status and what it printed."""
-        # With user, groups and capabilities of the container, as container runtimes do it for a kubelet.
+        """Runs a command in it as `kubectl exec` and probes do, and returns exit status and output."""
+        # Like container runtimes for a kubelet, use the user, groups and capabilities of the container.
         process = json.loads((self._bundle / "config.json").read_text())["process"]
         with tempfile.NamedTemporaryFile("w", suffix=".json", dir=self._bundle) as file:
             json.dump({**process, "args": list(command)}, file)
             file.flush()
-            done = subprocess.run(
-                _crun("exec", "--process", file.name, self._id),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=seconds,
-                check=False,
-            )
+            done = captured(_crun("exec", "--process", file.name, self._id), seconds)
         return done.returncode, done.stdout
 
     def pid(self) -> int:
-        """Of its first process, as the host sees it."""
+        """Returns the process id of its first process on the host."""
         return int(self._state()["pid"])
 
     def _state(self) -> dict[str, Any]:
@@ -96,7 +88,7 @@ class Container:
         subprocess.run(_crun("kill", self._id, name), capture_output=True, timeout=10, check=False)
 
     def stop(self) -> None:
-        """Ends it as a kubelet does: SIGTERM, and SIGKILL after a while."""
+        """Stops it as a kubelet does: with SIGTERM, and with SIGKILL after a while."""
         if not self._process:
             return
         self.signal("TERM")
@@ -106,20 +98,20 @@ class Container:
             self.kill()
 
     def kill(self) -> None:
-        """Ends it without warning."""
+        """Kills it."""
         if self._process:
             self.signal("KILL")
             self.wait(10)
 
     def remove(self) -> None:
-        """Ends it, and takes away what the runtime keeps of it."""
+        """Kills it, and removes the state that the runtime keeps."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.kill()
         subprocess.run(_crun("delete", "--force", self._id), capture_output=True, timeout=20, check=False)
 
 
 class Pod:
-    """One pod of a manifest, on a host of its own."""
+    """One pod of a manifest on a host."""
 
     def __init__(
         self,
@@ -130,19 +122,19 @@ class Pod:
         settings: Mapping[str, str],
         fields: Mapping[str, str],
     ) -> None:
-        """Prepares its containers; none runs yet.
+        """Prepares its containers without starting them.
 
         Args:
-            template: `spec` of the pod.
-            images: by the names that the manifest calls them.
-            host: the host's network.
-            folder: what is the host's root folder for `hostPath`.
-            settings: of the config map, whatever its name is.
+            template: the `spec` of the pod.
+            images: the images by the names in the manifest.
+            host: the host's network namespace.
+            folder: stands for the host's root folder in `hostPath`.
+            settings: the content of the config map, whatever its name is.
             fields: what `fieldRef` refers to.
         """
         self.spec, self._images, self._host, self._folder = template, images, host, folder
         self._settings, self._fields = settings, fields
-        # A new pod has new folders of its own.
+        # Each pod has folders of its own.
         self._own = Path(tempfile.mkdtemp(prefix="pod-", dir=folder))
         self._volumes = {volume["name"]: self._volume(volume) for volume in template["volumes"]}
         self._started: list[Container] = []
@@ -150,10 +142,10 @@ class Pod:
         self.containers = {spec["name"]: self._container(spec) for spec in template["containers"]}
 
     def initialize(self) -> dict[str, tuple[int, str]]:
-        """Runs the init containers in their order; -> exit status and output of each, by name.
+        """Runs the init containers in order, and returns exit status and output of each by name.
 
         Raises:
-            RuntimeError: one failed, so that no container would be started.
+            RuntimeError: one of them failed.
         """
         done = {}
         for spec, container in zip(self.spec["initContainers"], self.init, strict=True):
@@ -170,17 +162,17 @@ class Pod:
         return self
 
     def probe(self, kind: str, name: str) -> tuple[int, str]:
-        """Asks a probe of one container once; -> exit status and what it printed."""
+        """Runs a probe of one container once, and returns exit status and output."""
         spec = next(spec for spec in self.spec["containers"] if spec["name"] == name)
         probe = spec[kind]
         return self.containers[name].execute(*probe["exec"]["command"], seconds=probe["timeoutSeconds"])
 
     def passes(self, kind: str, name: str) -> bool:
-        """Does it pass that probe?"""
+        """Returns whether a container passes a probe."""
         return self.containers[name].is_running and self.probe(kind, name)[0] == 0
 
     def wait_until_ready(self, seconds: float = 30.0) -> None:
-        """Waits until all containers run and pass all their probes."""
+        """Waits until all containers run and pass all probes."""
 
         def ready() -> bool:
             return all(
@@ -197,7 +189,7 @@ class Pod:
             raise TimeoutError(f"{error}\n{self.probe('readinessProbe', 'rrwatch')}\n{logs}") from None
 
     def delete(self) -> None:
-        """Ends it as the cluster does: the hooks, then SIGTERM."""
+        """Deletes it as a cluster does: first the hooks, then SIGTERM."""
         for spec in self.spec["containers"]:
             container = self.containers[spec["name"]]
             hook = spec.get("lifecycle", {}).get("preStop")
@@ -206,12 +198,12 @@ class Pod:
             container.stop()
 
     def remove(self) -> None:
-        """Takes away whatever still runs."""
+        """Removes whatever is still running."""
         for container in self._started:
             container.remove()
 
     def mounted(self, volume: str) -> Path:
-        """A volume as the host sees it."""
+        """Returns the folder of a volume on the host."""
         return self._volumes[volume]
 
     def _volume(self, volume: Mapping[str, Any]) -> Path:
@@ -225,7 +217,7 @@ class Pod:
                 os.chown(folder, 0, self.spec["securityContext"]["fsGroup"])
                 folder.chmod(0o2777)
             case _:
-                raise NotImplementedError(f"volume {volume}")
+                raise ValueError(f"this kind of volume cannot be mounted here: {volume}")
         return folder
 
     def _container(self, spec: Mapping[str, Any]) -> Container:
@@ -280,7 +272,7 @@ def configuration(
     mounts: Sequence[Mapping[str, Any]],
     network: Namespace,
 ) -> dict[str, Any]:
-    """The `config.json` of a container (OCI runtime specification).
+    """Returns the `config.json` of a container (OCI runtime specification).
 
     Args:
         user: user, group, and further groups.
@@ -305,7 +297,7 @@ def configuration(
             {"destination": "/proc", "type": "proc", "source": "proc"},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
             shared,
-            # A runtime's caller provides it.
+            # The caller of a runtime provides it.
             mount("/etc/hosts", Path("/etc/hosts"), read_only=True),
             *mounts,
         ],
@@ -321,7 +313,7 @@ def configuration(
 
 
 def mount(destination: str, source: Path, *, read_only: bool = False) -> dict[str, Any]:
-    """A folder of the host that a container sees (OCI runtime specification, "mounts")."""
+    """Returns the mount of a folder of the host (OCI runtime specification, "mounts")."""
     options = ["rbind", "ro" if read_only else "rw"]
     return {"destination": destination, "type": "bind", "source": str(source), "options": options}
 
@@ -330,14 +322,14 @@ def _crun(command: str, *arguments: str) -> list[str]:
     runtime = ["crun", f"--root={_STATE}", "--cgroup-manager=disabled", command, *arguments]
     if not Path("/sys/fs/cgroup/unified/cgroup.procs").exists():
         return runtime
-    # crun refuses hosts with both versions of control groups, of which it needs none here.
+    # crun refuses hosts with both versions of control groups; it needs none here.
     hidden = 'umount /sys/fs/cgroup/unified && exec "$@"'
     return [program("unshare"), "--mount", program("sh"), "-ec", hidden, "sh", *runtime]
 
 
 @contextlib.contextmanager
 def runtime() -> Iterator[None]:
-    """Makes room for the runtime's state, and clears it away with all containers that are left."""
+    """Provides a folder for the runtime's state, and removes it with all containers that are left."""
     _STATE.mkdir(exist_ok=True)
     try:
         yield

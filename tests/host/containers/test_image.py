@@ -1,4 +1,4 @@
-"""The images of rrwatch and of BIRD, side by side as the manifests in deploy/kubernetes and compose.yaml have them."""
+"""The images of rrwatch and BIRD together, as in the manifests in deploy/kubernetes and in compose.yaml."""
 
 import contextlib
 import re
@@ -30,14 +30,14 @@ def release(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def machine() -> Iterator[Namespace]:
-    """The network of the pod's host."""
+    """The network namespace of the pod's host."""
     with namespace() as space:
         yield space
 
 
 @pytest.fixture
 def cluster(tmp_path: Path, machine: Namespace) -> Iterator[Etcd]:
-    """An etcd on the pod's host, with the walkthrough's keys; it may be stopped."""
+    """An etcd on the pod's host with the keys of the walkthrough, which a test may stop."""
     etcd = Etcd(tmp_path / "etcd", namespace=machine.name, address="127.0.0.1").start()
     etcd.put_all(CLUSTER)
     yield etcd
@@ -47,7 +47,7 @@ def cluster(tmp_path: Path, machine: Namespace) -> Iterator[Etcd]:
 
 @pytest.fixture
 def pod_of(tmp_path: Path, machine: Namespace, rrwatch_image: Image, birds: Images) -> Iterator[PodOf]:
-    """Makes pods of one host: `pod_of("reflector", "2")`; what they keep on the host, the next one finds."""
+    """Makes pods on one host, as in `pod_of("reflector", "2")`; each finds what the ones before left on the host."""
     template = {
         role: next(yaml.safe_load_all((MANIFESTS / f"{role}.yaml").read_text()))["spec"]["template"]["spec"]
         for role in ("reflector", "node")
@@ -77,13 +77,13 @@ def wait_until_alive(pod: Pod, name: str) -> None:
 
 
 def sessions(pod: Pod) -> set[str]:
-    """Names of BIRD's BGP protocols; none while BIRD cannot be asked."""
+    """Returns the names of BIRD's BGP protocols; none while BIRD does not answer."""
     status, output = pod.containers["bird"].execute("birdc", "show", "protocols")
     return set() if status else set(re.findall(r"^(\S+) +BGP ", output, re.MULTILINE))
 
 
 def credentials(pid: int) -> dict[str, str]:
-    """The fields of /proc/PID/status that tell what a process may do."""
+    """Returns the fields of /proc/PID/status with the rights of a process."""
     rows = (line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     fields = {name: " ".join(value.split()) for name, value in rows}
     return {name: fields[name] for name in ("Uid", "Gid", "CapPrm", "CapEff", "CapAmb", "NoNewPrivs")}
@@ -101,10 +101,10 @@ def test_the_images_are_small_and_hold_nothing_of_the_build(rrwatch_image: Image
     size = sum(path.lstat().st_size for path in installed.rglob("*"))
     assert size < 40 * 2**20
     sources, compiled = (len(list(installed.rglob(f"*.{kind}"))) for kind in ("py", "pyc"))
-    assert compiled >= sources - 1  # one is a script of the virtual environment
+    assert compiled >= sources - 1  # one of them is a script of the virtual environment
     for image in rrwatch_image, *birds.values():
         assert not list((image.rootfs / "var" / "lib" / "apt" / "lists").glob("*Packages*"))
-        # The certificate of the proxy that it was built behind is none that its users trust.
+        # The image must not trust the CA of the proxy that it was built behind.
         assert not (image.rootfs / "run" / "ca.pem").is_file()
         assert not list((image.rootfs / "usr" / "local" / "share" / "ca-certificates").glob("*"))
 
@@ -278,13 +278,13 @@ def test_bird_is_upgraded(pinned: bool, pod_of: PodOf) -> None:
     pod.wait_until_ready()
     assert sessions(pod) == SESSIONS
     assert birdc(pod, "show", "status").startswith("BIRD 2")
-    # Who says the version before has sessions at once, and with them a graceful restart.
+    # With the version set, sessions exist from the start, and so does a graceful restart.
     assert ("does not accept" in pod.containers["bird"].output()) is not pinned
 
 
 @pytest.fixture
 def neighbor(tmp_path: Path, machine: Namespace) -> Iterator[Bird]:
-    """A BIRD beside the pod's host, which it peers with."""
+    """A BIRD on another host, which the pod peers with."""
     with namespace() as space:
         join(machine, f"{NODES['kube-node1']}/24", space, f"{REFLECTOR}/24")
         bird = Bird(tmp_path / "neighbor", space, release=BIRD2)
@@ -319,7 +319,7 @@ def test_a_new_pod_of_a_node_takes_no_route_away(
     before.delete()
     assert not neighbor.is_established("node")
     assert "blackhole 192.168.0.0/26" in machine.ip("route")
-    # BIRD 1.6 has no command to end without a word to its neighbors.
+    # BIRD 1.6 has no command to end without notifying its neighbors.
     keeps = release != "1.6"
     assert bool(route.search(neighbor.command("show route"))) is keeps
     lost: list[str] = []
