@@ -151,7 +151,7 @@ class TestSessions:
             done = run("sessions", "--json", *source, **beside(bird, etcd.url), **self.NODE)
             (rejected,) = json.loads(done.stdout)["rejected"]
             assert rejected["key"] == f"{PREFIX}/global/custom_filters/v4/bad"
-            assert "BIRD does not take it: line " in rejected["reason"]
+            assert "BIRD rejects it: line " in rejected["reason"]
             assert done.stderr == ""
             assert "custom_filters/v4/bad" in run("sessions", *source, **beside(bird, etcd.url), **self.NODE).stdout
             text = run("render", *source, **beside(bird, etcd.url), **self.NODE).stdout
@@ -245,7 +245,7 @@ class TestOnce:
         done = run("once", **beside(bird, etcd.url))
         assert done.returncode == 0
         assert bird.sessions() == SESSIONS
-        assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["configured"]
+        assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["bird_known", "configured"]
 
         assert run("once", **beside(bird, etcd.url)).returncode == 0
         assert bird.reconfigurations() == 1
@@ -277,7 +277,7 @@ class TestOnce:
         (tmp_path / "reflector.cfg.j2").write_text("nonsense;\n")
         done = run("once", **beside(bird, etcd.url), RRWATCH_TEMPLATES=str(tmp_path))
         assert done.returncode == 3
-        assert "syntax error" in json.loads(done.stderr)["reason"]
+        assert "syntax error" in json.loads(done.stderr.splitlines()[-1])["reason"]
         assert bird.config.read_text() == MINIMAL
 
     def test_failed(self, run: Run, etcd: Etcd, bird: Bird, tmp_path: Path) -> None:

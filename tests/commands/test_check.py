@@ -132,7 +132,7 @@ class TestTheRunningOne:
         etcd.delete(f"{PREFIX}/host", recursive=True)
         rrwatch.wait_for("held")
         bad = check(**asked(rrwatch))
-        assert "held: 9 of 9 known nodes" in bad["rrwatch"]["text"]
+        assert "held: 9 of 9 sessions would end" in bad["rrwatch"]["text"]
         assert "`rrwatch release`" in bad["rrwatch"]["hint"]
         assert bad["bird"]["hint"] == "the change is held; see the first line"
         assert set(bad) == {"rrwatch", "bird"}
