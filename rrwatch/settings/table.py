@@ -152,13 +152,13 @@ SETTINGS = (
     Setting(
         "guard_percent",
         parsers.whole(100),
-        "Hold a change in which more than this share of the known nodes disappears at once; 0 turns the guard off.",
+        "Hold sessions that nobody asked to end, if they are more than this share of the known ones; 0 turns the guard off.",
         "50",
     ),
     Setting(
         "guard_min",
         parsers.whole(1_000_000),
-        "Do not hold a share of nodes if fewer than this number are known.",
+        "Do not hold a share of sessions if fewer than this number are known.",
         "5",
     ),
     Setting(

@@ -1,10 +1,8 @@
-"""Nodes that vanish all at once are held, and what somebody asked for is not."""
+"""Sessions end where somebody asked for their end, and nowhere else."""
 
 import http.client
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +10,12 @@ import pytest
 
 from lab.bird import BIRD1, BIRD2, Bird, Release
 from lab.daemon import Rrwatch
+from lab.environment import beside, node, reflector
 from lab.etcd import Etcd
 from lab.process import wait_until
-from tests.keys import CLUSTER, PREFIX, REFLECTOR, host, pool
+from tests.command import run_command
+from tests.keys import CLUSTER, PREFIX, REFLECTOR, block, global_peer, host, pool
+from tests.keys import reflector as reflector_record
 from tests.waits import names, wait_for_sessions
 
 Start = Callable[..., Rrwatch]
@@ -35,16 +36,7 @@ def release(request: pytest.FixtureRequest) -> Release:
 
 
 def command(bird: Bird, etcd: Etcd, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    settings = {
-        "PATH": os.environ["PATH"],
-        "IP": REFLECTOR,
-        "ETCD_ENDPOINTS": etcd.url,
-        "RRWATCH_CONFIG": str(bird.config),
-        "RRWATCH_BIRD_SOCKET": str(bird.socket),
-        "RRWATCH_STATE_DIR": str(folder / "state"),
-    }
-    words = (sys.executable, "-m", "rrwatch", *words)
-    return subprocess.run(words, env=settings, capture_output=True, text=True, timeout=60, check=False)
+    return run_command(*words, environment=beside(bird, etcd.url, folder / "state", **reflector(REFLECTOR)))
 
 
 def begin(etcd: Etcd, bird: Bird, start: Start, **settings: str) -> Rrwatch:
@@ -181,11 +173,10 @@ def test_a_file_that_is_lost_as_well_ends_no_hold(
 
 
 def test_what_is_learned_of_bird_ends_no_hold(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
-    node = {"RRWATCH_ROLE": "node", "NODENAME": "n1", "IP": "", "RRWATCH_ETCD_SPREAD": "0"}
     mesh = {f"Mesh_{address.replace('.', '_')}" for address in ADDRESSES[1:]}
     keys = HOSTS | pool("192.168.0.0/16", "tunl0") | {f"{PREFIX}/global/as_num": "65100"}
     etcd.put_all(keys)
-    rrwatch = start_rrwatch(etcd.url, bird, **node)
+    rrwatch = start_rrwatch(etcd.url, bird, **node("n1"))
     wait_for_sessions(bird, mesh)
     rrwatch.stop()
     bird.stop()
@@ -193,7 +184,7 @@ def test_what_is_learned_of_bird_ends_no_hold(etcd: Etcd, bird: Bird, start_rrwa
         etcd.delete(f"{PREFIX}/host/{name}", recursive=True)
 
     # Whether it has tunnels, only a BIRD that runs can say.
-    again = start_rrwatch(etcd.url, bird, **node)
+    again = start_rrwatch(etcd.url, bird, **node("n1"))
     again.wait_for("held")
     again.wait_for("waiting_for_bird")
     bird.start()
@@ -287,6 +278,163 @@ def test_an_orderly_end_remembers_the_latest_nodes(
     rrwatch.wait_for("configured", after=1)
     assert rrwatch.stop() == 0
     assert "/host/n7/" in (tmp_path / "state" / "baseline.json").read_text()
+
+
+def test_writing_all_records_again_does_not_blind_it(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
+    rrwatch = begin(etcd, bird, start_rrwatch)
+    etcd.put_all(HOSTS)  # a restart of all nodes
+    etcd.put(f"{PREFIX}/host/n1/peer_v4/10.9.9.9", "")
+    etcd.delete(f"{PREFIX}/host/n1/peer_v4", recursive=True)
+    etcd.delete(f"{PREFIX}/host", recursive=True)
+    assert set(rrwatch.wait_for("held")["sessions_kept"]) == SESSIONS
+    assert bird.sessions() == SESSIONS
+
+
+def test_new_nodes_get_sessions_while_others_are_held(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
+    rrwatch = begin(etcd, bird, start_rrwatch)
+    etcd.delete(f"{PREFIX}/host", recursive=True)
+    rrwatch.wait_for("held")
+    etcd.put_all(host("n7", "172.17.50.7"))
+    wait_for_sessions(bird, SESSIONS | names("172.17.50.7"))
+    etcd.put_all(host("n1", ADDRESSES[0]))
+    etcd.delete(f"{PREFIX}/host/n1", recursive=True)
+    wait_for_sessions(bird, SESSIONS - names(ADDRESSES[0]) | names("172.17.50.7"))
+
+
+@pytest.mark.parametrize("how", ["run", "once"])
+@pytest.mark.parametrize("count", [3, 6])
+def test_an_etcd_that_was_emptied_while_rrwatch_was_away(
+    etcd: Etcd, bird: Bird, start_rrwatch: Start, tmp_path: Path, how: str, count: int
+) -> None:
+    etcd.put_all(
+        GLOBAL | {key: value for name in list(NODES)[:count] for key, value in host(name, NODES[name]).items()}
+    )
+    assert command(bird, etcd, tmp_path, "once").returncode == 0
+    etcd.delete(PREFIX, recursive=True)
+    if how == "run":
+        held = start_rrwatch(etcd.url, bird).wait_for("held")
+        assert f"{PREFIX} is empty" in held["reason"]
+    else:
+        assert command(bird, etcd, tmp_path, "once").returncode == 4
+    assert bird.sessions() == names(*ADDRESSES[:count])
+
+
+def test_an_older_backup_restored_while_rrwatch_was_away(own_etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
+    own_etcd.put_all(SIX)
+    own_etcd.delete(f"{PREFIX}/global/peer_v4/{REFLECTOR}")
+    own_etcd.stop()
+    own_etcd.save()
+    own_etcd.start()
+    rrwatch = begin(own_etcd, bird, start_rrwatch)
+    assert rrwatch.stop() == 0
+    own_etcd.stop()
+    own_etcd.restore()
+    own_etcd.start()
+    held = start_rrwatch(own_etcd.url, bird).wait_for("held")
+    assert "went back" in held["reason"]
+    assert bird.sessions() == SESSIONS
+
+
+@pytest.mark.parametrize("how", ["run", "once"])
+@pytest.mark.parametrize(
+    "damage", ["", "{", '{"format": 99}', '{"format": 1, "viewer": "reflector 172.17.42.40", "nodes": {}}']
+)
+def test_a_baseline_that_cannot_be_read_ends_no_session(
+    etcd: Etcd, bird: Bird, start_rrwatch: Start, tmp_path: Path, how: str, damage: str
+) -> None:
+    etcd.put_all(SIX)
+    assert command(bird, etcd, tmp_path, "once").returncode == 0
+    (tmp_path / "state" / "baseline.json").write_text(damage)
+    for name in list(NODES)[:2]:  # less than the share
+        etcd.delete(f"{PREFIX}/host/{name}", recursive=True)
+    if how == "run":
+        rrwatch = start_rrwatch(etcd.url, bird)
+        assert rrwatch.wait_for("held")["sessions_kept"] == sorted(names(*ADDRESSES[:2]))
+        rrwatch.wait_for("state_lost")
+    else:
+        done = command(bird, etcd, tmp_path, "once")
+        assert done.returncode == 4
+        assert '"state_lost"' in done.stderr
+    assert bird.sessions() == SESSIONS
+
+
+TYPOS = {
+    "the peer": f"{PREFIX}/global/peer_v4/{REFLECTOR}",
+    "the AS": f"{PREFIX}/global/as_num",
+    "another reflector": f"{PREFIX}/rr_v4/172.17.42.41",
+    "its own record": f"{PREFIX}/rr_v4/{REFLECTOR}",
+    "a node": f"{PREFIX}/host/n1/ip_addr_v4",
+}
+
+
+@pytest.mark.parametrize("key", TYPOS.values(), ids=TYPOS)
+def test_a_typo_ends_no_session(etcd: Etcd, bird: Bird, start_rrwatch: Start, key: str) -> None:
+    etcd.put_all(SIX | reflector_record("172.17.42.41"))
+    all_sessions = SESSIONS | {"Mesh_172_17_42_41"}
+    rrwatch = start_rrwatch(etcd.url, bird)
+    wait_for_sessions(bird, all_sessions)
+    etcd.put(key, '{"ip": "172.17.42.4')
+    rejected = rrwatch.wait_for("record_rejected", key=key)
+    assert rejected["reason"].endswith("its last readable value stays in force")
+    assert (bird.sessions(), bird.reconfigurations()) == (all_sessions, 1)
+
+    assert rrwatch.stop() == 0
+    again = start_rrwatch(etcd.url, bird)
+    again.wait_for("confirmed")
+    again.wait_for("record_rejected", key=key)
+    assert (bird.sessions(), bird.reconfigurations()) == (all_sessions, 1)
+
+    etcd.delete(key)
+    wait_until(lambda: bird.reconfigurations() == 2, "what somebody asked for")
+    assert not again.all("held")
+
+
+def test_a_typo_in_the_switch_of_the_mesh_starts_no_session(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
+    etcd.put_all(SIX)
+    rrwatch = start_rrwatch(etcd.url, bird, **node("n1"))
+    wait_for_sessions(bird, {"Global_172_17_42_40"})
+    etcd.put(f"{PREFIX}/global/node_mesh", '{"enabled": fals')
+    rrwatch.wait_for("record_rejected", key=f"{PREFIX}/global/node_mesh")
+    assert bird.sessions() == {"Global_172_17_42_40"}
+
+
+@pytest.mark.parametrize("folder", [f"{PREFIX}/global", f"{PREFIX}/global/peer_v4"])
+def test_the_global_records_deleted_as_a_whole(etcd: Etcd, bird: Bird, start_rrwatch: Start, folder: str) -> None:
+    rrwatch = begin(etcd, bird, start_rrwatch)
+    etcd.delete(folder, recursive=True)
+    assert set(rrwatch.wait_for("held")["sessions_kept"]) == SESSIONS
+    assert (bird.sessions(), bird.reconfigurations()) == (SESSIONS, 1)
+
+
+def test_two_reflectors_that_share_a_directory_do_not_blind_each_other(
+    etcd: Etcd, bird: Bird, start_rrwatch: Start, tmp_path: Path
+) -> None:
+    begin(etcd, bird, start_rrwatch).stop()
+    other = {"IP": "172.17.42.41", "RRWATCH_CONFIG": str(tmp_path / "other" / "bird.cfg")}
+    (tmp_path / "other").mkdir()
+    etcd.put_all(global_peer("172.17.42.41"))
+    second = start_rrwatch(etcd.url, bird, **other, RRWATCH_BIRD_SOCKET=str(tmp_path / "other" / "bird.ctl"))
+    second.wait_for("installed")
+    second.stop()
+    etcd.delete(f"{PREFIX}/host", recursive=True)
+    assert set(start_rrwatch(etcd.url, bird).wait_for("held")["sessions_kept"]) == SESSIONS
+    assert bird.sessions() == SESSIONS
+
+
+@pytest.mark.parametrize("folder", ["/calico/v1/ipam", "/calico/ipam/v2/host/n1"])
+def test_a_nodes_pools_and_blocks_count(etcd: Etcd, bird: Bird, start_rrwatch: Start, folder: str) -> None:
+    etcd.put_all(SIX | pool("192.168.0.0/16") | block("n1", "192.168.1.0/26"))
+    rrwatch = start_rrwatch(etcd.url, bird, **node("n1"))
+    wait_for_sessions(bird, {"Global_172_17_42_40"})
+    whole = bird.config.read_text()
+    assert "192.168.1.0/26" in whole
+    etcd.delete(folder, recursive=True)
+    held = rrwatch.wait_for("held")
+    assert "1 of 2 blocks and pools are gone that nobody deleted" in held["reason"]
+    assert bird.config.read_text() == whole
+    etcd.put_all(pool("192.168.0.0/16") | block("n1", "192.168.1.0/26"))
+    rrwatch.wait_for("hold_ended")
+    assert bird.config.read_text() == whole
 
 
 def test_what_is_held_is_seen(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
