@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from typing import Protocol
 
 from rrwatch.bgp.increment import Deriver
@@ -35,6 +36,8 @@ from rrwatch.report.events import EventLog
 from rrwatch.report.history import RECENT, History
 from rrwatch.report.outcome import Outcome, Result
 from rrwatch.settings.model import Settings
+
+_CAUSES_MAX = 10_000  # keys that are remembered as the cause of a change; a BIRD may be away for weeks
 
 _SESSIONS_TIMEOUT = 5.0  # seconds for a BIRD to list its sessions
 
@@ -195,7 +198,8 @@ class Reconciler:
         """
         self._verdict = self.guard.settle(literal)
         if self._records.update(self._verdict.changed, self._verdict.items):
-            self._cause |= self._verdict.changed
+            room = max(0, _CAUSES_MAX - len(self._cause))
+            self._cause.update(islice(sorted(self._verdict.changed), room))
         return self._records.topology()
 
     def run(self, topology: Topology | None) -> Outcome | None:
@@ -286,8 +290,12 @@ class Reconciler:
         return {}
 
     def _render(self, templates: Templates, desired: Desired) -> Mapping[Target, Rendered]:
+        """Renders what is desired, once with each set of templates that is tried."""
         if templates not in self._rendered:
-            self._rendered[templates] = render(self._role, templates, self._paths, desired, self._bird.is_ours)
+            rendered = render(self._role, templates, self._paths, desired, self._bird.is_ours)
+            in_use = self.templates.candidates(retry=False)
+            self._rendered = {one: self._rendered[one] for one in in_use if one in self._rendered}
+            self._rendered[templates] = rendered
         return self._rendered[templates]
 
     def _apply(self, wanted: Mapping[Target, Rendered], *, prompted: bool) -> dict[Target, Result]:

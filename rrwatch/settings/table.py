@@ -152,7 +152,7 @@ SETTINGS = (
     Setting(
         "guard_percent",
         parsers.whole(100),
-        "Hold sessions that nobody asked to end, if they are more than this share of the known ones; 0 turns the guard off.",
+        "Hold sessions that nobody asked to end if they are more than this share of all; 0 turns the guard off.",
         "50",
     ),
     Setting(

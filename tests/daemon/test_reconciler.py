@@ -1,5 +1,7 @@
 """What one pass decides and reports, beside BIRDs in memory; on a real etcd and BIRD in `integration` and `faults`."""
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -277,3 +279,26 @@ def test_both_bird_1_6_of_a_host_are_brought_in_line_and_none_waits_for_the_othe
         ("bird6", State.CONFIRMED),
     ]
     assert outcome.retry_in
+
+
+def test_templates_that_are_no_longer_in_use_are_let_go(passes: Make, folder: Path) -> None:
+    subject = passes(templates=folder)
+    subject.list(CLUSTER)
+    seen = []
+    for number in range(5):
+        (folder / "session.cfg.j2").write_text(f"# {number}\n{SESSION}")
+        subject.reconciler.templates.reread()
+        subject.run()
+        seen += [weakref.ref(one) for one in subject.reconciler.templates.candidates(retry=False)]
+    gc.collect()
+    assert len({one() for one in seen} - {None}) <= 2  # the newest, and those that worked before
+
+
+def test_the_causes_of_a_change_that_does_not_come_about_are_bounded(
+    passes: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rrwatch.daemon.reconciler._CAUSES_MAX", 20)
+    subject = passes(FakeBird(hangs=True))
+    for number in range(1, 40):
+        outcome = subject.list(CLUSTER | host(f"n{number}", f"10.0.0.{number}"))
+    assert len(outcome.cause) == 20
