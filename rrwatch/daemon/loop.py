@@ -141,7 +141,9 @@ class Daemon:
             self._events.put(Request.STOP)
 
     def _turn(self) -> None:
-        self._take_events(max(0.0, min(_BEAT, self._due - time.monotonic())))
+        write_due_in = self._reconciler.guard.write_due_in
+        waits = (_BEAT, self._due - time.monotonic(), _BEAT if write_due_in is None else write_due_in)
+        self._take_events(max(0.0, min(waits)))
         self._notifier.alive()
         if time.monotonic() >= self._due and not self._stop.is_set():
             try:

@@ -15,11 +15,8 @@ from rrwatch.guard.baseline import Baseline, Hold, StateFolder
 from rrwatch.guard.in_force import Heard, Items, RecordsInForce
 from rrwatch.guard.rule import Effects, Limits, Loss
 
-_SAVE_DELAY = 1.0
-"""Seconds without a change after which the baseline is written: writing it is no part of a change's time."""
-
-_SAVE_INTERVAL = 10.0
-"""Seconds after which it is written although changes go on."""
+_SAVE_SHARE = 0.02
+"""Share of the time that may go into writing the baseline while records change: it is rewritten as a whole."""
 
 _INDEX_INTERVAL = 300.0
 """Seconds after which the datastore's index is written although no record has changed."""
@@ -161,9 +158,14 @@ class Guard:
             keep_installed=self.hold is not None and not self._values_known,
         )
 
+    @property
+    def write_due_in(self) -> float | None:
+        """Seconds until `keep` has something to write, None where it has not."""
+        return self._saver.due_in(self._index()) if self._has_settled else None
+
     def keep(self) -> None:
         """Writes the baseline, if it is time to."""
-        if self._saver.is_due(self._index()):
+        if self.write_due_in == 0:
             self._save()
 
     def close(self) -> None:
@@ -208,7 +210,7 @@ class Guard:
         self._frozen, self._emptied, self._values_known = "", {}, True
         cluster_id, index = self._latest or (self._accepted.cluster_id, self._accepted.index)
         if cluster_id != self._accepted.cluster_id:
-            self._saver.hurry()
+            self._saver.changed()
         self._accepted = Baseline(self._records.items, cluster_id, index)
         if before:
             self._save()
@@ -220,8 +222,9 @@ class Guard:
     def _save(self) -> None:
         items = self._records.items if self._values_known else None
         self._accepted = replace(self._accepted, items=items, index=self._index())
-        self._saver.saved(self._accepted.index)
+        began = time.monotonic()
         self._try(lambda: self._folder.save(self._role, self._accepted))
+        self._saver.saved(self._accepted.index, time.monotonic() - began)
 
     def _try(self, write: Callable[[], None]) -> None:
         try:
@@ -250,34 +253,28 @@ def asked_for(event: Changes, changed: Collection[str], names: KeyNames) -> set[
 
 
 class _Schedule:
-    """When to write the baseline."""
+    """When to write the baseline: as soon as it has changed, but with a rest after a write that took long."""
 
     def __init__(self, index: int) -> None:
-        self._index, self._saved_at = index, time.monotonic()
-        self._first_change: float | None = None
-        self._last_change = 0.0
+        self._index, self._saved_at, self._rest = index, time.monotonic(), 0.0
+        self._has_changed = False
 
     def changed(self) -> None:
         """A record in force has changed."""
-        self._last_change = time.monotonic()
-        if self._first_change is None:
-            self._first_change = self._last_change
+        self._has_changed = True
 
-    def hurry(self) -> None:
-        """Makes the next write due at once."""
-        self._first_change = -_SAVE_INTERVAL
-
-    def saved(self, index: int) -> None:
-        """The baseline is being written."""
-        self._index, self._saved_at, self._first_change = index, time.monotonic(), None
+    def saved(self, index: int, took: float) -> None:
+        """The baseline has been written, which took so many seconds."""
+        self._index, self._saved_at, self._rest = index, time.monotonic(), took / _SAVE_SHARE
+        self._has_changed = False
 
     def has_changes(self, index: int) -> bool:
         """Whether anything has changed since the last write."""
-        return self._first_change is not None or index != self._index
+        return self._has_changed or index != self._index
 
-    def is_due(self, index: int) -> bool:
-        """Whether it is time for the next write."""
-        now = time.monotonic()
-        if self._first_change is None:
-            return index != self._index and now - self._saved_at >= _INDEX_INTERVAL
-        return now - self._last_change >= _SAVE_DELAY or now - self._first_change >= _SAVE_INTERVAL
+    def due_in(self, index: int) -> float | None:
+        """Seconds until the next write, None where none is needed."""
+        if not self.has_changes(index):
+            return None
+        rest = self._rest if self._has_changed else _INDEX_INTERVAL
+        return max(0.0, self._saved_at + rest - time.monotonic())

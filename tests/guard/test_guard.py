@@ -2,8 +2,10 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -319,16 +321,43 @@ def test_changes_of_keys_that_say_nothing_cost_nothing(tmp_path: Path, monkeypat
     host.delete(f"{PREFIX}/host/n9").settle()
 
 
-def test_additions_are_written_when_they_have_come_to_rest(tmp_path: Path, eight: Host) -> None:
+def test_writing_the_baseline_takes_a_small_share_of_the_time(
+    tmp_path: Path, eight: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [time.monotonic() + 100]
+    monkeypatch.setattr("rrwatch.guard.guard.time.monotonic", lambda: clock[0])
+    save = StateFolder.save
+
+    def slow(*arguments: Any) -> None:
+        save(*arguments)
+        clock[0] += 0.1
+
+    monkeypatch.setattr(StateFolder, "save", slow)
+
     def written() -> int:
         return len(json.loads((tmp_path / "baseline.json").read_text())["roles"]["me"]["items"])
 
     before = written()
-    eight.put(node(9)).settle()
-    eight.guard.keep()
-    assert written() == before  # writing is no part of a change's time
+    for number, seconds, more in (9, 0.0, 2), (10, 4.9, 2), (11, 0.2, 6), (12, 4.9, 6), (13, 0.2, 10):
+        clock[0] += seconds
+        eight.put(node(number)).settle()
+        eight.guard.keep()
+        assert written() == before + more, number
+    eight.put(node(14)).settle()
+    assert eight.guard.write_due_in == pytest.approx(5.0)
     eight.guard.close()
-    assert written() == before + 2
+    assert written() == before + 12
+    assert eight.guard.write_due_in is None
+
+
+def test_the_index_alone_is_written_every_few_minutes(
+    tmp_path: Path, eight: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eight.list(cluster(*EIGHT), 70).settle()
+    assert eight.guard.write_due_in == pytest.approx(300, abs=20)
+    monkeypatch.setattr("rrwatch.guard.guard._INDEX_INTERVAL", 0.0)
+    eight.guard.keep()
+    assert json.loads((tmp_path / "baseline.json").read_text())["roles"]["me"]["index"] == 70
 
 
 def test_a_folder_that_cannot_be_written_is_reported_once(tmp_path: Path) -> None:
