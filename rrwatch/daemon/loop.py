@@ -181,6 +181,7 @@ class Daemon:
             case Snapshot() | Changes():
                 self._take_records(event)
             case UpToDate():
+                self._reconciler.hear(event)
                 self._etcd = self._etcd.heard(event.endpoint, event.index, self._folders.size)
             case Unreachable():
                 self._etcd = self._etcd.lost(event.endpoint, event.reason)

@@ -25,7 +25,7 @@ from rrwatch.calico.store import RecordStore
 from rrwatch.daemon.desired import Desired, effects, render
 from rrwatch.daemon.retries import Retries
 from rrwatch.daemon.template_trial import TemplateTrial
-from rrwatch.datastore.follow import Alarm
+from rrwatch.datastore.follow import Alarm, UpToDate
 from rrwatch.datastore.port import Changes, Snapshot
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdError, InstallError, TemplateError
@@ -179,7 +179,7 @@ class Reconciler:
         self.guard.close()
         self._lock.release()
 
-    def hear(self, event: Snapshot | Changes | Alarm, changed: Collection[str] = ()) -> None:
+    def hear(self, event: Snapshot | Changes | UpToDate | Alarm, changed: Collection[str] = ()) -> None:
         """Takes note of how the datastore changed.
 
         Args:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rrwatch.bgp.topology import KeyNames, Rejected
 from rrwatch.calico.model import DataModel
-from rrwatch.datastore.follow import Alarm
+from rrwatch.datastore.follow import Alarm, UpToDate
 from rrwatch.datastore.mirror import is_below
 from rrwatch.datastore.port import Changes, Snapshot
 from rrwatch.errors import StateError
@@ -92,7 +92,7 @@ class Guard:
         """What is held now."""
         return self._accepted.hold
 
-    def hear(self, event: Snapshot | Changes | Alarm, changed: Collection[str] = ()) -> None:
+    def hear(self, event: Snapshot | Changes | UpToDate | Alarm, changed: Collection[str] = ()) -> None:
         """Takes note of how the datastore changed.
 
         Args:
@@ -106,8 +106,10 @@ class Guard:
                 self._awaited.add(event.prefix)
             case Snapshot():
                 self._hear_snapshot(event)
+            case UpToDate():
+                self._hear_index(event.index)
             case Changes():
-                self._latest = (self._latest or (self._accepted.cluster_id, 0))[0], event.index
+                self._hear_index(event.index)
                 self._asked.update(asked_for(event, changed, self._model.names))
                 for change in event.changes:
                     if change.value is None and is_below(f"{event.prefix}/", change.key):
@@ -126,11 +128,11 @@ class Guard:
         Args:
             literal: what the datastore says; every folder that matters has been listed.
         """
-        released = self.hold is not None and self._folder.take_release(self.hold)
         changed: set[str] = set()
         first = not self._has_settled
-        due = first or released or self._keys or (self._frozen and not self.hold)
-        if due and not self._awaited:
+        released = not self._awaited and self.hold is not None and self._folder.take_release(self.hold)
+        has_doubts = not self.hold and (self._frozen or self._emptied)
+        if (first or released or self._keys or has_doubts) and not self._awaited:
             alarm = self._frozen or "; ".join(self._emptied.values())
             held = self.hold is not None
             if self._frozen or not self._values_known:
@@ -176,6 +178,11 @@ class Guard:
     def remember(self, entry: Mapping[str, object]) -> None:
         """Adds a change to the history."""
         self._try(lambda: self._folder.remember(entry))
+
+    def _hear_index(self, index: int) -> None:
+        # Each prefix has a follower of its own, and one may be ahead of another.
+        cluster_id, known = self._latest or (self._accepted.cluster_id, 0)
+        self._latest = cluster_id, max(known, index)
 
     def _hear_snapshot(self, snapshot: Snapshot) -> None:
         known, prefix = self._accepted, snapshot.prefix

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rrwatch.datastore.follow import Alarm
+from rrwatch.datastore.follow import Alarm, UpToDate
 from rrwatch.datastore.port import Change, Snapshot
 from rrwatch.errors import StateError
 from rrwatch.guard.baseline import StateFolder
@@ -206,6 +206,28 @@ def test_after_a_restart_etcd_is_compared_with_what_it_was(
 def test_the_index_of_a_quiet_cluster_is_remembered_at_the_end(tmp_path: Path, eight: Host) -> None:
     eight.list(cluster(*EIGHT), 5000)
     assert restarted(eight, tmp_path).list(cluster(*range(1, 8)), 4000).settle() == names(*EIGHT)
+
+
+def test_the_index_that_other_keys_move_on_counts_too(tmp_path: Path, eight: Host) -> None:
+    for index in 900, 700:  # of two followers
+        eight.guard.hear(UpToDate(PREFIX, index, "http://e"))
+    assert restarted(eight, tmp_path).list(cluster(*range(1, 8)), 800).settle() == names(*EIGHT)
+
+
+def test_an_empty_folder_that_is_deleted_is_no_alarm_for_what_comes_later(tmp_path: Path) -> None:
+    host = Host(tmp_path).list({})
+    host.settle()
+    host.delete(PREFIX).settle()
+    host.put(cluster(*EIGHT)).settle()
+    assert host.list(cluster(*range(1, 8)), 50).settle() == names(*range(1, 8))
+
+
+def test_a_release_waits_for_the_list_that_an_alarm_announces(eight: Host) -> None:
+    eight.delete(f"{PREFIX}/host").settle()
+    eight.release()
+    eight.alarm()
+    assert eight.settle() == names(*EIGHT)
+    assert eight.list(cluster(1), 5).settle() == names(1)
 
 
 def test_nodes_missing_after_a_restart_count(tmp_path: Path, eight: Host) -> None:

@@ -105,6 +105,8 @@ def test_routes_count_like_sessions() -> None:
     assert (loss.reason, loss.sessions) == ("4 of 6 blocks and pools are gone that nobody deleted", ())
     assert weigh(effects(1, routes=6), effects(1, routes=3)) is None
     assert weigh(effects(1, routes=1), effects(1), alarm="it is empty") is not None
+    # Four of the six were deleted on request.
+    assert judge(effects(1, routes=6), effects(1, routes=2), effects(1, routes=2), LIMITS, alarm="it is empty") is None
 
 
 def test_off() -> None:
