@@ -91,7 +91,7 @@ def _check(settings: Settings, unknown: Sequence[Unknown], file: Path | None) ->
     for one in unknown:
         yield Finding("settings", False, one.fact, one.hint)
     yield from _check_user([*([file] if file else []), *settings.files])
-    yield _check_state(settings.state_dir)
+    yield _check_state(settings)
     items: dict[str, str] | None = None
     for endpoint in settings.etcd.endpoints:
         finding, listed = _check_etcd(settings.etcd, endpoint, settings.role.all_prefixes)
@@ -152,14 +152,19 @@ def _check_user(files: Iterable[Path]) -> Iterator[Finding]:
         yield Finding("user", True, f"checked with the rights of {who}")
 
 
-def _check_state(folder: Path) -> Finding:
-    subject = f"state {folder}"
+def _check_state(settings: Settings) -> Finding:
+    subject, folder = f"state {settings.state_dir}", StateFolder(settings.state_dir)
     try:
-        StateFolder(folder).require_writable()
+        folder.require_writable()
     except RrwatchError as error:
-        hint = "without it a restart forgets the known nodes, and what is held"
+        hint = "without it a restart forgets the records in force, and what is held"
         return Finding(subject, False, str(error), hint)
-    return Finding(subject, True, "can be written")
+    try:
+        folder.load(settings.role.summary())
+    except RrwatchError as error:
+        hint = "let rrwatch read it; until then no session ends by itself after a restart"
+        return Finding(subject, False, str(error), hint)
+    return Finding(subject, True, "can be read and written")
 
 
 def _check_etcd(access: Access, endpoint: str, prefixes: Iterable[str]) -> tuple[Finding, dict[str, str] | None]:
