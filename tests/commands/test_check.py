@@ -178,12 +178,6 @@ class TestUser:
         bad = check("--user", "nobody", "--settings", str(file), **WITHOUT_DAEMON)
         assert f"nobody (nogroup) cannot read {file}" in bad["user"]["text"]
         assert "want a folder that rrwatch may write in" in bad["state"]["text"]
-
-    def test_a_baseline_that_cannot_be_read(self, check: Check, tmp_path: Path) -> None:
-        (tmp_path / "state").mkdir()
-        (tmp_path / "state" / "baseline.json").write_text("{")
-        bad = check(**WITHOUT_DAEMON, RRWATCH_STATE_DIR=str(tmp_path / "state"))
-        assert "baseline.json is damaged" in bad["state"]["text"]
         assert "let nobody (nogroup) write in" in bad["file"]["hint"]
         assert "no permission for" in bad["bird"]["text"] or "does not listen" in bad["bird"]["text"]
 
