@@ -5,6 +5,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from rrwatch import roles
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Family, Topology
 from rrwatch.bird.capabilities import CapabilityProbe
@@ -60,7 +61,7 @@ def derive(settings: Settings, items: Mapping[str, str]) -> Derivation:
     topology = RecordStore.of(items, role.model).topology()
     probe = CapabilityProbe(settings.bird_paths, settings.grammar, threading.Event())
     capabilities = probe.learn(topology, filters=role.takes_filters) or Capabilities(Grammar.BIRD2)
-    derived = role.derive(topology, capabilities)
+    derived = roles.derive(role, topology, capabilities)
     return Derivation(topology, capabilities, derived, _unanswered(settings, topology, capabilities.grammar))
 
 

@@ -262,7 +262,7 @@ class Reconciler:
         known = self._desired
         if known and (known.topology, known.capabilities, known.unreadable) == (topology, capabilities, unreadable):
             return known
-        derived = self._role.derive(topology, capabilities, self._deriver.derive(topology))
+        derived = self._role.with_remarks(self._deriver.derive(topology), topology, capabilities)
         if unreadable:
             rejected = {one.key: one for one in (*derived.rejected, *unreadable)}
             derived = replace(derived, rejected=tuple(rejected[key] for key in sorted(rejected)))

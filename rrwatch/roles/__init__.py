@@ -1,8 +1,7 @@
-"""Whose sessions are wanted: those of a route reflector, or those of a node."""
+"""What this host is, a route reflector or a Calico node, and so which sessions its BIRDs must hold."""
 
 from rrwatch.roles.node import NodeRole
 from rrwatch.roles.reflector import ReflectorRole
+from rrwatch.roles.role import Role, derive
 
-Role = ReflectorRole | NodeRole
-
-__all__ = ["NodeRole", "ReflectorRole", "Role"]
+__all__ = ["NodeRole", "ReflectorRole", "Role", "derive"]

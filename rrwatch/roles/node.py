@@ -13,13 +13,13 @@ from rrwatch.calico.model import DataModel
 
 @dataclass(frozen=True, slots=True)
 class NodeRole:
-    """What a Calico node needs of the cluster.
+    """A Calico node, with its sessions and its own routes.
 
     Attributes:
         name: the node's name in etcd.
         model: what the keys mean.
         only: the families that are on, None where the node's addresses in etcd decide.
-        takes_filters: do operators' filters from etcd count?
+        takes_filters: whether operators' filters from etcd count.
     """
 
     name: str
@@ -28,65 +28,53 @@ class NodeRole:
     takes_filters: bool = False
 
     def summary(self) -> str:
-        """Who that is, for people."""
+        """Returns `node` and its name."""
         return f"node {self.name}"
 
     def advice(self) -> str:
-        """What may be missing where no session follows."""
-        return "no key asks for one: is the node mesh off, and are there neither peers of all nodes nor of this one?"
+        """Returns what makes a node peer."""
+        return "no key asks for a session: the node mesh is off, and neither all nodes nor this one have a peer"
 
     @property
     def all_prefixes(self) -> tuple[str, ...]:
-        """All folders of etcd that can ever matter."""
+        """The folders of all keys about BGP, and of pools and its own blocks."""
         return self.model.all_node_folders(self.name)
 
     def prefixes(self, topology: Topology | None) -> tuple[str, ...]:
-        """Which folders of etcd it must know: those of other nodes only where all nodes peer with each other.
-
-        Args:
-            topology: None where too little is known of it: the least.
-        """
+        """Returns the folders that matter; those of other nodes only under a node mesh."""
         mesh = topology is not None and topology.node_mesh is not False
         return self.model.node_folders(self.name, mesh=mesh)
 
     def waits_for(self, topology: Topology) -> str:
-        """The key without which nothing can be said; empty where all are there."""
+        """Returns the key of its address or of its AS number, if that is missing."""
         host = topology.hosts.get(self.name)
         if host is None or host.address(Family.IPV4) is None:
             return topology.names.host_address(self.name, Family.IPV4)
         return "" if self._local_as(topology) else topology.names.global_as()
 
     def families(self, topology: Topology) -> tuple[Family, ...]:
-        """Which BIRDs have something to do."""
+        """Returns the families that are set, or that it has addresses of; IPv4 always."""
         host = topology.hosts.get(self.name)
         known = tuple(family for family in Family if family is Family.IPV4 or (host and host.address(family)))
         return self.only or known
 
     def routes(self, topology: Topology) -> frozenset[str]:
-        """The keys of the blocks that it announces, and of the pools that its routes must be in."""
+        """Returns the keys of the blocks that it announces, and of the pools that its routes must be in."""
         known = [announced(topology, self.name, family)[0] for family in Family]
         blocks = {block.key for one in known for block in one.blocks}
         return frozenset(blocks | {pool.key for one in known for pool in one.pools})
 
     @property
     def own_hosts(self) -> tuple[str, ...]:
-        """The hosts that its sessions depend on, whichever neighbors are asked about."""
+        """The node itself."""
         return (self.name,)
 
     def sessions(self, topology: Topology) -> Derived:
-        """The sessions of all its families, by the rules alone."""
+        """Derives the sessions of all its families."""
         return node_sessions(topology, self.name, self.only or tuple(Family))
 
-    def derive(
-        self, topology: Topology, capabilities: Capabilities | None = None, ruled: Derived | None = None
-    ) -> Derived:
-        """All that follows: the sessions of all its families, and what is wrong with pools and blocks.
-
-        Args:
-            capabilities: what this host's BIRDs do not understand is told.
-            ruled: what `sessions` gives, where that is known already.
-        """
-        derived = ruled or self.sessions(topology)
+    def with_remarks(self, derived: Derived, topology: Topology, capabilities: Capabilities | None) -> Derived:
+        """Adds what is wrong with pools, blocks and filters."""
         rejected: dict[str, Rejected] = {remark.key: remark for remark in derived.rejected}
         warnings: dict[str, Remark] = {remark.key: remark for remark in derived.warnings}
         rejected |= {remark.key: remark for remark in (capabilities.refused if capabilities else ())}
@@ -104,7 +92,11 @@ class NodeRole:
     def config(
         self, topology: Topology, derived: Derived, families: Sequence[Family], capabilities: Capabilities
     ) -> NodeConfig:
-        """What the configuration of its BIRD of those families is made of; only where nothing is waited for."""
+        """Returns the content of the configuration for the BIRD of those families.
+
+        Raises:
+            ValueError: a record is missing, see `waits_for`.
+        """
         host = topology.hosts[self.name]
         router_id, local_as = host.address(Family.IPV4), self._local_as(topology)
         if not isinstance(router_id, IPv4Address) or local_as is None:

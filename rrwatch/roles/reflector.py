@@ -12,11 +12,11 @@ from rrwatch.calico.model import DataModel
 
 @dataclass(frozen=True, slots=True)
 class ReflectorRole:
-    """What a route reflector needs of the cluster.
+    """A route reflector: its clients are the nodes that name it as a peer.
 
     Attributes:
         router_id: the BGP identifier, its IPv4 address.
-        addresses: source address of each family that is on.
+        addresses: the source address of each family that is on.
         model: what the keys mean.
     """
 
@@ -24,67 +24,58 @@ class ReflectorRole:
     addresses: Mapping[Family, Address]
     model: DataModel
 
-    def summary(self) -> str:
-        """Who that is, for people."""
-        return f"reflector {', '.join(map(str, self.addresses.values()))}"
-
-    def advice(self) -> str:
-        """What may be missing where no session follows."""
-        own = next(iter(self.addresses.values()))
-        return f"no key asks for one: is {self.model.peer_of_all(own)} set?"
-
     @property
     def all_prefixes(self) -> tuple[str, ...]:
-        """All folders of etcd that can ever matter."""
+        """The folders of all keys about BGP."""
         return self.model.reflector_folders()
 
     @property
     def takes_filters(self) -> bool:
-        """Do operators' filters count? A reflector passes everything on."""
+        """A reflector passes on everything."""
         return False
-
-    def prefixes(self, topology: Topology | None) -> tuple[str, ...]:  # noqa: ARG002  # a node's depend on it
-        """Which folders of etcd it must know."""
-        return self.model.reflector_folders()
-
-    def waits_for(self, topology: Topology) -> str:  # noqa: ARG002  # as above
-        """The key without which nothing can be said; empty where all are there."""
-        return ""
-
-    def families(self, topology: Topology) -> tuple[Family, ...]:  # noqa: ARG002  # as above
-        """Which BIRDs have something to do."""
-        return tuple(self.addresses)
-
-    def routes(self, topology: Topology) -> frozenset[str]:  # noqa: ARG002  # as above
-        """The keys that routes of its own depend on: it has none."""
-        return frozenset()
 
     @property
     def own_hosts(self) -> tuple[str, ...]:
-        """The hosts that its sessions depend on, whichever neighbors are asked about."""
+        """A reflector is no host of the cluster."""
         return ()
 
+    def summary(self) -> str:
+        """Returns `reflector` and its addresses."""
+        return f"reflector {', '.join(map(str, self.addresses.values()))}"
+
+    def advice(self) -> str:
+        """Returns the key that makes all nodes peer with it."""
+        own = next(iter(self.addresses.values()))
+        return f"no key asks for a session: check that {self.model.peer_of_all(own)} is set"
+
+    def prefixes(self, topology: Topology | None) -> tuple[str, ...]:
+        """Returns the same folders, whatever is known."""
+        return self.model.reflector_folders()
+
+    def waits_for(self, topology: Topology) -> str:
+        """Returns nothing: its own addresses are settings."""
+        return ""
+
+    def families(self, topology: Topology) -> tuple[Family, ...]:
+        """Returns the families that it has addresses of."""
+        return tuple(self.addresses)
+
+    def routes(self, topology: Topology) -> frozenset[str]:
+        """Returns nothing: it has no routes of its own."""
+        return frozenset()
+
     def sessions(self, topology: Topology) -> Derived:
-        """The sessions of all its families, by the rules alone."""
+        """Derives the sessions of all its families."""
         return reflector_sessions(topology, self.addresses.values())
 
-    def derive(
-        self,
-        topology: Topology,
-        capabilities: Capabilities | None = None,  # noqa: ARG002  # as above
-        ruled: Derived | None = None,
-    ) -> Derived:
-        """All that follows.
-
-        Args:
-            ruled: what `sessions` gives, where that is known already.
-        """
-        return ruled or self.sessions(topology)
+    def with_remarks(self, derived: Derived, topology: Topology, capabilities: Capabilities | None) -> Derived:
+        """Adds nothing: sessions are all that it has."""
+        return derived
 
     def config(
         self, topology: Topology, derived: Derived, families: Sequence[Family], capabilities: Capabilities
     ) -> ReflectorConfig:
-        """What the configuration of its BIRD of those families is made of."""
+        """Returns the content of the configuration for the BIRD of those families."""
         return ReflectorConfig(
             grammar=capabilities.grammar,
             router_id=self.router_id,

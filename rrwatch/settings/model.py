@@ -114,7 +114,7 @@ def _value(setting: Setting, values: Mapping[str, Any]) -> Any:
     return setting.parse(setting.default) if value is None and setting.default is not None else value
 
 
-def _role(values: Mapping[str, Any]) -> Role:
+def _role(values: Mapping[str, Any]) -> ReflectorRole | NodeRole:
     families: tuple[Family, ...] | None = values["families"]
     if values["role"] is RoleName.NODE:
         return NodeRole(values["nodename"] or socket.gethostname(), MODELS[_MODEL], families, values["custom_filters"])

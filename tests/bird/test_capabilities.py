@@ -17,7 +17,7 @@ from rrwatch.bird.target import BirdPaths
 from rrwatch.bird.version import Grammar
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v1 import V1
-from rrwatch.roles import NodeRole
+from rrwatch.roles import NodeRole, derive
 from tests.bird.conftest import BUSY, GREETING, IDLE, Play
 from tests.keys import CLUSTER, PREFIX, pool
 
@@ -118,11 +118,11 @@ def test_filters_are_checked_one_by_one(bird: Bird) -> None:
 
 def config_of(capabilities: Capabilities, items: dict[str, str] = CLUSTER) -> NodeConfig:
     known = topology(items)
-    return ROLE.config(known, ROLE.derive(known, capabilities), [Family.IPV4], capabilities)
+    return ROLE.config(known, derive(ROLE, known, capabilities), [Family.IPV4], capabilities)
 
 
 def rendered(items: dict[str, str], capabilities: Capabilities) -> tuple[str, Derived]:
-    return templates.load(None).render(config_of(capabilities, items)).text, ROLE.derive(topology(items), capabilities)
+    return templates.load(None).render(config_of(capabilities, items)).text, derive(ROLE, topology(items), capabilities)
 
 
 CROSS = """\

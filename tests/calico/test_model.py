@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.etcd import Etcd
+from rrwatch import roles
 from rrwatch.bgp.topology import Family
 from rrwatch.calico.model import DataModel
 from rrwatch.calico.store import RecordStore
@@ -57,13 +58,13 @@ def test_several_records_of_one_key_go_into_the_topology() -> None:
 
 def test_roles_derive_sessions_and_name_its_keys() -> None:
     topology = RecordStore.of(ITEMS, FLAT).topology()
-    derived = REFLECTOR_ROLE.derive(topology)
+    derived = roles.derive(REFLECTOR_ROLE, topology)
     assert [(session.name, session.node) for session in derived.sessions] == [
         ("Global_10_0_0_1", "n1"), ("Global_10_0_0_2", "n2"),
     ]  # fmt: skip
     assert [remark.key for remark in derived.rejected] == ["/flat/node/n3"]
     assert [remark.key for remark in derived.warnings] == ["/flat/node/n1"]
-    assert [session.name for session in NodeRole("n2", FLAT).derive(topology).sessions] == [
+    assert [session.name for session in roles.derive(NodeRole("n2", FLAT), topology).sessions] == [
         "Mesh_10_0_0_1", f"Global_{REFLECTOR.replace('.', '_')}",
     ]  # fmt: skip
     assert NodeRole("n4", FLAT).waits_for(topology) == "/flat/node/n4"

@@ -229,7 +229,7 @@ class TestEtcd:
 
     def test_nothing_follows_from_its_keys(self, run: Run, etcd: Etcd, bird: Bird) -> None:
         done = run("check", "--user", "root", **beside(bird, etcd.url))
-        assert f"-> no key asks for one: is {PREFIX}/global/peer_v4/{REFLECTOR} set?" in done.stdout
+        assert f"-> no key asks for a session: check that {PREFIX}/global/peer_v4/{REFLECTOR} is set" in done.stdout
 
     def test_a_rejected_record(self, run: Run, etcd: Etcd, bird: Bird) -> None:
         etcd.put_all(CLUSTER | {f"{PREFIX}/host/bad/ip_addr_v4": "x"})
