@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,7 @@ HOSTS = {key: value for name, address in NODES.items() for key, value in host(na
 GLOBAL = {key: value for key, value in CLUSTER.items() if f"{PREFIX}/host/" not in key}
 SIX = GLOBAL | HOSTS
 SESSIONS = names(*ADDRESSES)
+NOBODY = 65534
 
 
 @pytest.fixture(params=[BIRD1, BIRD2], ids=str)
@@ -278,6 +280,29 @@ def test_an_orderly_end_remembers_the_latest_nodes(
     rrwatch.wait_for("configured", after=1)
     assert rrwatch.stop() == 0
     assert "/host/n7/" in (tmp_path / "state" / "baseline.json").read_text()
+
+
+def test_a_release_by_root_reaches_a_service_of_another_user(
+    etcd: Etcd, bird: Bird, start_rrwatch: Start, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    for path in (state, bird.folder, bird.config, bird.socket):
+        os.chown(path, NOBODY, NOBODY)
+    for folder in (tmp_path, *tmp_path.parents[:-1]):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    strict = ["sh", "-c", 'umask 027; exec "$@"', "sh"]
+    etcd.put_all(SIX)
+    settings = beside(bird, etcd.url, state, **reflector(REFLECTOR))
+    assert run_command("once", environment=settings, through=strict).returncode == 0
+    rrwatch = start_rrwatch(etcd.url, bird, through=as_nobody)
+    rrwatch.wait_for("confirmed")
+    etcd.delete(f"{PREFIX}/host", recursive=True)
+    rrwatch.wait_for("held")
+    assert not rrwatch.all("state_lost")
+    assert run_command("release", environment=settings, through=strict).stdout.startswith("released; 6 sessions")
+    wait_for_sessions(bird, set())
 
 
 def test_writing_all_records_again_does_not_blind_it(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rrwatch.datastore.follow import Alarm, UpToDate
 from rrwatch.datastore.port import Change, Snapshot
@@ -425,3 +427,44 @@ def test_the_history_is_bounded_and_survives_damaged_lines(tmp_path: Path, monke
         file.write('{"number": 3')
     assert [entry["number"] for entry in folder.history(3)] == [298, 299]
     assert (tmp_path / "new" / "history.jsonl").stat().st_size < 5000
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@st.composite
+def damaged_baselines(draw: st.DrawFn) -> str:
+    """A baseline of which one member, at any depth, is another JSON value or is missing."""
+    hold = {"id": "1", "since": 1.5, "frozen": "", "reason": "r", "nodes": ["n1"], "sessions": ["S"]}
+    mine = {"cluster_id": "c", "index": 1, "items": cluster(1, 2), "hold": hold}
+    document: dict[str, Any] = {"format": 2, "roles": {"me": mine}}
+    place: Any = document
+    for _ in range(draw(st.integers(0, 4))):
+        inner = [name for name, value in place.items() if isinstance(value, dict)]
+        if not inner:
+            break
+        place = place[draw(st.sampled_from(inner))]
+    name = draw(st.sampled_from(sorted(place)))
+    if draw(st.booleans()):
+        del place[name]
+    else:
+        place[name] = draw(_JSON)
+    return json.dumps(document)
+
+
+@settings(max_examples=300)
+@given(text=damaged_baselines() | st.text() | _JSON.map(json.dumps))
+def test_any_baseline_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    folder = tmp_path_factory.mktemp("state")
+    (folder / "baseline.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+    (folder / "history.jsonl").write_text(text, encoding="utf-8", errors="surrogateescape")
+    assert isinstance(StateFolder(folder).history(20), list)
+    host = Host(folder, running=names(1, 2))
+    host.list(cluster(1, 2), 2).settle()
+    host.guard.remember({"a": 1})
+    host.guard.close()
+    assert Host(folder).list(cluster(1, 2), 3).settle() == names(1, 2)
