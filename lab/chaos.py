@@ -94,7 +94,7 @@ class Chaos:
         self._troubled: dict[str, tuple[float, Callable[[], None]]] = {}
         self.actions = [
             *[self.write] * 12, self.delete, self.kill_etcd, self.freeze_etcd, self.partition, self.kill_bird,
-            self.freeze_bird, self.damage, self.reload,
+            self.freeze_bird, self.damage, self.damage_state, self.reload,
         ]  # fmt: skip
         if not spare_rrwatch:
             self.actions += [self.kill_rrwatch, self.wipe]
@@ -191,6 +191,12 @@ class Chaos:
         if self.random.random() < 0.5:
             with contextlib.suppress(RuntimeError):
                 self.bird.command("configure")
+
+    def damage_state(self) -> None:
+        """Truncates what rrwatch remembers, or puts something else in its place."""
+        for path in self._folder.joinpath("state").glob("*.json*"):
+            text = path.read_bytes()
+            path.write_bytes(self.random.choice([b"", text[: len(text) // 2], b"\xff" + text, b'{"format": 99}']))
 
     def reload(self) -> None:
         """Sends SIGHUP."""
