@@ -8,6 +8,7 @@ RrwatchError
 │   │   └── WrongApi      an etcd that does not serve the v2 API
 │   └── Resync            the watch has a gap: list again
 ├── StateError            the state directory cannot be used
+│   └── BaselineUnreadable    what was in force before may be there, and cannot be read
 ├── OwnedElsewhere        another rrwatch manages the same files
 ├── MissingRecord         etcd lacks a record that everything else needs
 ├── TemplateError         a template cannot be loaded or rendered: file, line, reason
@@ -59,6 +60,10 @@ class MissingRecord(RrwatchError):
 
 class StateError(RrwatchError):
     """The state directory cannot be read or written."""
+
+
+class BaselineUnreadable(StateError):
+    """There is a baseline, or there may be one, and it cannot be read."""
 
 
 class OwnedElsewhere(RrwatchError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rrwatch.errors import StateError
+from rrwatch.errors import BaselineUnreadable, StateError
 from rrwatch.guard.rule import Loss
 
 _FORMAT = 2
@@ -88,17 +88,19 @@ class StateFolder:
             None where none was ever written for this role.
 
         Raises:
-            StateError: there is one, or there may be, and it cannot be read.
+            BaselineUnreadable: there is one, or there may be, and it cannot be read.
         """
         try:
             roles = self._read()
             return _baseline_of(roles[role]) if role in roles else None
         except OSError as error:
             self._is_unreadable = True
-            raise StateError(f"{self._baseline} cannot be read: {error.strerror}") from error
+            raise BaselineUnreadable(f"{self._baseline} cannot be read: {error.strerror}") from error
         except _DAMAGE as error:
             self._is_unreadable = True
-            raise StateError(f"{self._baseline} is damaged, or was written by another version of rrwatch") from error
+            raise BaselineUnreadable(
+                f"{self._baseline} is damaged, or was written by another version of rrwatch"
+            ) from error
 
     def save(self, role: str, baseline: Baseline) -> None:
         """Writes a role's baseline; those of other roles stay as they are.

@@ -10,7 +10,7 @@ from rrwatch.calico.model import DataModel
 from rrwatch.datastore.follow import Alarm, UpToDate
 from rrwatch.datastore.mirror import is_below
 from rrwatch.datastore.port import Changes, Snapshot
-from rrwatch.errors import StateError
+from rrwatch.errors import BaselineUnreadable, StateError
 from rrwatch.guard.baseline import Baseline, Hold, StateFolder
 from rrwatch.guard.in_force import Heard, Items, RecordsInForce
 from rrwatch.guard.rule import Effects, Limits, Loss
@@ -70,7 +70,7 @@ class Guard:
         self._accepted, self._frozen = Baseline(), ""
         try:
             self._accepted = folder.load(role) or self._accepted
-        except StateError as error:
+        except BaselineUnreadable as error:
             on_error(error)
             self._frozen = str(error)
         if self.hold:

@@ -13,6 +13,7 @@ from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
 from rrwatch.datastore.follow import Alarm, Unreachable
 from rrwatch.datastore.port import Snapshot
+from rrwatch.errors import BaselineUnreadable
 from rrwatch.guard.baseline import Hold
 from rrwatch.report.outcome import Outcome, Result, TemplateState, Work
 
@@ -89,7 +90,9 @@ class EventLog:
 
     def state_lost(self, error: Exception) -> None:
         """What must survive a restart cannot be read or written."""
-        self._log.error("state_lost", reason=str(error), kept="in memory, until rrwatch ends")
+        unreadable = isinstance(error, BaselineUnreadable)
+        kept = "the sessions that BIRD has" if unreadable else "in memory, until rrwatch ends"
+        self._log.error("state_lost", reason=str(error), kept=kept)
 
     def passed(self, outcome: Outcome) -> None:
         """A pass is over."""
