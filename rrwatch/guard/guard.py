@@ -196,7 +196,6 @@ class Guard:
             # What was in force before the start, or before this folder was last let go.
             self._listed.add(prefix)
             self._keys.update(key for key in below if key not in snapshot.items)
-        self._emptied.pop(prefix, None)
         if not snapshot.items and (below or (not self._values_known and is_below(f"{prefix}/", self._model.root))):
             self._emptied[prefix] = f"{prefix} is empty"
         self._awaited.discard(prefix)

@@ -103,6 +103,8 @@ class Host:
     def settle(self) -> set[str]:
         """Returns the names of the sessions that BIRD is told to run."""
         verdict = self.guard.settle(self.mirror.items)
+        # Whoever follows the verdicts by their changes has the same records.
+        assert {key for key, _ in self.in_force.items() ^ verdict.items.items()} <= verdict.changed
         self.in_force = dict(verdict.items)
         return set() if verdict.keep_installed else sessions(verdict.items)
 

@@ -193,6 +193,14 @@ def test_a_prefix_that_is_empty_ends_no_session_whatever_the_number(tmp_path: Pa
     assert not again.guard.hold
 
 
+def test_a_prefix_that_was_empty_counts_although_some_keys_are_back_in_the_next_list(tmp_path: Path) -> None:
+    host = Host(tmp_path).list(cluster(1, 2))
+    host.settle()
+    host.delete(PREFIX).put(node(1)).list(node(1), 20)
+    assert host.settle() == names(1, 2)
+    assert f"{PREFIX} was deleted as a whole" in host.reason
+
+
 @pytest.mark.parametrize(
     ("index", "cluster_id", "reason"),
     [(9, "c", "went back from index 10 to 9"), (11, "other", "another cluster"), (10, "c", "")],
