@@ -18,6 +18,7 @@ from rrwatch.report.outcome import Outcome
 
 _MOST = 20  # items of a list in one event; beyond that a count tells more
 _REPEAT = 60.0  # seconds after which a lasting outage is told again
+_OUTAGE_GAP = 10.0  # seconds without a failure after which the next one is another outage
 
 
 class EventLog:
@@ -27,7 +28,8 @@ class EventLog:
         self._log = structlog.get_logger("rrwatch")
         self._endpoints: dict[str, str] = {}
         self._waits_for = ""
-        self._lost_told = -_REPEAT
+        self._outage = False
+        self._lost_told = self._lost_last = -_REPEAT
         self._held_told = -_REPEAT
         self._states: dict[Target, tuple[State, str]] = {}
         self._rejected: set[Remark] = set()
@@ -53,8 +55,7 @@ class EventLog:
 
     def synced(self, snapshot: Snapshot, changed: int) -> None:
         """Etcd was listed."""
-        after_outage = self._lost_told >= 0
-        self._lost_told = -_REPEAT
+        after_outage, self._outage = self._outage, False
         news = after_outage or snapshot.endpoint != self._endpoints.get(snapshot.prefix)
         tell = self._log.info if news else self._log.debug
         self._endpoints[snapshot.prefix] = snapshot.endpoint
@@ -70,7 +71,10 @@ class EventLog:
     def lost(self, lost: Unreachable) -> None:
         """Etcd does not answer; told at once and then every minute."""
         now = time.monotonic()
-        if now - self._lost_told >= _REPEAT:
+        # While lists work and watches do not, each list would look like the end of an outage.
+        is_new = not self._outage and now - self._lost_last >= _OUTAGE_GAP
+        self._outage, self._lost_last = self._outage or is_new, now
+        if is_new or now - self._lost_told >= _REPEAT:
             self._lost_told = now
             self._log.warning("etcd_lost", endpoint=lost.endpoint, reason=lost.reason, kept="the last configuration")
 
