@@ -8,7 +8,11 @@ from urllib.parse import urlsplit
 
 
 class Relay:
-    """Passes connections on to a server. While it is cut, connections end at once."""
+    """Passes connections on to a server. While it is cut, connections end at once.
+
+    Attributes:
+        connections: how many were passed on.
+    """
 
     def __init__(self, target: str) -> None:
         url = urlsplit(target)
@@ -17,6 +21,7 @@ class Relay:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._is_cut = False
+        self.connections = 0
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -52,6 +57,7 @@ class Relay:
                 if refused:
                     client.close()
                     continue
+                self.connections += 1
                 server = socket.create_connection(self._target, 5)
                 server.settimeout(None)
                 with self._lock:
