@@ -97,6 +97,7 @@ class EtcdV2:
 
     def list(self, prefix: str) -> Snapshot:
         """Returns all keys below the prefix, by a quorum read (etcd v2 API, "Getting a quorum read")."""
+        _require_key(prefix)
         client = self._client
         with _translated(client):
             try:
@@ -113,6 +114,7 @@ class EtcdV2:
         etcd sends its headers at once. Its own v2 proxy keeps them back until there is an event; then the result is
         None.
         """
+        _require_key(prefix)
         client = self._client
         with _translated(client):
             try:
@@ -152,6 +154,7 @@ class EtcdV2:
 
     def probe(self, prefix: str) -> str:
         """Makes sure that a majority is in touch, by a quorum read of the folder alone; returns the cluster's id."""
+        _require_key(prefix)
         client = self._client
 
         def ask() -> str:
@@ -278,7 +281,8 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
 
 def _require_missing(error: etcd.EtcdKeyNotFound) -> None:
     """Raises the error again unless etcd itself says that the key is missing: python-etcd makes it of any 404."""
-    if (error.payload or {}).get("errorCode") != _KEY_NOT_FOUND:
+    payload = error.payload or {}
+    if (payload.get("status"), payload.get("errorCode")) != (HTTPStatus.NOT_FOUND, _KEY_NOT_FOUND):
         raise error
 
 
@@ -304,8 +308,9 @@ def _translated(client: _Client) -> Iterator[None]:
 
 
 def _failure(client: _Client, reason: str) -> TransportError:
-    """Makes one line of it, whatever page a proxy sent."""
-    return TransportError(f"{client.endpoint}: {' '.join(reason.split())[:_MAX_REASON]}")
+    """Makes one printable line of it, whatever page a proxy sent."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in reason).split())
+    return TransportError(f"{client.endpoint}: {line[:_MAX_REASON]}")
 
 
 def _is_json(body: bytearray) -> bool:
@@ -331,6 +336,13 @@ def _typed(value: Any, kind: type[_T], what: str) -> _T:
     return value
 
 
+def _text(value: Any, what: str) -> str:
+    text = _typed(value, str, what)
+    if not text.isascii():
+        text.encode()  # JSON can hold half of a surrogate pair, a key or value of etcd cannot
+    return text
+
+
 def _leaves(answer: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     """Yields key and value of everything below a folder. etcd's lists have no hidden names."""
     root = _typed(answer.get("node"), dict, "node")
@@ -342,13 +354,13 @@ def _leaves(answer: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]
         if not _typed(node.get("dir", False), bool, "dir"):
             continue
         for below in _typed(node.get("nodes", []), list, "nodes"):
-            key = _typed(_typed(below, dict, "a node").get("key"), str, "a key")
+            key = _text(_typed(below, dict, "a node").get("key"), "a key")
             if not is_below(key, folder):
                 raise ValueError(f"the key {key!r:.60} is not below {folder!r:.60}")
             if _typed(below.get("dir", False), bool, "dir"):
                 folders.append((key, below))
             else:
-                yield key, _typed(below.get("value"), str, f"the value of {key!r:.60}")
+                yield key, _text(below.get("value"), f"the value of {key!r:.60}")
 
 
 def _read_event(event: Mapping[str, Any], prefix: str) -> tuple[int, tuple[Change, ...]]:
@@ -358,12 +370,12 @@ def _read_event(event: Mapping[str, Any], prefix: str) -> tuple[int, tuple[Chang
         Resync: the action is not one of the v2 API.
     """
     action, node = _typed(event.get("action"), str, "action"), _typed(event.get("node"), dict, "node")
-    key, index = _typed(node.get("key"), str, "a key"), _typed(node.get("modifiedIndex"), int, "modifiedIndex")
+    key, index = _text(node.get("key"), "a key"), _typed(node.get("modifiedIndex"), int, "modifiedIndex")
     is_folder = _typed(node.get("dir", False), bool, "dir")
     removes = action in _REMOVES
     if not removes and action not in _SETS:
         raise Resync(f"etcd sent an unknown action {action!r:.40}")
-    value = None if removes or is_folder else _typed(node.get("value"), str, f"the value of {key!r:.60}")
+    value = None if removes or is_folder else _text(node.get("value"), f"the value of {key!r:.60}")
     above = key == prefix or is_below(prefix, key)
     if _is_hidden(key, prefix) or not (is_below(key, prefix) or (removes and above)):
         return index, ()

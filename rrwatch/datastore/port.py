@@ -88,7 +88,7 @@ class Datastore(Protocol):
     """A connection to a datastore for one user at a time. Every call is bounded in time.
 
     All calls raise TransportError if no usable answer came: the next endpoint may have one. `watch` raises Resync if it
-    cannot continue without a gap: a new list can.
+    cannot continue without a gap: a new list can. Calls raise UsageError for what cannot be a key there.
     """
 
     @property

@@ -14,6 +14,12 @@ from tests.datastore.conftest import Serve
 from tests.datastore.etcd_v2.following import P, access_to
 from tests.datastore.server import answer
 
+
+def listing(**node: object) -> bytes:
+    """The answer to a list with one node."""
+    return json.dumps({"node": {"key": P, "dir": True, "nodes": [{"key": f"{P}/a", "value": "1"} | node]}}).encode()
+
+
 FOLDER = json.dumps({"node": {"key": P, "dir": True}}).encode()
 
 
@@ -23,6 +29,17 @@ FOLDER = json.dumps({"node": {"key": P, "dir": True}}).encode()
         (answer("200 OK", b""), "not an answer"),
         (answer("200 OK", b"[]"), "not an answer"),
         (answer("200 OK", b'{"node": 5}'), "not an answer"),
+        (answer("200 OK", listing(value=5)), f"the value of '{P}/a' is 5"),
+        (answer("200 OK", listing(value=None)), f"the value of '{P}/a' is None"),
+        (answer("200 OK", listing(key=5)), "a key is 5"),
+        (answer("200 OK", listing(key="/elsewhere/a")), "'/elsewhere/a' is not below"),
+        (answer("200 OK", listing(dir=1)), "dir is 1"),
+        (answer("200 OK", listing(dir=True, nodes={})), "nodes is {}"),
+        (answer("200 OK", listing(value="\ud800")), "surrogates not allowed"),
+        (answer("200 OK", b"[" * 100_000), "recursion"),
+        (answer("200 OK", b'{"node": {"key": "/other", "dir": true}}'), "asked for"),
+        (answer("404 Not Found", b"[" * 100_000), "recursion"),
+        (answer("500 Oops", b'{"errorCode": 100, "message": "Key not found"}'), "Key not found"),
         (answer("200 OK", FOLDER, b""), "no X-Etcd-Index"),
         (answer("200 OK", FOLDER, b"X-Etcd-Index: x\r\nX-Etcd-Cluster-Id: c\r\n"), "no X-Etcd-Index"),
         (answer("200 OK", FOLDER, b"X-Etcd-Index: -7\r\nX-Etcd-Cluster-Id: c\r\n"), "no X-Etcd-Index"),
