@@ -12,6 +12,7 @@ class Relay:
 
     Attributes:
         connections: how many were passed on.
+        refused: how many were not, because the relay was cut.
     """
 
     def __init__(self, target: str) -> None:
@@ -21,7 +22,7 @@ class Relay:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._is_cut = False
-        self.connections = 0
+        self.connections = self.refused = 0
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -55,6 +56,7 @@ class Relay:
                 with self._lock:
                     refused = self._is_cut
                 if refused:
+                    self.refused += 1
                     client.close()
                     continue
                 self.connections += 1

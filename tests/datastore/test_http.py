@@ -33,6 +33,7 @@ def read(connection: Connection, timeout: float = 0.5) -> bytearray:
 @pytest.fixture(autouse=True)
 def _short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "CONNECT_TIMEOUT", 0.5)
+    monkeypatch.setattr(http, "DURATION_MAX", 10.0)
 
 
 def chunked(pieces: Iterable[bytes]) -> Iterable[bytes]:

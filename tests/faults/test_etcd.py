@@ -114,6 +114,9 @@ def test_nodes_deleted_one_by_one_while_the_connection_is_cut(own_etcd: Etcd, bi
         for name in list(nodes)[:7]:
             own_etcd.delete(f"{PREFIX}/host/{name}", recursive=True)
         own_etcd.put_all(host("new", "172.17.42.50"))
+        # By then a list is due, which does not say how the nodes went.
+        refused = relay.refused
+        wait_until(lambda: relay.refused > refused + 6, "more attempts", 30)
     wait_for_sessions(bird, SESSIONS | names(nodes["n8"], "172.17.42.50"))
     assert not rrwatch.all("held")
     rrwatch.kill()

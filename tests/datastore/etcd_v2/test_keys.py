@@ -85,6 +85,16 @@ def test_a_quiet_prefix_on_a_busy_store(etcd: Etcd, follow: Follow) -> None:
     mirrored.equals(etcd)
 
 
+def test_an_etcd_whose_index_went_back_is_noticed_at_once(etcd: Etcd) -> None:
+    """It would be silent about everything up to that index."""
+    client = open_datastore(Access((etcd.url,), watch_timeout=30.0))
+    index = client.list(P).index
+    began = time.monotonic()
+    with pytest.raises(Resync, match=f"etcd is at index {index}, it was at {index + 1}"):
+        client.watch(P, index + 2)
+    assert time.monotonic() - began < 5
+
+
 def test_history_cleared(etcd: Etcd) -> None:
     client = open_datastore(access_to(etcd.url))
     index = client.list(P).index
