@@ -261,7 +261,12 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
             self._head = _head(response)
             if self._head and self._head.index < lowest:
                 raise Resync(f"etcd is at index {self._head.index}, it was at {lowest}")
-            return _Answer(response.status, response.headers, response.read())
+            try:
+                return _Answer(response.status, response.headers, response.read())
+            except Silence as error:
+                if response.status != HTTPStatus.OK:
+                    raise OSError(f"status {response.status} without a body") from error
+                raise
 
     def _get_headers(self) -> dict[str, str]:
         if not self.username:

@@ -58,8 +58,8 @@ class Response:
         headers: their names are not case-sensitive.
     """
 
-    def __init__(self, response: http.client.HTTPResponse, limit: "_Limit") -> None:
-        self._response, self._limit = response, limit
+    def __init__(self, response: http.client.HTTPResponse, timeout: float, limit: "_Limit") -> None:
+        self._response, self._timeout, self._limit = response, timeout, limit
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers  # type: ignore[assignment]  # a mapping, but not by its type
 
@@ -88,7 +88,7 @@ class Response:
         except TimeoutError as error:
             if body:
                 raise OSError(f"the answer stopped after {len(body)} bytes") from error
-            raise Silence("no answer in time") from error
+            raise Silence(f"nothing arrived for {self._timeout:g} s") from error
         if self._response.length or self._limit.exceeded:
             raise OSError(f"the answer ended after {len(body)} bytes, too early")
         self._response.close()
@@ -128,20 +128,19 @@ class Connection:
         try:
             with limit:
                 client = self._connect()
-                client.timeout = timeout
-                if client.sock:
-                    client.sock.settimeout(timeout)
+                if limit.exceeded:
+                    raise OSError("there was no connection to cut")
+                client.sock.settimeout(timeout)
                 try:
                     client.request(method, target, body, dict(headers or {}))
-                    response = Response(client.getresponse(), limit)
+                    response = Response(client.getresponse(), timeout, limit)
                 except TimeoutError as error:
-                    raise Silence("no answer in time") from error
+                    raise Silence(f"nothing arrived for {timeout:g} s") from error
                 yield response
                 complete = response.is_complete
         except (OSError, http.client.HTTPException) as error:
             if limit.exceeded:
-                text = f"given up after {limit.seconds:.0f} s: the answer is slower than {RATE_MIN // 1024} KiB/s"
-                raise OSError(text) from error
+                raise OSError(f"given up after {limit.seconds:.0f} s: the answer arrives too slowly") from error
             raise
         finally:
             if not complete:
@@ -159,31 +158,35 @@ class Connection:
 
     def close(self) -> None:
         """Closes the connection."""
-        client, self._client, self._socket = self._client, None, None
+        client, connected, self._client, self._socket = self._client, self._socket, None, None
         if client:
             client.close()
+        if connected:
+            connected.close()
 
     def _connect(self) -> http.client.HTTPConnection:
-        """Returns the connection, or a new one if the server has closed it."""
+        """Returns the connection, or a new one if the server has ended it."""
         if self._client and (self._client.sock is None or _has_input(self._client.sock)):
             self.close()
         if self._client is None:
             url = urlsplit(self._endpoint)
-            host = url.hostname or ""
-            if url.scheme == "https":
-                client: http.client.HTTPConnection = http.client.HTTPSConnection(
-                    host, url.port, timeout=CONNECT_TIMEOUT, context=_tls(self._access)
-                )
-            else:
-                client = http.client.HTTPConnection(host, url.port, timeout=CONNECT_TIMEOUT)
-            self._client = client
+            host, port = url.hostname or "", url.port or 0
             try:
-                client.connect()
+                connected = self._socket = socket.create_connection((host, port), CONNECT_TIMEOUT)
+                for level, option, value in _SOCKET_OPTIONS:
+                    connected.setsockopt(level, option, value)
+                if url.scheme == "https":
+                    # The handshake comes afterwards, so that it can be cut too.
+                    secured = _tls(self._access).wrap_socket(
+                        connected, server_hostname=host, do_handshake_on_connect=False
+                    )
+                    connected = self._socket = secured
+                    secured.do_handshake()
             except TimeoutError as error:
                 raise OSError(f"no connection within {CONNECT_TIMEOUT:g} s") from error
-            for level, option, value in _SOCKET_OPTIONS:
-                client.sock.setsockopt(level, option, value)
-            self._socket = client.sock
+            self._client = http.client.HTTPConnection(host, port)
+            self._client.auto_open = 0  # it would not use TLS
+            self._client.sock = connected
         return self._client
 
 

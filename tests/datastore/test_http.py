@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import socket
 import threading
 import time
 import tracemalloc
@@ -56,7 +57,7 @@ def test_an_answer_that_arrives_slowly_takes_its_time(serve: Serve, sent: bytes)
 def test_an_answer_that_arrives_too_slowly_is_given_up(serve: Serve, size: int) -> None:
     server = serve(lambda _: server.slowly(answer("200 OK", b"x" * 50_000), 0.1, size))
     began = time.monotonic()
-    with pytest.raises(OSError, match="given up after 1 s: the answer is slower than 8 KiB/s"):
+    with pytest.raises(OSError, match="given up after 1 s: the answer arrives too slowly"):
         read(connect(server))
     assert time.monotonic() - began < 3
 
@@ -76,6 +77,25 @@ def test_no_part_of_an_answer_is_without_a_limit(serve: Serve, sent: bytes) -> N
     with pytest.raises(OSError, match="given up after 1 s"):
         read(connect(server))
     assert time.monotonic() - began < 3
+
+
+def test_a_tls_handshake_that_takes_too_long_is_given_up() -> None:
+    stop = threading.Event()
+
+    def slowly(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError), listener.accept()[0] as client:
+            client.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc")  # the head of a ServerHello of 16 KiB
+            while not stop.wait(0.05):
+                client.sendall(b"\x03")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=slowly, args=(listener,), daemon=True).start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        began = time.monotonic()
+        with pytest.raises(OSError, match="given up after 1 s"):
+            read(Connection(url, Access((url,))))
+        assert time.monotonic() - began < 3
+        stop.set()
 
 
 def test_an_exchange_has_a_limit_however_fast_it_is(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from collections.abc import Iterable
 
 import pytest
 
@@ -12,7 +13,7 @@ from rrwatch.datastore.port import Change, Snapshot, WatchResponse
 from rrwatch.errors import Resync, TransportError
 from tests.datastore.conftest import Serve
 from tests.datastore.etcd_v2.following import P, access_to
-from tests.datastore.server import answer
+from tests.datastore.server import Request, answer
 
 
 def listing(**node: object) -> bytes:
@@ -102,6 +103,18 @@ def test_an_event_that_arrives_on_an_open_watch_is_read_again_from_the_history(s
     assert client.watch(P, 7) == WatchResponse(7, "c")
     client = open_datastore(access_to(serve(answer("200 OK", event(7))).url))
     assert client.watch(P, 7) == WatchResponse(7, "c", (Change(f"{P}/7", "1"),))
+
+
+def test_an_error_whose_body_is_missing_is_no_silence(serve: Serve) -> None:
+    """The history is cleared, and the connection stalls before etcd has said so."""
+
+    def reply(_: Request) -> Iterable[bytes]:
+        yield answer("400 Bad Request", b"x" * 50)[:-50]
+        server.stopping.wait(10)
+
+    server = serve(reply)
+    with pytest.raises(TransportError, match="status 400 without a body"):
+        open_datastore(access_to(server.url)).watch(P, 7)
 
 
 def test_an_unknown_action_breaks_continuity(serve: Serve) -> None:
