@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from rrwatch.datastore.access import Access
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds for a connection, and the same again for its TLS handshake."""
+"""Seconds for a connection to an address, and the same again for the TLS handshake."""
 
 RATE_MIN = 8 * 1024
 """Bytes a second. An answer that takes longer than its timeout must arrive this fast, on average."""
@@ -176,12 +176,7 @@ class Connection:
                 for level, option, value in _SOCKET_OPTIONS:
                     connected.setsockopt(level, option, value)
                 if url.scheme == "https":
-                    # The handshake comes afterwards, so that it can be cut too.
-                    secured = _tls(self._access).wrap_socket(
-                        connected, server_hostname=host, do_handshake_on_connect=False
-                    )
-                    connected = self._socket = secured
-                    secured.do_handshake()
+                    connected = self._socket = _tls(self._access).wrap_socket(connected, server_hostname=host)
             except TimeoutError as error:
                 raise OSError(f"no connection within {CONNECT_TIMEOUT:g} s") from error
             self._client = http.client.HTTPConnection(host, port)
