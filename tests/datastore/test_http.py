@@ -92,7 +92,7 @@ def test_a_tls_handshake_that_takes_too_long_is_given_up() -> None:
         threading.Thread(target=slowly, args=(listener,), daemon=True).start()
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
         began = time.monotonic()
-        with pytest.raises(OSError, match="no connection within 0.5 s"):
+        with pytest.raises(OSError, match=r"no connection within 0\.5 s"):
             read(Connection(url, Access((url,))))
         assert time.monotonic() - began < 3
         stop.set()
