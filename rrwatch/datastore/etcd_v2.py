@@ -16,27 +16,27 @@ import itertools
 import json
 import logging
 import re
-import socket
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+import urllib.parse
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException
-from typing import Any
+from typing import Any, TypeVar
 
 import etcd
-import urllib3
-from urllib3.connection import HTTPConnection
-from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from rrwatch.datastore.access import Access
+from rrwatch.datastore.http import Connection, Response, Silence
 from rrwatch.datastore.members import Members
 from rrwatch.datastore.mirror import is_below
 from rrwatch.datastore.port import Change, Snapshot, WatchResponse
-from rrwatch.errors import Resync, TransportError, WrongApi
+from rrwatch.errors import Resync, TransportError, UsageError, WrongApi
 
-CONNECT_TIMEOUT = 5.0
+_T = TypeVar("_T")
+
 LIST_TIMEOUT = 10.0
+"""Seconds without a byte after which a list fails."""
 
 _SETS = frozenset({"set", "create", "update", "compareAndSwap"})
 _REMOVES = frozenset({"delete", "expire", "compareAndDelete"})
@@ -44,21 +44,12 @@ _REMOVES = frozenset({"delete", "expire", "compareAndDelete"})
 _KEY_NOT_FOUND = 100
 _V2_GONE = (3, 6)
 _RELEASE = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.[0-9]{1,3}")
+_INDEX = re.compile(r"[0-9]{1,20}")  # 64 bits
 
 _MAX_REASON = 300  # characters
 
-# A peer that disappeared is noticed below HTTP too (tcp(7)).
-_SOCKET_OPTIONS = [
-    *HTTPConnection.default_socket_options,
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-]
-
-# Both log every failed request; rrwatch logs when the state changes.
-for _noisy in ("etcd", "urllib3"):
-    logging.getLogger(_noisy).setLevel(logging.CRITICAL)
+# python-etcd logs every failed request; rrwatch logs when the state changes.
+logging.getLogger("etcd").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +58,18 @@ class _Head:
 
     index: int
     cluster_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A whole answer, as python-etcd expects it."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytearray
+
+    def getheaders(self) -> Mapping[str, str]:
+        return self.headers
 
 
 class EtcdV2:
@@ -94,29 +97,29 @@ class EtcdV2:
 
     def list(self, prefix: str) -> Snapshot:
         """Returns all keys below the prefix, by a quorum read (etcd v2 API, "Getting a quorum read")."""
+        _require_key(prefix)
         client = self._client
         with _translated(client):
             try:
-                node = client.get(prefix, LIST_TIMEOUT, recursive="true", quorum="true")["node"]
-                items = dict(_leaves(node, prefix))
+                items = dict(_leaves(client.get(prefix, LIST_TIMEOUT, recursive="true", quorum="true"), prefix))
             except etcd.EtcdKeyNotFound as error:
                 _require_missing(error)
                 items = {}
             head = client.head()
             return Snapshot(prefix, items, head.index, head.cluster_id, client.endpoint)
 
-    def watch(self, prefix: str, index: int) -> WatchResponse | None:
+    def watch(self, prefix: str, index: int, timeout: float | None = None) -> WatchResponse | None:
         """Waits for the first event with that index or a higher one (etcd v2 API, "Waiting for a change").
 
         etcd sends its headers at once. Its own v2 proxy keeps them back until there is an event; then the result is
         None.
         """
+        _require_key(prefix)
         client = self._client
         with _translated(client):
-            timeout = self._access.watch_timeout
             try:
-                event = client.get(prefix, timeout, wait="true", recursive="true", waitIndex=str(index))
-            except ReadTimeoutError:
+                event = client.wait(prefix, timeout or self._access.watch_timeout, index)
+            except Silence:
                 if not client.has_answered:
                     return None
                 head = client.head()
@@ -124,23 +127,34 @@ class EtcdV2:
             except etcd.EtcdEventIndexCleared as error:
                 raise Resync(f"etcd's history no longer has index {index}") from error
             head = client.head()
-            at = int(event["node"]["modifiedIndex"])
+            at, changes = _read_event(event, prefix)
+            if at < index:
+                raise ValueError(f"event {at}, asked for {index}")
             if at > head.index:
                 return WatchResponse(head.index, head.cluster_id)
-            return WatchResponse(at, head.cluster_id, _changes(event, prefix))
+            return WatchResponse(at, head.cluster_id, changes)
 
     def put(self, key: str, value: str) -> None:
-        """Writes a key, and creates the folders above it."""
+        """Writes a key, and creates the folders above it.
+
+        Raises:
+            UsageError: etcd would store it under another key, or leave it out of its lists.
+        """
+        if "/_" in key:
+            raise UsageError(f"{key!r} cannot be a key: etcd hides names that begin with _")
+        _require_key(key)
         with _translated(self._client):
             self._client.write(key, value)
 
     def remove(self, key: str) -> None:
         """Deletes a key; does nothing if it does not exist."""
+        _require_key(key)
         with _translated(self._client), contextlib.suppress(etcd.EtcdKeyNotFound):
             self._client.delete(key)
 
     def probe(self, prefix: str) -> str:
         """Makes sure that a majority is in touch, by a quorum read of the folder alone; returns the cluster's id."""
+        _require_key(prefix)
         client = self._client
 
         def ask() -> str:
@@ -158,9 +172,9 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
     """python-etcd's client for one endpoint, on one connection with deadlines that another thread can shut down."""
 
     def __init__(self, endpoint: str, access: Access) -> None:
-        url = urllib3.util.parse_url(endpoint)
+        url = urllib.parse.urlsplit(endpoint)
         super().__init__(
-            host=url.host,
+            host=url.hostname,
             port=url.port,
             protocol=url.scheme,
             username=access.username,
@@ -169,29 +183,21 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
             allow_redirect=False,
         )
         self.endpoint = endpoint
-        tls: dict[str, Any] = {}
-        if url.scheme == "https":
-            files = {"ca_certs": access.ca_cert, "cert_file": access.cert, "key_file": access.key}
-            tls = {"cert_reqs": "CERT_REQUIRED", **{name: str(path) for name, path in files.items() if path}}
-        self._pool = urllib3.connection_from_url(
-            endpoint, maxsize=1, block=True, retries=False, socket_options=_SOCKET_OPTIONS, **tls
-        )
-        self._connection: Any = None
-        connect = self._pool.ConnectionCls
-
-        def remembered(*args: Any, **kwargs: Any) -> Any:
-            self._connection = connect(*args, **kwargs)
-            return self._connection
-
-        self._pool.ConnectionCls = remembered  # type: ignore[assignment]  # the pool only calls it
+        self._connection = Connection(endpoint, access)
         self._head: _Head | None = None
 
     def get(self, key: str, timeout: float, **params: str) -> dict[str, Any]:
         """Reads a key; returns etcd's JSON. `head()` then has the headers of this answer."""
-        answer = json.loads(self.api_execute(self.key_endpoint + key, self._MGET, params, timeout).data)
-        if not isinstance(answer, dict):
-            raise TypeError(f"not an answer of etcd: {answer!r:.80}")
-        return answer
+        return _object(self._keys(key, timeout, params, 0))
+
+    def wait(self, key: str, timeout: float, index: int) -> dict[str, Any]:
+        """Waits for an event below a key; returns etcd's JSON. `head()` has the headers, also after a `Silence`.
+
+        Raises:
+            Resync: etcd's index is too low for the history to continue. It would be silent up to that index.
+        """
+        params = {"wait": "true", "recursive": "true", "waitIndex": str(index)}
+        return _object(self._keys(key, timeout, params, index - 1))
 
     @property
     def has_answered(self) -> bool:
@@ -210,13 +216,18 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
 
     def api_execute(
         self, path: str, method: str, params: Mapping[str, str] | None = None, timeout: float | None = None
-    ) -> urllib3.BaseHTTPResponse:
+    ) -> _Answer:
         """Sends a request; all of python-etcd comes through here. The whole answer arrives in time, or it fails."""
-        response = self._request(path, method, params, timeout or LIST_TIMEOUT)
-        if response.status == HTTPStatus.NOT_FOUND and not _is_json(response.data):
+        return self._checked(self._request(path, method, params, timeout or LIST_TIMEOUT, 0))
+
+    def _keys(self, key: str, timeout: float, params: Mapping[str, str], lowest: int) -> _Answer:
+        return self._checked(self._request(self.key_endpoint + key, self._MGET, params, timeout, lowest))
+
+    def _checked(self, answer: _Answer) -> _Answer:
+        if answer.status == HTTPStatus.NOT_FOUND and not _is_json(answer.data):
             self._require_v2()
-        self._handle_server_response(response)
-        return response
+        self._handle_server_response(answer)
+        return answer
 
     def _require_v2(self) -> None:
         """Tells an etcd without the v2 API from any other server: every etcd serves /version (etcd API, "Version").
@@ -225,8 +236,8 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
             WrongApi: this is an etcd without the v2 API.
         """
         version = None
-        with contextlib.suppress(HTTPError, OSError, ValueError, LookupError, TypeError):
-            answer = json.loads(self._request("/version", self._MGET, None, LIST_TIMEOUT).data)
+        with contextlib.suppress(HTTPException, OSError, ValueError, LookupError, TypeError, RecursionError):
+            answer = json.loads(self._request("/version", self._MGET, None, LIST_TIMEOUT, 0).data)
             version = _RELEASE.match(answer["etcdserver"])
         if version:
             remedy = (
@@ -237,117 +248,147 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
             raise WrongApi(f"{self.endpoint}: etcd {version[0]} does not serve the v2 API: {remedy}")
 
     def _request(
-        self, path: str, method: str, params: Mapping[str, str] | None, timeout: float
-    ) -> urllib3.BaseHTTPResponse:
+        self, path: str, method: str, params: Mapping[str, str] | None, timeout: float, lowest: int
+    ) -> _Answer:
         self._head = None
-        # The read timeout limits a silence; the timer limits an answer that arrives a byte at a time.
-        timer = threading.Timer(timeout + CONNECT_TIMEOUT, self.cut)
-        timer.daemon = True
-        timer.start()
-        form: dict[str, Any] = {"encode_multipart": False} if method in (self._MPUT, self._MPOST) else {}
-        try:
-            response = self._pool.request(
-                method,
-                path,
-                fields=params,
-                headers=self._get_headers(),
-                timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT, read=timeout),
-                redirect=False,
-                preload_content=False,
-                **form,
-            )
-            self._head = _head(response.headers)
-            response.read(cache_content=True)
-        finally:
-            timer.cancel()
-        return response
+        target, form = urllib.parse.quote(path), urllib.parse.urlencode(params or {})
+        headers, body = self._get_headers(), None
+        if method in (self._MPUT, self._MPOST):
+            headers["Content-Type"], body = "application/x-www-form-urlencoded", form
+        elif form:
+            target += f"?{form}"
+        with self._connection.exchange(method, target, timeout=timeout, headers=headers, body=body) as response:
+            self._head = _head(response)
+            if self._head and self._head.index < lowest:
+                raise Resync(f"etcd is at index {self._head.index}, it was at {lowest}")
+            try:
+                return _Answer(response.status, response.headers, response.read())
+            except Silence as error:
+                if response.status != HTTPStatus.OK:
+                    raise OSError(f"status {response.status} without a body") from error
+                raise
+
+    def _get_headers(self) -> dict[str, str]:
+        if not self.username:
+            return {}
+        # python-etcd would encode it as Latin-1, or fail; etcd compares UTF-8.
+        credentials = b64encode(f"{self.username}:{self.password}".encode()).decode()
+        return {"Authorization": f"Basic {credentials}"}
 
     def cut(self) -> None:
         """Shuts the connection down, whoever uses it."""
-        connected = self._connection and self._connection.sock
-        if connected:
-            with contextlib.suppress(OSError):
-                connected.shutdown(socket.SHUT_RDWR)
+        self._connection.cut()
 
     def close(self) -> None:
         """Closes the connection."""
-        self._pool.close()
-        self.http.clear()
+        self._connection.close()
 
 
 def _require_missing(error: etcd.EtcdKeyNotFound) -> None:
     """Raises the error again unless etcd itself says that the key is missing: python-etcd makes it of any 404."""
-    if (error.payload or {}).get("errorCode") != _KEY_NOT_FOUND:
+    payload = error.payload or {}
+    if (payload.get("status"), payload.get("errorCode")) != (HTTPStatus.NOT_FOUND, _KEY_NOT_FOUND):
         raise error
+
+
+def _require_key(key: str) -> None:
+    """Refuses a key that etcd would read as another one: it resolves `.`, `..` and empty names in a path."""
+    if not key.startswith("/") or any(name in ("", ".", "..") for name in key[1:].split("/")):
+        raise UsageError(f"{key!r} cannot be a key of etcd: want names that are not empty, . or ..")
 
 
 @contextlib.contextmanager
 def _translated(client: _Client) -> Iterator[None]:
-    """Turns each way in which python-etcd, urllib3 or an answer can fail into a TransportError."""
+    """Turns each way in which python-etcd, the connection or an answer can fail into a TransportError."""
     try:
         yield
     except etcd.EtcdException as error:
         raise _failure(client, f"{error}") from error
-    except (HTTPError, HTTPException, OSError) as error:
-        raise _failure(client, _plain(error)) from error
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except OSError as error:
+        raise _failure(client, f"{error}" or type(error).__name__) from error
+    except HTTPException as error:
+        raise _failure(client, f"{type(error).__name__}: {error}") from error
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise _failure(client, f"not an answer of etcd's v2 API: {error}") from error
 
 
-def _is_json(body: bytes) -> bool:
+def _failure(client: _Client, reason: str) -> TransportError:
+    """Makes one printable line of it, whatever page a proxy sent."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in reason).split())
+    return TransportError(f"{client.endpoint}: {line[:_MAX_REASON]}")
+
+
+def _is_json(body: bytearray) -> bool:
     try:
         json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
 
-def _failure(client: _Client, reason: str) -> TransportError:
-    """Makes one line of it, whatever page a proxy sent."""
-    return TransportError(f"{client.endpoint}: {' '.join(reason.split())[:_MAX_REASON]}")
+def _object(answer: _Answer) -> dict[str, Any]:
+    return _typed(json.loads(answer.data), dict, "the answer")
 
 
-def _plain(error: Exception) -> str:
-    """Returns the error's text without urllib3's wrapping."""
-    inner = error
-    while (deeper := inner.__cause__ or inner.__context__) and isinstance(deeper, Exception):
-        inner = deeper
-    return f"{inner}" if isinstance(inner, OSError) and str(inner) else f"{type(error).__name__}: {error}"
+def _head(response: Response) -> _Head | None:
+    index, cluster_id = response.headers.get("X-Etcd-Index", ""), response.headers.get("X-Etcd-Cluster-Id")
+    return _Head(int(index), cluster_id) if _INDEX.fullmatch(index) and cluster_id else None
 
 
-def _head(headers: Mapping[str, str]) -> _Head | None:
-    index, cluster_id = headers.get("X-Etcd-Index"), headers.get("X-Etcd-Cluster-Id")
-    return _Head(int(index), cluster_id) if index and index.isdecimal() and cluster_id else None
+def _typed(value: Any, kind: type[_T], what: str) -> _T:
+    if type(value) is not kind:
+        raise TypeError(f"{what} is {value!r:.60}")
+    return value
 
 
-def _leaves(root: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+def _text(value: Any, what: str) -> str:
+    text = _typed(value, str, what)
+    if not text.isascii():
+        text.encode()  # JSON can hold half of a surrogate pair, a key or value of etcd cannot
+    return text
+
+
+def _leaves(answer: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
     """Yields key and value of everything below a folder. etcd's lists have no hidden names."""
-    folders: list[Sequence[Mapping[str, Any]]] = [[root]]
+    root = _typed(answer.get("node"), dict, "node")
+    if root.get("key") != prefix:
+        raise ValueError(f"the key is {root.get('key')!r:.60}, asked for {prefix!r}")
+    folders = [root] if _typed(root.get("dir", False), bool, "dir") else []
     while folders:
-        for node in folders.pop():
-            if node.get("dir"):
-                folders.append(node.get("nodes", ()))
-            elif is_below(node["key"], prefix):
-                yield node["key"], node.get("value", "")
+        folder = folders.pop()
+        start = folder["key"] + "/"
+        for node in _typed(folder.get("nodes", []), list, "nodes"):
+            # Without a call for each check: there are tens of thousands of nodes.
+            key, value, is_folder = node.get("key"), node.get("value"), node.get("dir", False)
+            if type(key) is not str or not key.startswith(start):
+                raise ValueError(f"the key {key!r:.60} is not below {start!r:.60}")
+            if is_folder is True:
+                folders.append(node)
+            elif is_folder is not False or type(value) is not str:
+                raise ValueError(f"the value of {key!r:.60} is {value!r:.60}")
+            elif value.isascii() and key.isascii():
+                yield key, value
+            else:
+                yield _text(key, "a key"), _text(value, "a value")
 
 
-def _changes(event: Mapping[str, Any], prefix: str) -> tuple[Change, ...]:
-    """What an event changes below the prefix; v2 has one change for each index, or none.
+def _read_event(event: Mapping[str, Any], prefix: str) -> tuple[int, tuple[Change, ...]]:
+    """Returns the index of an event, and what it changes below the prefix: one thing or nothing.
 
     Raises:
         Resync: the action is not one of the v2 API.
     """
-    action, node = event["action"], event["node"]
-    key = node["key"]
+    action, node = _typed(event.get("action"), str, "action"), _typed(event.get("node"), dict, "node")
+    key, index = _text(node.get("key"), "a key"), _typed(node.get("modifiedIndex"), int, "modifiedIndex")
+    is_folder = _typed(node.get("dir", False), bool, "dir")
     removes = action in _REMOVES
     if not removes and action not in _SETS:
-        raise Resync(f"etcd sent an unknown action {action!r}")
+        raise Resync(f"etcd sent an unknown action {action!r:.40}")
+    value = None if removes or is_folder else _text(node.get("value"), f"the value of {key!r:.60}")
     above = key == prefix or is_below(prefix, key)
     if _is_hidden(key, prefix) or not (is_below(key, prefix) or (removes and above)):
-        return ()
-    if removes:
-        return (Change(key, None, subtree=True, expired=action == "expire"),)
-    return (Change(key, None if node.get("dir") else node.get("value", "")),)
+        return index, ()
+    return index, (Change(key, value, subtree=removes, expired=action == "expire"),)
 
 
 def _is_hidden(key: str, prefix: str) -> bool:

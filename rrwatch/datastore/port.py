@@ -88,7 +88,7 @@ class Datastore(Protocol):
     """A connection to a datastore for one user at a time. Every call is bounded in time.
 
     All calls raise TransportError if no usable answer came: the next endpoint may have one. `watch` raises Resync if it
-    cannot continue without a gap: a new list can.
+    cannot continue without a gap: a new list can. Calls raise UsageError for what cannot be a key there.
     """
 
     @property
@@ -98,8 +98,11 @@ class Datastore(Protocol):
     def list(self, prefix: str) -> Snapshot:
         """Returns all keys below the prefix, as a majority of the cluster has them."""
 
-    def watch(self, prefix: str, index: int) -> WatchResponse | None:
+    def watch(self, prefix: str, index: int, timeout: float | None = None) -> WatchResponse | None:
         """Waits for the first revision with that index or a higher one that changed something below the prefix.
+
+        Args:
+            timeout: seconds to wait; `Access.watch_timeout` if not given.
 
         Returns:
             All changes of that revision; or a response without changes, if the index moved on or the time is over.

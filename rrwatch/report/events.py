@@ -19,6 +19,7 @@ from rrwatch.report.outcome import Outcome, Result, TemplateState, Work
 
 _ITEMS_MAX = 20  # of a list in one event; beyond that a count is more useful
 _REPEAT = 60.0  # seconds after which a lasting outage or hold is logged again
+_OUTAGE_GAP = 10.0  # seconds without a failure after which the next one is another outage
 
 _NOT_CONFIRMED = {State.WAITING: "waiting_for_bird", State.REFUSED: "refused", State.FAILED: "apply_failed"}
 
@@ -30,7 +31,8 @@ class EventLog:
         self._log = structlog.get_logger("rrwatch")
         self._endpoints: dict[str, str] = {}
         self._waits_for = ""
-        self._lost_told = -_REPEAT
+        self._outage = False
+        self._lost_told = self._lost_last = -_REPEAT
         self._held_told = -_REPEAT
         self._rejected: set[Remark] = set()
         self._warnings: set[Remark] = set()
@@ -55,8 +57,7 @@ class EventLog:
 
     def synced(self, snapshot: Snapshot, changed: int) -> None:
         """A folder of the datastore was listed."""
-        after_outage = self._lost_told >= 0
-        self._lost_told = -_REPEAT
+        after_outage, self._outage = self._outage, False
         is_news = after_outage or snapshot.endpoint != self._endpoints.get(snapshot.prefix)
         write = self._log.info if is_news else self._log.debug
         self._endpoints[snapshot.prefix] = snapshot.endpoint
@@ -72,7 +73,10 @@ class EventLog:
     def lost(self, lost: Unreachable) -> None:
         """The datastore does not answer; logged at once and then every minute."""
         now = time.monotonic()
-        if now - self._lost_told >= _REPEAT:
+        # While lists work and watches do not, each list would look like the end of an outage.
+        is_new = not self._outage and now - self._lost_last >= _OUTAGE_GAP
+        self._outage, self._lost_last = self._outage or is_new, now
+        if is_new or now - self._lost_told >= _REPEAT:
             self._lost_told = now
             self._log.warning("etcd_lost", endpoint=lost.endpoint, reason=lost.reason, kept="the last configuration")
 

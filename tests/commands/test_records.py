@@ -122,3 +122,21 @@ def test_etcd_away(run: Run) -> None:
     assert done.returncode == 1
     assert "Connection refused" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("node", ["a?b", "50%", "a%2Fb", "a&b"])
+def test_a_node_with_a_name_that_urls_quote(etcd: Etcd, run: Run, node: str) -> None:
+    assert run("peer add 10.0.0.1 as 65100 --node", node).stdout.endswith("added\n")
+    assert etcd.items(PREFIX) == node_peer(node, "10.0.0.1")
+    assert run("peer list --node", node).stdout.count(node) == 1
+    assert run("peer remove 10.0.0.1 --node", node).stdout.endswith("removed\n")
+    assert etcd.items(PREFIX) == {}
+
+
+@pytest.mark.parametrize("node", [".", "..", "_hidden"])
+def test_a_node_whose_keys_etcd_cannot_show(etcd: Etcd, run: Run, node: str) -> None:
+    done = run("peer add 10.0.0.1 as 65100 --node", node)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cannot be a key" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert etcd.items(PREFIX) == {}

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from lab.etcd import Etcd
+from tests.datastore.relay import Relay
 from tests.datastore.server import Answer, Request, Server
 
 Serve = Callable[[Callable[[Request], Answer] | bytes], Server]
@@ -20,3 +22,11 @@ def serve() -> Iterator[Serve]:
             return stack.enter_context(server)
 
         yield serve
+
+
+@pytest.fixture
+def relay(etcd: Etcd) -> Iterator[Relay]:
+    """A relay in front of a running etcd."""
+    relay = Relay(etcd.url)
+    yield relay
+    relay.close()

@@ -25,9 +25,9 @@ class MemoryDatastore:
             items = {key: value for key, value in self._mirror.items.items() if is_below(key, prefix)}
             return Snapshot(prefix, items, len(self._history), "memory", self.endpoint)
 
-    def watch(self, prefix: str, index: int) -> WatchResponse | None:
+    def watch(self, prefix: str, index: int, timeout: float | None = None) -> WatchResponse | None:
         with self._committed:
-            if not self._committed.wait_for(lambda: len(self._history) >= index, 0.2):
+            if not self._committed.wait_for(lambda: len(self._history) >= index, timeout or 0.2):
                 return WatchResponse(len(self._history), "memory", timed_out=True)
             changes = tuple(change for change in self._history[index - 1] if is_below(change.key, prefix))
             return WatchResponse(index, "memory", changes)

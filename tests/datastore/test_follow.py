@@ -30,8 +30,8 @@ class Script:
         assert isinstance(answer, Snapshot)
         return answer
 
-    def watch(self, prefix: str, index: int) -> WatchResponse | None:
-        answer = self._answer(f"watch {prefix} {index}")
+    def watch(self, prefix: str, index: int, timeout: float | None = None) -> WatchResponse | None:
+        answer = self._answer(f"{'watch' if timeout is None else 'history'} {prefix} {index}")
         assert answer is None or isinstance(answer, WatchResponse)
         return answer
 
@@ -95,7 +95,9 @@ def follow() -> Iterator[Follow]:
         follower.start()
         wait_until(lambda: not script.answers, "the end of the script")
         asked = len(script.calls)
-        wait_until(lambda: len(script.calls) > asked or script.calls[-1][:4] in ("watc", "list", "prob"), "rest")
+        wait_until(
+            lambda: len(script.calls) > asked or script.calls[-1][:4] in ("watc", "list", "prob", "hist"), "rest"
+        )
         return events
 
     yield follow
@@ -118,9 +120,9 @@ def test_a_watch_that_timed_out_moves_on_and_is_followed_by_a_probe(follow: Foll
 
 
 def test_no_response_at_all_moves_nothing(follow: Follow) -> None:
-    script = Script(listed(7), None, "c", None, "another", listed(9))
-    assert follow(script) == [listed(7), UpToDate(P, 7, "http://one"), listed(9)]
-    assert script.calls[1:6] == [f"watch {P} 8", f"probe {P}", f"watch {P} 8", f"probe {P}", f"list {P}"]
+    script = Script(listed(7), None, "c", None, "c", event(8))
+    assert follow(script) == [listed(7), UpToDate(P, 7, "http://one"), UpToDate(P, 7, "http://one"), changed(8)]
+    assert script.calls[1:6] == [f"watch {P} 8", f"probe {P}", f"watch {P} 8", f"probe {P}", f"watch {P} 8"]
 
 
 def test_all_changes_of_a_revision_are_one_event(follow: Follow) -> None:
@@ -147,30 +149,73 @@ def test_a_response_without_changes_moves_on_and_needs_no_probe(follow: Follow) 
     ],
 )
 def test_broken_continuity_lists_again(follow: Follow, answer: Answer) -> None:
-    script = Script(listed(7), answer, listed(9))
+    script = Script(listed(7), answer, listed(9), Resync("history cleared"))
     assert follow(script) == [listed(7), listed(9)]
-    assert script.calls[2:] == [f"list {P}", f"watch {P} 10"]
+    assert script.calls[2:] == [f"list {P}", f"history {P} 8", f"watch {P} 10"]
 
 
 def test_a_probe_from_another_cluster_lists_again(follow: Follow) -> None:
-    script = Script(listed(7), quiet(8), "another", listed(9))
+    script = Script(listed(7), quiet(8), "another", listed(9), quiet(9))
     assert follow(script) == [listed(7), listed(9)]
+    assert script.calls[3:] == [f"list {P}", f"history {P} 9", f"watch {P} 10"]
 
 
-@pytest.mark.parametrize("failing", ["list", "watch", "probe"])
-def test_a_lost_connection_goes_to_the_next_endpoint(follow: Follow, failing: str) -> None:
-    before: dict[str, list[Answer]] = {"list": [], "watch": [listed(7)], "probe": [listed(7), quiet(8)]}
-    script = Script(*before[failing], TransportError("gone"), TransportError("gone too"), listed(9))
+def test_a_failed_list_goes_to_the_next_endpoint(follow: Follow) -> None:
+    script = Script(TransportError("gone"), TransportError("gone too"), listed(9))
+    assert follow(script) == [Unreachable(P, "http://one", "gone"), Unreachable(P, "http://one", "gone too"), listed(9)]
+    assert script.calls == [f"list {P}", "rotate", f"list {P}", "rotate", f"list {P}", f"watch {P} 10"]
+
+
+@pytest.mark.parametrize("before", [[listed(7)], [listed(7), quiet(7)]], ids=["watch", "probe"])
+def test_a_lost_watch_continues_where_it_was(follow: Follow, before: list[Answer]) -> None:
+    script = Script(*before, TransportError("gone"), TransportError("gone too"), event(8), event(9))
+    lost = [Unreachable(P, "http://one", "gone"), Unreachable(P, "http://one", "gone too")]
+    assert follow(script) == [listed(7), *lost, changed(8), changed(9)]
+    assert script.calls[-6:] == ["rotate", f"watch {P} 8", "rotate", f"watch {P} 8", f"watch {P} 9", f"watch {P} 10"]
+
+
+def test_after_an_outage_the_history_is_read_before_the_list_is_published(
+    follow: Follow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rrwatch.datastore.follow.LIST_INTERVAL_MIN", 0.0)
+    gone = TransportError("gone")
+    script = Script(
+        listed(7), gone, gone, listed(12, b="v"), event(8, "a", "b"), WatchResponse(9, "c"), event(11), quiet(12)
+    )
+    lost = Unreachable(P, "http://one", "gone")
+    assert follow(script) == [listed(7), lost, lost, changed(8, "a", "b"), changed(11), listed(12, b="v")]
+    reads = [f"history {P} {index}" for index in (8, 9, 10, 12)]
+    assert script.calls[-6:] == [f"list {P}", *reads, f"watch {P} 13"]
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [Resync("history cleared")],
+        [TransportError("cut off")],
+        [None],
+        [event(8, cluster_id="another cluster")],
+        [event(13)],  # after the list: the next watch starts there
+        [WatchResponse(7, "c")],
+        [event(12)],
+    ],
+)
+def test_the_history_is_read_up_to_the_list_and_no_further(follow: Follow, answers: list[Answer]) -> None:
+    script = Script(listed(7), Resync("x"), listed(12), *answers)
     events = follow(script)
-    assert events[-3:] == [Unreachable(P, "http://one", "gone"), Unreachable(P, "http://one", "gone too"), listed(9)]
-    assert script.calls[-5:] == ["rotate", f"list {P}", "rotate", f"list {P}", f"watch {P} 10"]
+    assert events == [listed(7), *([changed(12)] if answers == [event(12)] else []), listed(12)]
+    assert script.calls[2:] == [f"list {P}", f"history {P} 8", f"watch {P} 13"]
 
 
 def test_an_unexpected_error_does_not_end_the_thread(follow: Follow, caplog: pytest.LogCaptureFixture) -> None:
-    script = Script(listed(7), RuntimeError("a bug"), listed(8), RuntimeError("another"), listed(9))
+    script = Script(RuntimeError("a bug"), listed(8), RuntimeError("another"), event(9))
     events = follow(script)
-    assert Unreachable(P, "http://one", "RuntimeError: a bug") in events
-    assert events[-1] == listed(9)
+    assert events == [
+        Unreachable(P, "http://one", "RuntimeError: a bug"),
+        listed(8),
+        Unreachable(P, "http://one", "RuntimeError: another"),
+        changed(9),
+    ]
     assert "unexpected" in caplog.text
 
 
@@ -184,15 +229,53 @@ def test_a_lower_index_is_accepted_with_an_alarm(follow: Follow) -> None:
 
 
 def test_another_cluster_is_accepted_with_an_alarm(follow: Follow) -> None:
-    script = Script(listed(7), Resync("x"), listed(9, "d"), Resync("x"), listed(10, "d"))
+    script = Script(listed(7), Resync("x"), listed(9, "d"), Resync("x"), listed(9, "d"))
     alarms = [alarm for alarm in follow(script) if isinstance(alarm, Alarm)]
     assert len(alarms) == 1
     assert "is another cluster than before: d, it was c" in alarms[0].reason
 
 
-def test_lists_again_after_the_resync_interval(follow: Follow) -> None:
-    script = Script(listed(7), quiet(8), "c", listed(9))
-    assert follow(script, resync_interval=0)[-1] == listed(9)
+class Quiet(Script):
+    """A datastore in which nothing happens, and whose watches may fail."""
+
+    def __init__(self, fails: bool = False) -> None:
+        super().__init__()
+        self._fails = fails
+
+    def _answer(self, call: str) -> Answer:
+        self.calls.append(call)
+        if call.startswith("list"):
+            return listed(7)
+        if self._fails:
+            raise TransportError("503")
+        self._interrupted.wait(0.01)
+        return "c" if call.startswith("probe") else quiet(7)
+
+
+def run_for(datastore: Script, seconds: float, resync_interval: float) -> list[DatastoreEvent]:
+    """Follows a datastore for some seconds; returns the events."""
+    events: list[DatastoreEvent] = []
+    follower = Follower(datastore, P, events.append, resync_interval)
+    follower.start()
+    follower.join(seconds)
+    follower.stop()
+    follower.join(5)
+    assert not follower.is_alive()
+    return events
+
+
+def test_lists_again_after_the_resync_interval() -> None:
+    events = run_for(Quiet(), 1.8, 0.5)
+    assert events.count(listed(7)) in (3, 4)
+    assert sum(isinstance(event, UpToDate) for event in events) > 10
+
+
+def test_lists_and_retries_back_off_if_only_watches_fail() -> None:
+    datastore = Quiet(fails=True)
+    events = run_for(datastore, 4, 300)
+    # After 0.5, 1 and 2 s; without a limit there are four a second.
+    assert 3 <= events.count(listed(7)) <= 4
+    assert datastore.calls.count("rotate") < 40
 
 
 def test_lists_are_limited_in_rate(follow: Follow) -> None:
@@ -224,5 +307,5 @@ def test_lists_at_the_start_and_after_an_outage_are_spread(follow: Follow, monke
         return 0.0
 
     monkeypatch.setattr("rrwatch.datastore.follow.random.uniform", uniform)
-    follow(Script(listed(7), Resync("cleared"), listed(8), TransportError("cut off"), listed(9)), spread=3)
+    follow(Script(listed(7), Resync("cleared"), listed(7), TransportError("cut off"), event(8)), spread=3)
     assert [drawing for drawing in drawn if drawing == (0, 3)] == [(0, 3), (0, 3)]

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,9 @@ from lab.bird import BIRD2, MINIMAL, Bird
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.network import Switch
+from lab.process import wait_until
+from tests.datastore.relay import Relay
+from tests.datastore.server import Request, Server, answer
 from tests.keys import CLUSTER, PREFIX, SESSIONS, host
 from tests.waits import names, wait_for_sessions
 
@@ -95,3 +99,46 @@ def test_a_connection_of_which_only_one_end_is_left(tmp_path: Path, start_rrwatc
         etcd.start()
         here.ip("link", "set", "eth0", "up")
         wait_for_sessions(bird, SESSIONS | names("172.17.42.50"), 60)
+
+
+def test_nodes_deleted_one_by_one_while_the_connection_is_cut(own_etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
+    nodes = {f"n{number}": f"172.17.43.{number}" for number in range(1, 9)}
+    own_etcd.put_all(CLUSTER)
+    for name, address in nodes.items():
+        own_etcd.put_all(host(name, address))
+    relay = Relay(own_etcd.url)
+    rrwatch = start_rrwatch(relay.url, bird)
+    wait_for_sessions(bird, SESSIONS | names(*nodes.values()))
+    with relay.cut():
+        rrwatch.wait_for("etcd_lost", seconds=30)
+        for name in list(nodes)[:7]:
+            own_etcd.delete(f"{PREFIX}/host/{name}", recursive=True)
+        own_etcd.put_all(host("new", "172.17.42.50"))
+        # By then a list is due, which does not say how the nodes went.
+        refused = relay.refused
+        wait_until(lambda: relay.refused > refused + 6, "more attempts", 30)
+    wait_for_sessions(bird, SESSIONS | names(nodes["n8"], "172.17.42.50"))
+    assert not rrwatch.all("held")
+    rrwatch.kill()
+    relay.close()
+
+
+def test_lists_work_and_watches_fail(bird: Bird, start_rrwatch: Start) -> None:
+    """As behind a proxy that does not know watches."""
+    nodes = [{"key": key, "value": value} for key, value in CLUSTER.items()]
+    listing = answer("200 OK", json.dumps({"node": {"key": PREFIX, "dir": True, "nodes": nodes}}).encode())
+
+    def reply(request: Request) -> bytes:
+        return answer("503 Service Unavailable", b"") if "wait=true" in request.target else listing
+
+    with Server(reply) as server:
+        rrwatch = start_rrwatch(server.url, bird)
+        wait_for_sessions(bird, SESSIONS)
+        first = len(server.requests)
+        wait_until(lambda: len(server.requests) > first + 10, "ten more attempts", 60)
+        lists = [request for request in server.requests if "wait=true" not in request.target]
+        assert len(lists) <= 6
+        assert len(rrwatch.all("etcd_lost")) == 1
+        assert len(rrwatch.all("etcd_synced")) <= 2
+        assert not rrwatch.all("fault")
+        rrwatch.kill()

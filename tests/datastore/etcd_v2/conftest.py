@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rrwatch.datastore import etcd_v2
+from rrwatch.datastore import etcd_v2, http
 from rrwatch.datastore.access import Access
 from tests.datastore.etcd_v2.following import Follow, Mirrored
 
@@ -12,7 +12,7 @@ from tests.datastore.etcd_v2.following import Follow, Mirrored
 @pytest.fixture(autouse=True)
 def _short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(etcd_v2, "LIST_TIMEOUT", 2.0)
-    monkeypatch.setattr(etcd_v2, "CONNECT_TIMEOUT", 1.0)
+    monkeypatch.setattr(http, "CONNECT_TIMEOUT", 1.0)
 
 
 @pytest.fixture

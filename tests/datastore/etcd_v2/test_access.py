@@ -45,21 +45,23 @@ def test_tls_with_a_client_certificate(tls_etcd: Etcd, tls: Path, follow: Follow
             open_datastore(Access((url,), stranger, cert, key)).list(P)
 
 
-def test_user_and_password(own_etcd: Etcd) -> None:
+@pytest.mark.parametrize("password", ["s3cret", "pässwörd ✓ \u00a0:"])
+def test_user_and_password(own_etcd: Etcd, password: str) -> None:
     auth = own_etcd.url + "/v2/auth"
     own_etcd.put(f"{P}/a", "1")
-    send(f"{auth}/users/root", "PUT", {"user": "root", "password": "s3cret"})
+    send(f"{auth}/users/root", "PUT", {"user": "root", "password": password})
     send(f"{auth}/enable", "PUT", {})
-    send(f"{auth}/roles/guest", "DELETE", None, "root:s3cret")
-    assert open_datastore(Access((own_etcd.url,), username="root", password="s3cret")).list(P).items == {f"{P}/a": "1"}
+    send(f"{auth}/roles/guest", "DELETE", None, f"root:{password}")
+    known = open_datastore(Access((own_etcd.url,), username="root", password=password))
+    assert known.list(P).items == {f"{P}/a": "1"}
+    known.put(f"{P}/b", "2")
+    known.remove(f"{P}/a")
+    assert known.list(P).items == {f"{P}/b": "2"}
     for access in (access_to(own_etcd.url), Access((own_etcd.url,), username="root", password="wrong")):
         with pytest.raises(TransportError) as caught:
             open_datastore(access).list(P)
         assert "nsufficient credentials" in str(caught.value)
         assert "wrong" not in str(caught.value)
-
-
-"""An etcd that does not serve the v2 API."""
 
 
 def test_an_etcd_without_the_v2_api_names_the_flag(etcd_without_v2: Etcd) -> None:

@@ -3,6 +3,7 @@
 import json
 import socket
 import time
+from collections.abc import Iterable
 
 import pytest
 
@@ -12,7 +13,15 @@ from rrwatch.datastore.port import Change, Snapshot, WatchResponse
 from rrwatch.errors import Resync, TransportError
 from tests.datastore.conftest import Serve
 from tests.datastore.etcd_v2.following import P, access_to
-from tests.datastore.server import answer
+from tests.datastore.server import Request, answer
+
+
+def listing(**node: object) -> bytes:
+    """The answer to a list with one node."""
+    return json.dumps({"node": {"key": P, "dir": True, "nodes": [{"key": f"{P}/a", "value": "1"} | node]}}).encode()
+
+
+FOLDER = json.dumps({"node": {"key": P, "dir": True}}).encode()
 
 
 @pytest.mark.parametrize(
@@ -21,13 +30,21 @@ from tests.datastore.server import answer
         (answer("200 OK", b""), "not an answer"),
         (answer("200 OK", b"[]"), "not an answer"),
         (answer("200 OK", b'{"node": 5}'), "not an answer"),
-        (answer("200 OK", b'{"node": {"dir": true, "nodes": [{"key": 1}]}}'), "not an answer"),
-        (answer("200 OK", b'{"node": {"dir": true}}', b""), "no X-Etcd-Index"),
-        (
-            answer("200 OK", b'{"node": {"dir": true}}', b"X-Etcd-Index: x\r\nX-Etcd-Cluster-Id: c\r\n"),
-            "no X-Etcd-Index",
-        ),
-        (answer("200 OK", b"x" * 50)[:-20], "IncompleteRead"),
+        (answer("200 OK", listing(value=5)), f"the value of '{P}/a' is 5"),
+        (answer("200 OK", listing(value=None)), f"the value of '{P}/a' is None"),
+        (answer("200 OK", listing(key=5)), "the key 5 is not below"),
+        (answer("200 OK", listing(key="/elsewhere/a")), "the key '/elsewhere/a' is not below"),
+        (answer("200 OK", listing(dir=1)), f"the value of '{P}/a'"),
+        (answer("200 OK", listing(dir=True, nodes={})), "nodes is {}"),
+        (answer("200 OK", listing(value="\ud800")), "surrogates not allowed"),
+        (answer("200 OK", b"[" * 100_000), "recursion"),
+        (answer("200 OK", b'{"node": {"key": "/other", "dir": true}}'), "asked for"),
+        (answer("404 Not Found", b"[" * 100_000), "recursion"),
+        (answer("500 Oops", b'{"errorCode": 100, "message": "Key not found"}'), "Key not found"),
+        (answer("200 OK", FOLDER, b""), "no X-Etcd-Index"),
+        (answer("200 OK", FOLDER, b"X-Etcd-Index: x\r\nX-Etcd-Cluster-Id: c\r\n"), "no X-Etcd-Index"),
+        (answer("200 OK", FOLDER, b"X-Etcd-Index: -7\r\nX-Etcd-Cluster-Id: c\r\n"), "no X-Etcd-Index"),
+        (answer("200 OK", b"x" * 50)[:-20], "the answer ended after 30 bytes, too early"),
         (answer("502 Bad Gateway", b"<html>no</html>", b""), "Bad response"),
         (answer("404 Not Found", b"404 page not found\n", b""), "Bad response"),
         (answer("404 Not Found", b'{"message": "a proxy of some sort"}'), "a proxy of some sort"),
@@ -64,7 +81,7 @@ def test_an_answer_that_arrives_a_byte_at_a_time_has_an_end(serve: Serve) -> Non
 
 
 def test_lists_and_probes_ask_a_majority_and_watches_do_not(serve: Serve) -> None:
-    node = {"action": "set", "node": {"key": f"{P}/a", "dir": True, "modifiedIndex": 7}}
+    node = {"action": "set", "node": {"key": P, "dir": True, "modifiedIndex": 7}}
     server = serve(answer("200 OK", json.dumps(node).encode()))
     client = open_datastore(access_to(server.url))
     client.list(P)
@@ -86,6 +103,18 @@ def test_an_event_that_arrives_on_an_open_watch_is_read_again_from_the_history(s
     assert client.watch(P, 7) == WatchResponse(7, "c")
     client = open_datastore(access_to(serve(answer("200 OK", event(7))).url))
     assert client.watch(P, 7) == WatchResponse(7, "c", (Change(f"{P}/7", "1"),))
+
+
+def test_an_error_whose_body_is_missing_is_no_silence(serve: Serve) -> None:
+    """The history is cleared, and the connection stalls before etcd has said so."""
+
+    def reply(_: Request) -> Iterable[bytes]:
+        yield answer("400 Bad Request", b"x" * 50)[:-50]
+        server.stopping.wait(10)
+
+    server = serve(reply)
+    with pytest.raises(TransportError, match="status 400 without a body"):
+        open_datastore(access_to(server.url)).watch(P, 7)
 
 
 def test_an_unknown_action_breaks_continuity(serve: Serve) -> None:

@@ -11,8 +11,8 @@ from lab.process import wait_until
 from rrwatch.datastore.access import Access
 from rrwatch.datastore.factory import open_datastore
 from rrwatch.datastore.follow import Unreachable, UpToDate
-from rrwatch.datastore.port import Change, Snapshot, WatchResponse
-from rrwatch.errors import Resync, TransportError
+from rrwatch.datastore.port import Change, Changes, Snapshot, WatchResponse
+from rrwatch.errors import Resync, TransportError, UsageError
 from tests.datastore.etcd_v2.following import Follow, P, access_to
 
 
@@ -85,6 +85,16 @@ def test_a_quiet_prefix_on_a_busy_store(etcd: Etcd, follow: Follow) -> None:
     mirrored.equals(etcd)
 
 
+def test_an_etcd_whose_index_went_back_is_noticed_at_once(etcd: Etcd) -> None:
+    """It would be silent about everything up to that index."""
+    client = open_datastore(Access((etcd.url,), watch_timeout=30.0))
+    index = client.list(P).index
+    began = time.monotonic()
+    with pytest.raises(Resync, match=f"etcd is at index {index}, it was at {index + 1}"):
+        client.watch(P, index + 2)
+    assert time.monotonic() - began < 5
+
+
 def test_history_cleared(etcd: Etcd) -> None:
     client = open_datastore(access_to(etcd.url))
     index = client.list(P).index
@@ -125,6 +135,69 @@ def test_put_and_remove(etcd: Etcd) -> None:
     client.remove(f"{P}/rr_v6/fd00::1")
     client.remove(f"{P}/rr_v6/fd00::1")
     assert etcd.items(P) == {}
+
+
+ODD = ["a?b", "a%2Fb", "50%", "a#b", "a b", "a+b&c=d", "ä✓", "a;b", '"', "...", "a\\b", "a\tb"]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_name_is_the_same_in_every_request(etcd: Etcd, name: str) -> None:
+    client = open_datastore(access_to(etcd.url))
+    folder, key = f"{P}/host/{name}", f"{P}/host/{name}/ip"
+    etcd.put(f"{P}/host/{name}x/ip", "another node's")
+    before = client.list(folder)
+    assert before.items == {}
+    client.put(key, "1")
+    assert etcd.items(f"{P}/host/{name}") == {key: "1"}
+    response = client.watch(folder, before.index + 1)
+    assert response
+    assert response.changes == (Change(key, "1"),)
+    assert client.list(folder).items == {key: "1"}
+    client.probe(folder)
+    client.remove(key)
+    assert etcd.items(f"{P}/host/{name}") == {}
+
+
+@pytest.mark.parametrize("key", ["a", "", f"{P}/", f"{P}//a", f"{P}/./a", f"{P}/host/../a", f"{P}/.."])
+def test_what_cannot_be_a_key_is_refused(etcd: Etcd, key: str) -> None:
+    client = open_datastore(access_to(etcd.url))
+    calls: list[Callable[[], object]] = [
+        lambda: client.put(key, "1"),
+        lambda: client.remove(key),
+        lambda: client.list(key),
+        lambda: client.watch(key, 1),
+        lambda: client.probe(key),
+    ]
+    for call in calls:
+        with pytest.raises(UsageError, match=r"cannot be a key of etcd: want names that are not empty, \. or \.\."):
+            call()
+    assert etcd.items(P) == {}
+
+
+def test_a_key_that_etcd_would_hide_is_not_written(etcd: Etcd) -> None:
+    with pytest.raises(UsageError, match="cannot be a key: etcd hides names that begin with _"):
+        open_datastore(access_to(etcd.url)).put(f"{P}/host/_a/ip", "1")
+
+
+def test_what_expired_is_told_from_what_was_deleted(etcd: Etcd, follow: Follow) -> None:
+    etcd.put_all({f"{P}/deleted": "1", f"{P}/folder/deleted": "1"})
+    mirrored = follow(etcd.url)
+    mirrored.equals(etcd)
+    etcd.ask("PUT", f"{P}/expired", value="1", ttl="1")
+    etcd.ask("PUT", f"{P}/folder-expired", dir="true", ttl="1")
+    etcd.put(f"{P}/folder-expired/x", "1")
+    etcd.delete(f"{P}/deleted")
+    etcd.delete(f"{P}/folder", recursive=True)
+    mirrored.equals(etcd)
+    wait_until(lambda: not etcd.items(P), "expiry")
+    mirrored.equals(etcd)
+    changes = [change for event in mirrored.events if isinstance(event, Changes) for change in event.changes]
+    assert {change.key.removeprefix(P): change.expired for change in changes if change.subtree} == {
+        "/deleted": False,
+        "/folder": False,
+        "/expired": True,
+        "/folder-expired": True,
+    }
 
 
 def test_interrupt_ends_a_watch(etcd: Etcd) -> None:

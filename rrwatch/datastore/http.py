@@ -1,0 +1,227 @@
+"""One HTTP connection for an adapter: every exchange has limits in time and size, and another thread can end it.
+
+    connection = Connection("http://127.0.0.1:2379", access)
+    with connection.exchange("GET", "/version", timeout=10.0) as response:
+        if response.status == 200:
+            print(response.read())
+
+A server that is broken or hostile can hold an answer back, send it a byte at a time, or never end it. A timeout of the
+socket covers only the first of these, so a timer ends an exchange that is too slow as a whole. What a server sends
+encoded is refused: a small answer could become a huge one.
+"""
+
+import contextlib
+import http.client
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from rrwatch.datastore.access import Access
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds for a connection to an address, and the same again for the TLS handshake."""
+
+RATE_MIN = 8 * 1024
+"""Bytes a second. An answer that takes longer than its timeout must arrive this fast, on average."""
+
+DURATION_MAX = 600.0
+"""Seconds that an exchange takes at most, however fast its answer arrives."""
+
+SIZE_MAX = 64 * 1024 * 1024
+"""Bytes of an answer's body. A list of 20,000 nodes has 8 MiB."""
+
+_PIECE = 64 * 1024  # bytes that are read at once
+
+# A peer that disappeared is noticed below HTTP too (tcp(7)).
+_SOCKET_OPTIONS = [
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+]
+
+
+class Silence(TimeoutError):
+    """Nothing of what is waited for arrived before the timeout."""
+
+
+class Response:
+    """An answer whose headers have arrived.
+
+    Attributes:
+        headers: their names are not case-sensitive.
+    """
+
+    def __init__(self, response: http.client.HTTPResponse, timeout: float, limit: "_Limit") -> None:
+        self._response, self._timeout, self._limit = response, timeout, limit
+        self.status: int = response.status
+        self.headers: Mapping[str, str] = response.headers  # type: ignore[assignment]  # a mapping, but not by its type
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the body has been read to its end."""
+        return self._response.isclosed()
+
+    def read(self) -> bytearray:
+        """Reads the body.
+
+        Raises:
+            Silence: nothing of the body arrived before the timeout.
+            OSError, HTTPException: the body is incomplete, encoded, too large or too slow.
+        """
+        encoding = self.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            raise OSError(f"the answer is encoded as {encoding:.20}, which was not asked for")
+        body = bytearray()
+        try:
+            while piece := self._response.read1(_PIECE):
+                body += piece
+                if len(body) > SIZE_MAX:
+                    raise OSError(f"the answer has more than {SIZE_MAX // 2**20} MiB")
+                self._limit.extend(len(piece))
+        except TimeoutError as error:
+            if body:
+                raise OSError(f"the answer stopped after {len(body)} bytes") from error
+            raise Silence(f"nothing arrived for {self._timeout:g} s") from error
+        if self._response.length or self._limit.exceeded:
+            raise OSError(f"the answer ended after {len(body)} bytes, too early")
+        self._response.close()
+        return body
+
+
+class Connection:
+    """A connection to one endpoint, for one exchange at a time. It connects when it is needed."""
+
+    def __init__(self, endpoint: str, access: Access) -> None:
+        self._endpoint, self._access = endpoint, access
+        self._client: http.client.HTTPConnection | None = None
+        self._socket: socket.socket | None = None
+
+    @contextlib.contextmanager
+    def exchange(
+        self,
+        method: str,
+        target: str,
+        *,
+        timeout: float,
+        headers: Mapping[str, str] | None = None,
+        body: str | None = None,
+    ) -> Iterator[Response]:
+        """Sends a request and waits for the headers of the answer. What is not read in the context is discarded.
+
+        Args:
+            target: path and query, quoted.
+            timeout: seconds of silence after which the exchange fails.
+
+        Raises:
+            Silence: no headers arrived before the timeout.
+            OSError, HTTPException: anything else went wrong.
+        """
+        complete = False
+        limit = _Limit(self.cut, timeout + CONNECT_TIMEOUT)
+        try:
+            with limit:
+                client = self._connect()
+                if limit.exceeded:
+                    raise OSError("there was no connection to cut")
+                client.sock.settimeout(timeout)
+                try:
+                    client.request(method, target, body, dict(headers or {}))
+                    response = Response(client.getresponse(), timeout, limit)
+                except TimeoutError as error:
+                    raise Silence(f"nothing arrived for {timeout:g} s") from error
+                yield response
+                complete = response.is_complete
+        except (OSError, http.client.HTTPException) as error:
+            if limit.exceeded:
+                raise OSError(f"given up after {limit.seconds:.0f} s: the answer arrives too slowly") from error
+            raise
+        finally:
+            if not complete:
+                self.close()
+
+    def cut(self) -> None:
+        """Shuts the connection down while another thread uses it."""
+        connected = self._socket
+        if connected:
+            with contextlib.suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        client, connected, self._client, self._socket = self._client, self._socket, None, None
+        if client:
+            client.close()
+        if connected:
+            connected.close()
+
+    def _connect(self) -> http.client.HTTPConnection:
+        """Returns the connection, or a new one if the server has ended it."""
+        if self._client and (self._client.sock is None or _has_input(self._client.sock)):
+            self.close()
+        if self._client is None:
+            url = urlsplit(self._endpoint)
+            host, port = url.hostname or "", url.port or 0
+            try:
+                connected = self._socket = socket.create_connection((host, port), CONNECT_TIMEOUT)
+                for level, option, value in _SOCKET_OPTIONS:
+                    connected.setsockopt(level, option, value)
+                if url.scheme == "https":
+                    connected = self._socket = _tls(self._access).wrap_socket(connected, server_hostname=host)
+            except TimeoutError as error:
+                raise OSError(f"no connection within {CONNECT_TIMEOUT:g} s") from error
+            self._client = http.client.HTTPConnection(host, port)
+            self._client.auto_open = 0  # it would not use TLS
+            self._client.sock = connected
+        return self._client
+
+
+class _Limit:
+    """Calls a function when an exchange has taken too long. What arrives extends the time."""
+
+    def __init__(self, cut: Callable[[], None], seconds: float) -> None:
+        self._cut, self.seconds = cut, min(seconds, DURATION_MAX)
+        self._done = threading.Event()
+        self._began = time.monotonic()
+        self.exceeded = False
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self._watch, name="limit", daemon=True).start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._done.set()
+
+    def extend(self, received: int) -> None:
+        """Allows the time that these bytes may take."""
+        self.seconds = min(self.seconds + received / RATE_MIN, DURATION_MAX)
+
+    def _watch(self) -> None:
+        while (left := self._began + self.seconds - time.monotonic()) > 0:
+            if self._done.wait(left):
+                return
+        self.exceeded = True
+        self._cut()
+
+
+def _tls(access: Access) -> ssl.SSLContext:
+    # Read for each connection: certificates are renewed while rrwatch runs.
+    context = ssl.create_default_context(cafile=str(access.ca_cert) if access.ca_cert else None)
+    if access.cert:
+        context.load_cert_chain(access.cert, access.key)
+    return context
+
+
+def _has_input(idle: socket.socket) -> bool:
+    """Whether an idle connection has something to read: the end of the connection, or what nobody asked for."""
+    poll = select.poll()
+    poll.register(idle, select.POLLIN)
+    return bool(poll.poll(0))
