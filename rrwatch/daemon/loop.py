@@ -422,7 +422,7 @@ class Daemon:
             return False
         first, self._template_files = self._templates is None, files
         try:
-            self._templates = template_folders.load(self._settings.templates)
+            self._templates = template_folders.load(self._settings.templates, self._stop.is_set)
         except TemplateError as error:
             self._distrust(None, str(error))
             return False
