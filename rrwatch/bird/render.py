@@ -11,7 +11,6 @@ from zlib import crc32
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined, Template, TemplateNotFound, TemplateSyntaxError
 from jinja2 import TemplateError as JinjaError
-from jinja2.sandbox import safe_range
 
 from rrwatch.bgp.sessions import Session
 from rrwatch.bgp.topology import Block, CustomFilter, Pool
@@ -32,6 +31,7 @@ _STARTER = "starter.cfg.j2"
 
 _PLACEHOLDER = "\0session blocks\0"  # no template and no value has a NUL
 _MAX_TEXT = 1 << 25  # characters; 20,000 sessions have 4 million
+_MAX_STEPS = 100_000  # of `range` in a template
 _FRAMES_KNOWN = 2  # number of configurations whose blocks are cached: BIRD 1.6 has two daemons
 
 _OURS = re.compile(rf"(?:#[^\n]*\n)?define {MARKER} = ([0-9]{{1,10}});\n\n")
@@ -114,7 +114,7 @@ class Templates:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
-        self._environment.globals["range"] = safe_range
+        self._environment.globals["range"] = _limited_range
         for name in sources:
             with self._limited(name):
                 self._compiled(name)
@@ -221,6 +221,13 @@ class Templates:
         if frames:
             return TemplateError(Path(frames[-1].filename), frames[-1].lineno, reason)
         return TemplateError(self._sources[name].path, None, reason)
+
+
+def _limited_range(*arguments: int) -> range:
+    steps = range(*arguments)
+    if steps[_MAX_STEPS:]:
+        raise LimitExceeded(f"a range of more than {_MAX_STEPS} steps")
+    return steps
 
 
 def _generation(body: str) -> int:
