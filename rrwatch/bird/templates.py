@@ -14,7 +14,7 @@ _SUFFIX = ".cfg.j2"
 _MAX_SOURCES = 1 << 20  # bytes of all templates in a directory; the shipped ones have 6,000
 
 _SECONDS = 5.0  # of CPU time; 20,000 sessions take 0.3
-_MEMORY = 1 << 28  # bytes; 20,000 sessions take 30 MiB
+_MEMORY = 1 << 28  # bytes; 20,000 sessions take 15 MiB
 
 
 def load(override: Path | None, asked_to_stop: Callable[[], bool] = lambda: False) -> Templates:
