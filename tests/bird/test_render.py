@@ -24,6 +24,7 @@ from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS, host
 Write = Callable[..., Path]
 
 OWN = IPv4Address(REFLECTOR)
+SHIPPED = templates.load(None)
 
 
 def config(items: dict[str, str] = CLUSTER) -> ReflectorConfig:
@@ -195,11 +196,10 @@ def test_no_text_of_a_node_becomes_syntax(text: str) -> None:
 def test_no_text_from_etcd_becomes_syntax(node: str, key: str) -> None:
     session = config().sessions[0]
     hostile: Session = replace(session, node=node, key=key)
-    shipped = templates.load(None)
 
-    text = shipped.render(replace(config(), sessions=(hostile,))).text
+    text = SHIPPED.render(replace(config(), sessions=(hostile,))).text
 
-    plain = shipped.render(replace(config(), sessions=(replace(session, node="n", key="k"),))).text
+    plain = SHIPPED.render(replace(config(), sessions=(replace(session, node="n", key="k"),))).text
     uncommented = [re.sub(r"(#.*|define.*)", "", printed) for printed in (text, plain)]
     assert uncommented[0] == uncommented[1]
     assert text.isascii()
