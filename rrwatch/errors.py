@@ -12,6 +12,7 @@ RrwatchError
 ├── OwnedElsewhere        another rrwatch manages the same files
 ├── MissingRecord         etcd lacks a record that everything else needs
 ├── TemplateError         a template cannot be loaded or rendered: file, line, reason
+├── LimitExceeded         a template takes too long
 ├── LintError             a rendered text that must not reach BIRD
 ├── InstallError          a configuration file cannot be read, written or replaced
 ├── BirdError
@@ -82,6 +83,10 @@ class TemplateError(RrwatchError):
     def __init__(self, path: Path, line: int | None, reason: str) -> None:
         self.path, self.line, self.reason = path, line, reason
         super().__init__(f"{path}:{line}: {reason}" if line else f"{path}: {reason}")
+
+
+class LimitExceeded(RrwatchError):
+    """Code that takes more time than it is allowed to."""
 
 
 class LintError(RrwatchError):

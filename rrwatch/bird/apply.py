@@ -100,6 +100,8 @@ class Applier:
         """
         born = birth(target.socket)
         attempt = _Attempt(target, wanted, Deadline(TIMEOUT, self._stop), self._confirmed.get(target), born)
+        if target not in self._confirmed:
+            attempt.file.remove_probes()
         try:
             attempt.run()
         except (BirdRefused, LintError) as error:

@@ -4,11 +4,15 @@ import contextlib
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from rrwatch.bird import regular
 from rrwatch.errors import InstallError
 
+_MAX_SIZE = 1 << 26  # bytes; 20,000 sessions take 4 million
 _MODE = 0o640  # of a file that was not there before: BIRD reads it through its group
 
 
@@ -26,7 +30,8 @@ class ConfigFile:
 
     A new text is staged in the same directory under another name, for BIRD to check; then it is synced, and renamed to
     the file. The previous file is kept under a third name until BIRD runs the new one. All these names are fixed, so
-    that the next change uses or removes whatever a killed process leaves.
+    that the next change uses or removes whatever a killed process leaves. Texts that BIRD only has to check have a name
+    for each process, because `rrwatch check` asks too.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,6 +41,7 @@ class ConfigFile:
         self.staged = self._real.with_name(f".{self._real.name}.rrwatch-new")
         self._copy = self._real.with_name(f".{self._real.name}.rrwatch-copy")
         self._previous = self._real.with_name(f".{self._real.name}.rrwatch-old")
+        self._probes = f".{self._real.name}.rrwatch-probe-"
 
     def stamp(self) -> Stamp | None:
         """Returns the stamp of the file as it is now; None if there is no file."""
@@ -52,7 +58,7 @@ class ConfigFile:
             InstallError: the file exists and cannot be read.
         """
         try:
-            return self._real.read_text(encoding="utf-8", errors="surrogateescape")
+            return regular.read(self._real, _MAX_SIZE).decode(errors="surrogateescape")
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -84,16 +90,29 @@ class ConfigFile:
             InstallError: disk full, permission denied, no such directory, or the file is a mount point.
         """
         self.require_replaceable()
-        try:
-            self.staged.unlink(missing_ok=True)
-            descriptor = os.open(self.staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                self._adopt_mode_and_owner(descriptor)
-                file.write(text)
-        except OSError as error:
-            self.discard()
-            raise self._error("cannot be written", error) from error
+        self._write(self.staged, text)
         return self.staged
+
+    @contextmanager
+    def probe(self, text: str) -> Iterator[Path]:
+        """Writes a text that BIRD shall check beside the file, yields its path, and removes it.
+
+        Raises:
+            InstallError: as for `stage`.
+        """
+        path = self._real.with_name(f"{self._probes}{os.getpid()}")
+        try:
+            self._write(path, text)
+            yield path
+        finally:
+            _remove(path)
+
+    def remove_probes(self) -> None:
+        """Removes the probes that killed processes have left."""
+        with contextlib.suppress(OSError):
+            for path in self._real.parent.iterdir():
+                if path.name.startswith(self._probes):
+                    _remove(path)
 
     def commit(self) -> None:
         """Replaces the file with the staged text, and keeps the previous file.
@@ -127,15 +146,27 @@ class ConfigFile:
 
     def discard(self) -> None:
         """Removes what an unfinished change has left."""
-        for path in (self.staged, self._copy):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+        _remove(self.staged)
+        _remove(self._copy)
 
     def settle(self) -> None:
         """Removes all but the file itself, once BIRD runs it."""
         self.discard()
-        with contextlib.suppress(OSError):
-            self._previous.unlink(missing_ok=True)
+        _remove(self._previous)
+
+    def _write(self, path: Path, text: str) -> None:
+        try:
+            content = text.encode(errors="surrogateescape")
+            path.unlink(missing_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                self._adopt_mode_and_owner(descriptor)
+                file.write(content)
+        except UnicodeEncodeError as error:
+            raise InstallError(f"{self.path} cannot be written: {error}") from error
+        except OSError as error:
+            _remove(path)
+            raise self._error("cannot be written", error) from error
 
     def _adopt_mode_and_owner(self, descriptor: int) -> None:
         try:
@@ -184,8 +215,13 @@ class ConfigFile:
             errno.EACCES: f"rrwatch may not write in {self._real.parent}",
             errno.EPERM: f"rrwatch may not write in {self._real.parent}",
             errno.EBUSY: f"it is in use as a mount point: mount the directory {self._real.parent} instead",
-        }.get(error.errno or 0, str(error))
+        }.get(error.errno or 0, error.strerror or str(error))
         return InstallError(f"{self.path} {what}: {hint}")
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

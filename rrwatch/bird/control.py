@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_exponential
 
+from rrwatch.bird.messages import quoted
 from rrwatch.bird.render import MARKER
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdAbsent, BirdBroken, BirdRefused, BirdTimeout
@@ -25,7 +26,6 @@ _READING = re.compile(r"^0002-Reading configuration from (.+)$", re.MULTILINE)
 _GENERATION = re.compile(r"[0-9]{1,10}")
 
 _MAX_REPLY = 1 << 22  # bytes; the longest reply has a line of less than a hundred for each session
-_MAX_QUOTE = 300  # characters of a reply in a message
 
 _GREETING = 1
 _RECONFIGURED = {3, 4, 5}  # done; some protocols still restart; queued behind another reconfiguration
@@ -111,8 +111,8 @@ class Connection:
         self._received = bytearray()
         reply = self._next_reply()
         if reply.code != _GREETING:
-            raise BirdBroken(f"{path}: not BIRD's greeting: {_quoted(reply.whole)}")
-        self.greeting = _quoted(reply.text)
+            raise BirdBroken(f"{path}: not BIRD's greeting: {quoted(reply.whole)}")
+        self.greeting = quoted(reply.text)
         """The text of the greeting, for example `BIRD 1.6.8 ready.`"""
 
     def ask(self, command: str) -> Reply:
@@ -223,10 +223,10 @@ class Connection:
             return received
 
     def _refusal(self, reply: Reply) -> BirdRefused | BirdBroken:
-        return BirdRefused(_quoted(reply.text)) if reply.code == _CONFIG_ERROR else self._not_understood(reply)
+        return BirdRefused(quoted(reply.text)) if reply.code == _CONFIG_ERROR else self._not_understood(reply)
 
     def _not_understood(self, reply: Reply) -> BirdBroken:
-        return BirdBroken(f"BIRD's answer on {self._path} makes no sense: {reply.code:04} {_quoted(reply.text)}")
+        return BirdBroken(f"BIRD's answer on {self._path} makes no sense: {reply.code:04} {quoted(reply.text)}")
 
     def _shutting_down(self) -> BirdAbsent:
         return BirdAbsent(f"BIRD is shutting down on {self._path}")
@@ -252,10 +252,3 @@ def _timeout(path: Path, deadline: Deadline) -> float:
 
 def _decoded(reply: bytes | bytearray) -> str:
     return reply.decode(errors="backslashreplace")
-
-
-def _quoted(text: str) -> str:
-    """Returns a reply as a message can have it: printable, and not too long."""
-    shown = text.strip()[:_MAX_QUOTE]
-    printable = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown)
-    return f"{printable}..." if len(text.strip()) > _MAX_QUOTE else printable

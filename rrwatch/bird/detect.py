@@ -11,7 +11,7 @@ from rrwatch.bird.version import Grammar, Version, version_in, written_for
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdError, InstallError
 
-_TIMEOUT = 5.0  # seconds for a greeting
+_TIMEOUT = 5.0  # seconds for the greetings of all candidates
 
 
 class BirdDetector:
@@ -37,8 +37,9 @@ class BirdDetector:
         if self._pinned:
             return self._pinned
         candidates = self._bird_paths.candidates()
+        deadline = Deadline(_TIMEOUT, self._stop)
         for target in candidates:
-            if running := self._running(target):
+            if running := self._running(target, deadline):
                 self._last = running.grammar
                 return self._last
         programs = (program.version(target.name) for target in candidates) if self._program_is_relevant else ()
@@ -47,7 +48,7 @@ class BirdDetector:
             return installed.grammar
         return self._last or next(filter(None, map(_written_for, candidates)), None)
 
-    def _running(self, target: Target) -> Version | None:
+    def _running(self, target: Target, deadline: Deadline) -> Version | None:
         """Returns the release of the BIRD that runs; if it hangs, the one in its last greeting."""
         asked, known = self._greeted.get(target.socket, (0, None))
         try:
@@ -56,7 +57,7 @@ class BirdDetector:
             born = birth(target.socket)
             if known and asked == born:
                 return known
-            with connect(target.socket, Deadline(_TIMEOUT, self._stop)) as bird:
+            with connect(target.socket, deadline) as bird:
                 version = version_in(bird.greeting)
         except BirdError:
             return known
@@ -70,7 +71,9 @@ class BirdDetector:
 def birth(path: Path) -> int:
     """Returns a number that differs for each BIRD that was started on that socket; 0 if there is none."""
     try:
-        return path.stat().st_ctime_ns
+        # BIRD creates the socket when it starts, and nothing changes this time later. chmod would change the ctime, and
+        # file systems use inode numbers again.
+        return path.stat().st_mtime_ns
     except OSError:
         return 0
 

@@ -9,6 +9,7 @@ from rrwatch.errors import LintError
 _MAX_STRING = 4095  # bytes; a longer string crashes a running BIRD 2 or 3, even through `configure check`
 _MAX_SYMBOL = 64  # characters: SYM_MAX_LEN of BIRD 1.6
 
+_INVALID = re.compile("[\0\ud800-\udfff]")
 _TOKEN = re.compile(f"{COMMENT}|{STRING}|'(?P<quoted>)'|(?P<symbol>[A-Za-z_][A-Za-z0-9_]*)", re.DOTALL)
 
 
@@ -34,8 +35,8 @@ def require_sessions(text: str, names: Iterable[str]) -> None:
 
 
 def _faults(text: str) -> Iterator[tuple[int, str]]:
-    if (position := text.find("\0")) >= 0:
-        yield position, "a NUL character"
+    if invalid := _INVALID.search(text):
+        yield invalid.start(), "a NUL character" if invalid[0] == "\0" else "a character that UTF-8 cannot encode"
     for token in _TOKEN.finditer(text):
         string, symbol = token["string"], token["symbol"]
         if string is not None and token["end"] != '"':

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from rrwatch.bird.messages import quoted
 from rrwatch.bird.version import Grammar, Version, version_in
 from rrwatch.errors import BirdRefused
 
@@ -21,7 +22,10 @@ def version(name: str) -> Version | None:
         stat = path.stat()
     except OSError:
         return None
-    return _version(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+    try:
+        return _version(path, stat.st_ino, stat.st_mtime_ns, stat.st_size)
+    except TimeoutError:
+        return None
 
 
 def check(name: str, staged: Path, grammar: Grammar) -> None:
@@ -35,7 +39,7 @@ def check(name: str, staged: Path, grammar: Grammar) -> None:
         return
     parsed = _run(_find(name), "-p", "-c", str(staged))
     if parsed and parsed.returncode:
-        raise BirdRefused(parsed.stderr.decode(errors="backslashreplace").strip() or f"{name} -p rejects the file")
+        raise BirdRefused(quoted(parsed.stderr.decode(errors="backslashreplace")) or f"{name} -p rejects the file")
 
 
 def _find(name: str) -> Path | None:
@@ -47,7 +51,9 @@ def _find(name: str) -> Path | None:
 def _version(path: Path, *_file_identity: int) -> Version | None:
     # BIRD 1.6, 2 and 3 print to standard error, and exit with 0.
     done = _run(path, "--version")
-    return version_in((done.stderr + done.stdout).decode(errors="replace")) if done else None
+    if done is None:
+        raise TimeoutError  # which is not cached: the next call tries again
+    return version_in((done.stderr + done.stdout).decode(errors="replace"))
 
 
 def _run(path: Path | None, *arguments: str) -> subprocess.CompletedProcess[bytes] | None:

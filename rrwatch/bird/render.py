@@ -2,7 +2,8 @@
 
 import re
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,9 +15,10 @@ from jinja2 import TemplateError as JinjaError
 from rrwatch.bgp.sessions import Session
 from rrwatch.bgp.topology import Block, CustomFilter, Pool
 from rrwatch.bird.config import Config, NodeConfig, NodeFamily, ReflectorConfig
+from rrwatch.bird.messages import quoted
 from rrwatch.bird.syntax import session_names
 from rrwatch.bird.version import Grammar, first_line, written_for
-from rrwatch.errors import TemplateError
+from rrwatch.errors import LimitExceeded, RrwatchError, Stopping, TemplateError
 
 _FILES: dict[type, str] = {ReflectorConfig: "reflector.cfg.j2", NodeConfig: "node.cfg.j2"}
 
@@ -28,6 +30,8 @@ _SESSION = "session.cfg.j2"
 _STARTER = "starter.cfg.j2"
 
 _PLACEHOLDER = "\0session blocks\0"  # no template and no value has a NUL
+_MAX_TEXT = 1 << 25  # characters; 20,000 sessions have 4 million
+_MAX_STEPS = 100_000  # of `range` in a template
 _FRAMES_KNOWN = 2  # number of configurations whose blocks are cached: BIRD 1.6 has two daemons
 
 _OURS = re.compile(rf"(?:#[^\n]*\n)?define {MARKER} = ([0-9]{{1,10}});\n\n")
@@ -70,7 +74,10 @@ def generation_in(text: str) -> int | None:
 def installed(text: str) -> Rendered | None:
     """Returns an installed text as a configuration; None if rrwatch did not write all of it."""
     found = _OURS.match(text)
-    if not found or _generation(text[found.end() :]) != int(found[1]):
+    try:
+        if not found or _generation(text[found.end() :]) != int(found[1]):
+            return None
+    except UnicodeEncodeError:  # the file is not UTF-8, as rrwatch's are
         return None
     return Rendered(text, int(found[1]), written_for(text), dict.fromkeys(session_names(text), ""))
 
@@ -78,16 +85,21 @@ def installed(text: str) -> Rendered | None:
 class Templates:
     """A set of compiled templates. It never changes: when files change, a new set is loaded."""
 
-    def __init__(self, sources: Mapping[str, Source]) -> None:
+    def __init__(
+        self, sources: Mapping[str, Source], limits: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
         """Compiles the templates.
 
         Args:
             sources: the templates, by the names under which they include each other.
+            limits: a context in which they are compiled and rendered; it may raise LimitExceeded, MemoryError and
+                Stopping from any line.
 
         Raises:
             TemplateError: one of them has a syntax error.
+            Stopping: the limits raised it.
         """
-        self._sources = sources
+        self._sources, self._limits = sources, limits
         self._known: dict[Config, dict[str, tuple[Session, str]]] = {}
 
         def load(name: str) -> tuple[str, str, None] | None:
@@ -102,15 +114,22 @@ class Templates:
             lstrip_blocks=True,
             keep_trailing_newline=True,
         )
+        self._environment.globals["range"] = _limited_range
         for name in sources:
-            self._compiled(name)
+            with self._limited(name):
+                self._compiled(name)
 
     def render(self, config: Config) -> Rendered:
         """Renders one BIRD's configuration.
 
         Raises:
             TemplateError: a template uses a value that does not exist, or fails in another way.
+            Stopping: the limits raised it.
         """
+        with self._limited(_FILES[type(config)]):
+            return self._render_config(config)
+
+    def _render_config(self, config: Config) -> Rendered:
         values = {name: _printable(getattr(config, name)) for name in config.__slots__ if name != "sessions"}
         values["grammar"] = _GRAMMARS[config.grammar]
         blocks = self._render_blocks(replace(config, sessions=()), config.sessions, values)
@@ -118,6 +137,8 @@ class Templates:
         # The blocks are inserted afterwards: passing thousands of them through Jinja again would take time.
         frame = self._render(self._compiled(_FILES[type(config)]), values)
         body = frame.replace(_PLACEHOLDER, "".join(blocks.values()))
+        if len(body) > _MAX_TEXT:
+            raise LimitExceeded(f"gives {len(body)} characters, more than {_MAX_TEXT}")
         generation = _generation(body)
         head = f"{first_line(config.grammar)}\ndefine {MARKER} = {generation};\n\n"
         separable = frame.count(_PLACEHOLDER) == 1
@@ -147,41 +168,66 @@ class Templates:
         """Renders a configuration with which every BIRD starts, for use until its version is known.
 
         Raises:
-            TemplateError: as for `render`.
+            TemplateError, Stopping: as for `render`.
         """
-        body = self._render(self._compiled(_STARTER), {})
-        return Rendered(f"define {MARKER} = {_generation(body)};\n\n{body}", _generation(body), None)
+        with self._limited(_STARTER):
+            body = self._render(self._compiled(_STARTER), {})
+            return Rendered(f"define {MARKER} = {_generation(body)};\n\n{body}", _generation(body), None)
+
+    @contextmanager
+    def _limited(self, name: str) -> Iterator[None]:
+        """Applies the limits; what they raise outside of a template's own lines is about the template of that name."""
+        try:
+            with self._limits():
+                yield
+        except (LimitExceeded, MemoryError, UnicodeEncodeError) as error:
+            raise self._located(name, error) from error
 
     def _compiled(self, name: str) -> Template:
         try:
             return self._environment.get_template(name)
-        except TemplateSyntaxError as error:
-            path = Path(error.filename) if error.filename else self._sources[name].path
-            raise TemplateError(path, error.lineno, error.message or "syntax error") from error
         except TemplateNotFound as error:
             raise TemplateError(Path(name), None, "there is no such template") from error
+        except Stopping:
+            raise
+        # Deep nesting, for example, raises RecursionError, or SyntaxError from Python's own compiler.
+        except Exception as error:
+            raise self._located(name, error) from error
 
     def _render(self, template: Template, values: Mapping[str, object]) -> str:
         try:
             return template.render(values)
+        except Stopping:
+            raise
         # An operator's template can raise any exception.
         except Exception as error:
             raise self._located(str(template.name), error) from error
 
     def _located(self, name: str, error: Exception) -> TemplateError:
-        reason = f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, RrwatchError) else f"{type(error).__name__}: {error}"
         if isinstance(error, TemplateSyntaxError):
-            return TemplateError(Path(error.filename or name), error.lineno, error.message or reason)
+            path = Path(error.filename) if error.filename else self._sources[name].path
+            return TemplateError(path, error.lineno, quoted(error.message or reason))
+        if isinstance(error, MemoryError):
+            reason = "needs too much memory"
         if isinstance(error, JinjaError) and not isinstance(error, TemplateNotFound):
             reason = error.message or reason
         elif isinstance(error, TemplateNotFound):
             reason = f"there is no template {error.message!r} to include"
+        reason = quoted(reason)
         # Jinja2 rewrites tracebacks: frames of a template have the file and the line of the template.
         paths = {str(source.path) for source in self._sources.values()}
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in paths]
         if frames:
             return TemplateError(Path(frames[-1].filename), frames[-1].lineno, reason)
         return TemplateError(self._sources[name].path, None, reason)
+
+
+def _limited_range(*arguments: int) -> range:
+    steps = range(*arguments)
+    if steps[_MAX_STEPS:]:
+        raise LimitExceeded(f"a range of more than {_MAX_STEPS} steps")
+    return steps
 
 
 def _generation(body: str) -> int:

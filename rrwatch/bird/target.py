@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rrwatch.bgp.topology import Family
 from rrwatch.bird.config import LogTarget
+from rrwatch.bird.messages import quoted
 from rrwatch.bird.version import Grammar
 from rrwatch.errors import BirdElsewhere
 
@@ -43,7 +44,7 @@ class Target:
         )
         if not same:
             raise BirdElsewhere(
-                f"BIRD reads {file}, not {self.config}",
+                f"BIRD reads {quoted(file)}, not {self.config}",
                 f"`systemctl restart {self.name}` where rrwatch's drop-in is installed, "
                 f"else start it with -c {self.config}",
             )

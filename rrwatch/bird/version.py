@@ -20,7 +20,7 @@ class Grammar(Enum):
 _FIRST_LINE = re.compile(r"# Written by rrwatch from etcd, for BIRD ([0-9.]+);")
 
 # Calico's fork has a version of its own: `BIRD v0.3.3+birdv1.6.8 ready.`
-_VERSION = re.compile(r"(?:^|\+birdv|\bBIRD (?:version )?)([0-9]+)\.([0-9]+)(?:\.([0-9]+))?")
+_VERSION = re.compile(r"(?:^|\+birdv|\bBIRD (?:version )?)([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,4}))?(?!\.?[0-9])")
 
 
 class Version(NamedTuple):

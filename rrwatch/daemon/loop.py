@@ -84,7 +84,7 @@ class Daemon:
         )
         self._retries = Retries()
         self._bird = make_bird(settings, self._stop)
-        self._reconciler = Reconciler(settings, self._bird, self._log, self._retries)
+        self._reconciler = Reconciler(settings, self._bird, self._log, self._retries, self._stop.is_set)
         self._cluster = Cluster(settings.role, self._folders, self._reconciler)
         self._etcd = EtcdStatus()
         self._outcome: Outcome | None = None

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -136,16 +136,24 @@ class Reconciler:
     (`run`). The caller decides when.
     """
 
-    def __init__(self, settings: Settings, bird: Bird, log: EventLog, retries: Retries | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        bird: Bird,
+        log: EventLog,
+        retries: Retries | None = None,
+        asked_to_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Loads what survived the last run.
 
         Args:
             log: is told of every outcome.
             retries: when to try again after a failure; None where no other attempt follows.
+            asked_to_stop: called while a template takes long.
         """
         role, folder = settings.role, StateFolder(settings.state_dir)
         self._role, self._paths, self._bird, self._log, self._retries = role, settings.bird_paths, bird, log, retries
-        self.templates = TemplateTrial(settings.templates)
+        self.templates = TemplateTrial(settings.templates, asked_to_stop)
         self.history = History(folder.history(RECENT))
         self.guard = Guard(
             folder,

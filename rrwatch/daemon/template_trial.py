@@ -16,13 +16,19 @@ SETTLE_TIME = 0.3
 class TemplateTrial:
     """The newest templates, and the last ones that BIRD accepted, which are used while the newest fail."""
 
-    def __init__(self, folder: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        asked_to_stop: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Reads nothing yet.
 
         Args:
             folder: the operator's, None where there is none.
+            asked_to_stop: called while a template takes long; True ends it with Stopping.
         """
-        self._folder, self._clock = folder, clock
+        self._folder, self._asked_to_stop, self._clock = folder, asked_to_stop, clock
         self._newest: Templates | None = None
         self._proven: Templates | None = None
         self._failed: Templates | None = None
@@ -70,7 +76,7 @@ class TemplateTrial:
             return False
         first, self._read = self._newest is None, files
         try:
-            self._newest = template_folders.load(self._folder)
+            self._newest = template_folders.load(self._folder, self._asked_to_stop)
         except TemplateError as error:
             self._unreadable = str(error)
             return False

@@ -293,6 +293,15 @@ def test_bird_was_started_with_a_relative_path(play: Play, tmp_path: Path, named
     assert (Applier(threading.Event()).apply(own, config(7)).state is State.CONFIRMED) is same
 
 
+def test_bird_says_too_much_of_what_it_reads(play: Play, tmp_path: Path) -> None:
+    reading = b"0002-Reading configuration from /\x1b[31m" + b"x" * 100_000 + b"\n0020 OK\n"
+    path = play(GREETING, b"9001 x\n", reading, b"0020 OK\n")
+    applied = Applier(threading.Event()).apply(Target("bird", (Family.IPV4,), tmp_path / "bird.cfg", path), config(7))
+    assert applied.state is State.FAILED
+    assert applied.message.startswith(r"BIRD reads /\x1b[31mxxx")
+    assert len(applied.message) < 1500
+
+
 def test_bird_does_not_say_what_it_reads(play: Play, tmp_path: Path) -> None:
     path = play(GREETING, b"9001 x\n", b"9001 what?\n")
     own = Target("bird", (Family.IPV4,), tmp_path / "bird.cfg", path)
@@ -356,8 +365,8 @@ def test_no_folder(bird: Bird) -> None:
 
 
 def test_bird_hangs(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rrwatch.bird.apply.TIMEOUT", 0.5)
-    with bird.process.frozen():
+    with bird.process.frozen(), monkeypatch.context() as patch:
+        patch.setattr("rrwatch.bird.apply.TIMEOUT", 0.5)
         state, message = go(bird, config(7, "A"))
     assert state is State.FAILED
     assert "does not answer" in message

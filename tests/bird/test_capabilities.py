@@ -1,9 +1,9 @@
 """What a BIRD supports."""
 
 import threading
+import time
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,9 +11,11 @@ from lab.bird import BIRD1, BIRD2, Bird
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Family, Topology
 from rrwatch.bird import capabilities, templates
+from rrwatch.bird.apply import Applier
 from rrwatch.bird.capabilities import CapabilityProbe
 from rrwatch.bird.config import Capabilities, NodeConfig
-from rrwatch.bird.target import BirdPaths
+from rrwatch.bird.control import Connection
+from rrwatch.bird.target import BirdPaths, Target
 from rrwatch.bird.version import Grammar
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v1 import V1
@@ -30,9 +32,9 @@ def topology(items: dict[str, str]) -> Topology:
     return RecordStore.of(items, V1).topology()
 
 
-def probe(config: Path, socket: Path) -> CapabilityProbe:
+def probe(config: Path, socket: Path, pinned: Grammar | None = None) -> CapabilityProbe:
     bird_paths = BirdPaths((Family.IPV4,), config, socket, config.with_name("bird6.cfg"), socket.with_name("ctl6"))
-    return CapabilityProbe(bird_paths, None, threading.Event())
+    return CapabilityProbe(bird_paths, pinned, threading.Event())
 
 
 def learned(asking: CapabilityProbe, items: dict[str, str], *, filters: bool = False) -> Capabilities:
@@ -69,18 +71,27 @@ def test_a_busy_bird_is_not_asked(play: Play, tmp_path: Path) -> None:
     assert [command.partition('"')[0] for command in heard] == ["show status"] * 3 + ["configure check "]
 
 
-def test_a_bird_is_asked_once_in_its_life(bird: Bird, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    ask = capabilities._ask
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The configurations that BIRD was asked to check."""
+    asked: list[Path] = []
+    check = Connection.check
 
-    def counted(*arguments: Any) -> str | None:
-        asked.append(1)
-        return ask(*arguments)
+    def counted(self: Connection, file: Path) -> None:
+        asked.append(file)
+        check(self, file)
 
-    monkeypatch.setattr(capabilities, "_ask", counted)
+    monkeypatch.setattr(Connection, "check", counted)
+    return asked
+
+
+def test_a_bird_is_asked_once_in_its_life(bird: Bird, asked: list[Path]) -> None:
     asking = probe(bird.config, bird.socket)
     for _ in range(3):
         learned(asking, TUNNELS)
+    assert len(asked) == 1
+    bird.socket.chmod(0o600)
+    learned(asking, TUNNELS)
     assert len(asked) == 1
     bird.stop()
     bird.start()
@@ -89,10 +100,37 @@ def test_a_bird_is_asked_once_in_its_life(bird: Bird, monkeypatch: pytest.Monkey
     assert len(asked) == 2
 
 
+@pytest.mark.parametrize("greeting", [b"", GREETING])
+def test_a_hanging_bird_has_one_timeout_for_all_questions(
+    play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, greeting: bytes
+) -> None:
+    monkeypatch.setattr(capabilities, "_TIMEOUT", 0.5)
+    path = play(greeting, greetings=20)
+    asking = probe(tmp_path / "bird.cfg", path, pinned=Grammar.BIRD1)
+    began = time.monotonic()
+    found = learned(asking, TUNNELS | filters(**{f"f{number}": "accept;" for number in range(7)}), filters=True)
+    assert time.monotonic() - began < 1.5
+    assert (found.tunnels, found.refused) == (None, ())
+
+
+def test_answers_that_are_not_needed_any_more_are_forgotten(bird: Bird) -> None:
+    asking = probe(bird.config, bird.socket)
+    for number in range(20):
+        learned(asking, CLUSTER | filters(one=f"# {number}", two="accept;"), filters=True)
+    assert len(asking._answers) == 3
+
+
 def test_a_bird_that_may_not_read_the_question_tells_nothing(play: Play, tmp_path: Path) -> None:
-    refusal = b"8002 /x/.bird.cfg-probe.rrwatch-new: Permission denied\n"
+    refusal = b"8002 /x/.bird.cfg.rrwatch-probe-1: Permission denied\n"
     path = play(GREETING, refusal, greetings=3)
     assert learned(probe(tmp_path / "bird.cfg", path), TUNNELS).tunnels is None
+
+
+def test_a_filter_that_includes_a_file(bird: Bird) -> None:
+    other = bird.folder / "other.cfg"
+    other.write_text("nonsense;\n")
+    found = learned(probe(bird.config, bird.socket), CLUSTER | filters(a=f'include "{other}";'), filters=True)
+    assert found.refused[0].reason.startswith(f"BIRD rejects it: {other}:1:")
 
 
 def test_while_bird_is_away_its_last_answer_counts(bird: Bird) -> None:
@@ -112,8 +150,44 @@ def test_filters_are_checked_one_by_one(bird: Bird) -> None:
     reasons = {remark.key.rsplit("/", 1)[1]: remark.reason for remark in found.refused}
     assert set(reasons) == {"bad", "deadly", "open", "worse"}
     assert "a string of 5000 bytes" in reasons["deadly"]
-    assert "BIRD rejects it: line 5:" in reasons["bad"]
+    assert reasons["bad"].startswith("BIRD rejects it: line 1: syntax error")
     assert learned(probe(bird.config, bird.socket), items).refused == ()
+
+
+def conflicting(bird: Bird) -> str:
+    """A filter that BIRD accepts once in a function, and not twice."""
+    return "} function twice () {" if bird.release is BIRD1 else "int x;\nx = 1;"
+
+
+def names(found: Capabilities) -> list[str]:
+    return [remark.key.rsplit("/", 1)[1] for remark in found.refused]
+
+
+@pytest.mark.parametrize("places", [(0, 1), (3, 16), (15, 16), (2, 7, 11)])
+def test_the_filter_that_breaks_the_set_is_left_out(bird: Bird, asked: list[Path], places: tuple[int, ...]) -> None:
+    texts = {f"f{number:02}": "if net = 10.0.0.0/8 then reject;\n# more\n" for number in range(17)}
+    texts |= {f"f{number:02}": f"# first\n{conflicting(bird)}" for number in places}
+    items = CLUSTER | filters(**texts)
+    found = learned(probe(bird.config, bird.socket), items, filters=True)
+    assert names(found) == [f"f{number:02}" for number in places[1:]]
+    for remark in found.refused:
+        assert "BIRD rejects it together with f00, f01" in remark.reason or places == (0, 1)
+        assert ": line 2: " in remark.reason
+    culprits = len(places) - 1
+    assert len(asked) <= 17 + 1 + culprits * (1 + 5)
+    config = bird.folder / "whole.cfg"
+    config.write_text(templates.load(None).render(config_of(found, items)).text)
+    assert bird.release.refuses(config) == ""
+    assert [path.name for path in bird.folder.iterdir() if "probe" in path.name] == []
+
+
+def test_a_probe_that_a_killed_process_left_is_removed(bird: Bird) -> None:
+    left = bird.folder / ".bird.cfg.rrwatch-probe-12345"
+    left.write_text("int x;")
+    rendered = templates.load(None).starter()
+    bird.config.unlink()
+    Applier(threading.Event()).apply(Target("bird", (Family.IPV4,), bird.config, bird.socket), rendered)
+    assert not left.exists()
 
 
 def config_of(capabilities: Capabilities, items: dict[str, str] = CLUSTER) -> NodeConfig:

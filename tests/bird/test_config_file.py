@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -186,6 +187,28 @@ def test_a_word_in_it(file: ConfigFile, tmp_path: Path) -> None:
     assert not file.mentions("new")
     assert not ConfigFile(tmp_path / "none").mentions("old")
     assert not ConfigFile(tmp_path).mentions("old")
+
+
+def test_other_line_ends_are_another_text(file: ConfigFile) -> None:
+    # BIRD rejects a carriage return: such a file must not pass for the wanted one.
+    file.path.write_bytes(b"a\r\nb\r")
+    assert file.read() == "a\r\nb\r"
+
+
+def test_a_fifo_in_its_place_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "bird.cfg")
+    errors: list[InstallError] = []
+
+    def read() -> None:
+        try:
+            ConfigFile(tmp_path / "bird.cfg").read()
+        except InstallError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    thread.join(5)
+    assert [str(error) for error in errors] == [f"{tmp_path}/bird.cfg cannot be read: not a regular file"]
 
 
 def test_text_that_is_no_utf8_can_be_read(file: ConfigFile) -> None:

@@ -1,12 +1,16 @@
 """The client of the control socket, with a real BIRD and with a scripted one."""
 
+import contextlib
+import socket
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from lab.bird import Bird
-from rrwatch.bird.control import connect
+from rrwatch.bird.control import Connection, connect
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdAbsent, BirdBroken, BirdRefused, BirdTimeout, Stopping
 from tests.bird.conftest import BUSY, GREETING, IDLE, Play
@@ -74,6 +78,46 @@ class TestRealBird:
             pass
 
 
+class TestDeadline:
+    """A deadline that has passed must not become a wait without limit."""
+
+    def test_connect(self, tmp_path: Path) -> None:
+        path = tmp_path / "ctl"
+        with socket.socket(socket.AF_UNIX) as listener, contextlib.ExitStack() as stack:
+            listener.bind(str(path))
+            listener.listen(0)
+            for _ in range(3):  # so that its queue of connections is full
+                waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    waiting.connect(str(path))
+            self.assert_times_out(lambda: connect(path, soon(0)).__enter__())
+
+    def test_ask(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
+        with ours, theirs:
+            theirs.sendall(GREETING)
+            deadline = soon(0.3)
+            bird = Connection(ours, Path("/ctl"), deadline)
+            threading.Event().wait(deadline.remaining())
+            # More than the buffers take, so that sending it blocks.
+            self.assert_times_out(lambda: bird.ask("x" * 10_000_000))
+
+    def assert_times_out(self, call: Callable[[], object]) -> None:
+        errors: list[BirdTimeout] = []
+
+        def work() -> None:
+            try:
+                call()
+            except BirdTimeout as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(5)
+        assert len(errors) == 1
+
+
 class TestScripted:
     def test_a_reply_of_several_lines(self, play: Play) -> None:
         path = play(GREETING, b"1000-BIRD\n1011-Router ID is 1.1.1.1\n 0013 no end of a reply\n0013 Daemon is up\n")
@@ -103,6 +147,27 @@ class TestScripted:
     def test_codes_of_success(self, play: Play, code: bytes) -> None:
         with connect(play(GREETING, code + b" whatever\n"), soon()) as bird:
             bird.configure()
+
+    @pytest.mark.parametrize("value", [b"9" * 5000, "٣".encode(), b"-1", b"1 2", b""])
+    def test_a_value_that_is_no_generation(self, play: Play, value: bytes) -> None:
+        with connect(play(GREETING, b"0023 " + value + b"\n"), soon()) as bird:
+            assert bird.generation() is None
+
+    def test_a_refusal_is_printable_and_not_too_long(self, play: Play) -> None:
+        path = play(GREETING, b"8002 \x1b[31m" + b"x" * 1_000_000 + b"\n")
+        with connect(path, soon()) as bird, pytest.raises(BirdRefused) as caught:
+            bird.configure()
+        assert str(caught.value).startswith(r"\x1b[31mxxx")
+        assert len(str(caught.value)) < 1100
+
+    @pytest.mark.parametrize("command", ["own_file", "check", "configure"])
+    def test_every_command_that_parses_a_file_waits_until_bird_is_idle(self, play: Play, command: str) -> None:
+        heard: list[str] = []
+        reply = b"0002-Reading configuration from /x\n" + (b"0020 OK\n" if command != "configure" else b"0003 OK\n")
+        with connect(play(GREETING, reply, status=[BUSY, BUSY, IDLE], heard=heard), soon()) as bird:
+            getattr(bird, command)(*[Path("/x")] * (command == "check"))
+        assert heard[:3] == ["show status"] * 3
+        assert heard[3].startswith("configure")
 
     def test_code_of_a_shutdown(self, play: Play) -> None:
         with connect(play(GREETING, b"0006 x\n"), soon()) as bird, pytest.raises(BirdAbsent):

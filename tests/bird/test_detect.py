@@ -1,6 +1,8 @@
 """Detection of BIRD's version: running, stopped, hanging and upgraded BIRDs."""
 
+import os
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from lab.bird import BIRD1, BIRD2, MINIMAL, Bird, Release
 from rrwatch.bgp.topology import Family
 from rrwatch.bird import program
-from rrwatch.bird.detect import BirdDetector
+from rrwatch.bird.detect import BirdDetector, birth
 from rrwatch.bird.target import BirdPaths
 from rrwatch.bird.version import Grammar, first_line
 from rrwatch.errors import BirdBroken
@@ -149,9 +151,47 @@ def test_a_program_that_is_not_the_one_that_runs_does_not_count(bird: Bird, inst
 
 @pytest.mark.usefixtures("install")
 def test_what_is_no_bird_tells_nothing(play: Play) -> None:
-    path = play(b"0001 Something else\n")
+    path = play(b"0001 Something else\n", greetings=9)
     asking = BirdDetector(BirdPaths(BOTH, path, path, path, path.with_name("none")), None, threading.Event())
     assert asking.grammar() is None
+
+
+@pytest.mark.usefixtures("install")
+def test_hanging_candidates_have_one_timeout(play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rrwatch.bird.detect._TIMEOUT", 0.5)
+    path, config = play(b"", greetings=9), tmp_path / "bird.cfg"
+    asking = BirdDetector(BirdPaths(BOTH, config, path, config, path), None, threading.Event())
+    began = time.monotonic()
+    assert asking.grammar() is None
+    assert time.monotonic() - began < 1
+
+
+def test_only_a_restart_changes_its_birth(bird: Bird) -> None:
+    born = {birth(bird.socket)}
+    bird.socket.chmod(0o666)
+    os.chown(bird.socket, 1, 1)
+    bird.command("configure")
+    assert {birth(bird.socket)} == born
+    for _ in range(10):
+        bird.kill()
+        bird.start()
+        born.add(birth(bird.socket))
+    assert len(born) == 11
+    bird.stop()
+    assert birth(bird.socket) == 0
+
+
+def test_a_program_that_was_too_slow_is_asked_again(
+    tmp_path: Path, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, flag = install.folder / "bird", tmp_path / "fast"
+    slow.write_text(f"#!/bin/sh\n[ -e {flag} ] || exec /bin/sleep 30\necho BIRD version 2.0.12 >&2\n")
+    slow.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr(program, "_TIMEOUT", 0.3)
+        assert detector(tmp_path).grammar() is None
+    flag.touch()
+    assert detector(tmp_path).grammar() is Grammar.BIRD2
 
 
 def test_a_program_that_cannot_be_run(tmp_path: Path, install: Install) -> None:

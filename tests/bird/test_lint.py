@@ -30,6 +30,7 @@ def test_fine(text: str) -> None:
         ('description "no end\n";', "a string without an end"),
         ('description "no end', "a string without an end"),
         ("a\0b", "line 1: a NUL"),
+        ("a\n\ud800b", "line 2: a character that UTF-8 cannot encode"),
         ("protocol bgp '' {}", "an empty name"),
         ("one\n" + "n" * 65, "line 2: the name nnnnnnnnnnnnnnnnnnnn... has 65 characters"),
     ],

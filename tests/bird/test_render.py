@@ -14,7 +14,7 @@ from rrwatch.bgp.sessions import Session, reflector_sessions
 from rrwatch.bgp.topology import AsNumber, Block, CustomFilter, Debug, Family, Pool, TunnelUse
 from rrwatch.bird import templates
 from rrwatch.bird.config import NodeConfig, NodeFamily, ReflectorConfig
-from rrwatch.bird.render import Source, Templates, installed
+from rrwatch.bird.render import Source, Templates, generation_in, installed
 from rrwatch.bird.version import Grammar
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v1 import V1
@@ -24,6 +24,7 @@ from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS, host
 Write = Callable[..., Path]
 
 OWN = IPv4Address(REFLECTOR)
+SHIPPED = templates.load(None)
 
 
 def config(items: dict[str, str] = CLUSTER) -> ReflectorConfig:
@@ -127,6 +128,25 @@ def test_the_sessions_of_an_installed_file_in_another_layout(write: Write) -> No
     assert found.blocks.keys() == SESSIONS
 
 
+def test_a_generation_of_too_many_digits() -> None:
+    assert generation_in("define rrwatch_generation = 2147483647;\n\nx") == 2147483647
+    assert generation_in(f"define rrwatch_generation = {'9' * 5000};\n\nx") is None
+
+
+def test_a_reason_is_printable_and_not_too_long(write: Write) -> None:
+    folder = write(session="{{ session['\x1b[31m' ~ 'x' * 100000] }}")
+    with pytest.raises(TemplateError) as caught:
+        templates.load(folder).render(config())
+    assert r"\x1b[31mxxx" in caught.value.reason
+    assert len(caught.value.reason) < 1100
+
+
+def test_an_installed_file_that_is_not_utf8_is_not_rrwatchs() -> None:
+    text = templates.load(None).render(config()).text
+    assert installed(text)
+    assert installed(text + "# \udcff\n") is None
+
+
 def test_unreadable_template(write: Write) -> None:
     folder = write()
     (folder / "session.cfg.j2").write_bytes(b"\xff\xfe")
@@ -176,11 +196,10 @@ def test_no_text_of_a_node_becomes_syntax(text: str) -> None:
 def test_no_text_from_etcd_becomes_syntax(node: str, key: str) -> None:
     session = config().sessions[0]
     hostile: Session = replace(session, node=node, key=key)
-    shipped = templates.load(None)
 
-    text = shipped.render(replace(config(), sessions=(hostile,))).text
+    text = SHIPPED.render(replace(config(), sessions=(hostile,))).text
 
-    plain = shipped.render(replace(config(), sessions=(replace(session, node="n", key="k"),))).text
+    plain = SHIPPED.render(replace(config(), sessions=(replace(session, node="n", key="k"),))).text
     uncommented = [re.sub(r"(#.*|define.*)", "", printed) for printed in (text, plain)]
     assert uncommented[0] == uncommented[1]
     assert text.isascii()

@@ -18,6 +18,10 @@ from rrwatch.bird.version import Grammar, Version, first_line, version_in, writt
         ("BIRD ready.", None),
         ("", None),
         ("something 2.0.12", None),
+        (f"BIRD {'9' * 5000}.1 ready.", None),
+        (f"BIRD 2.{'9' * 5000} ready.", None),
+        (f"BIRD 2.0.{'9' * 5000} ready.", None),
+        ("BIRD ٣.٤ ready.", None),
     ],
 )
 def test_a_version_in_a_text(text: str, version: tuple[int, int, int] | None) -> None:

@@ -22,7 +22,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def trial(tmp_path: Path, clock: Clock) -> TemplateTrial:
-    made = TemplateTrial(tmp_path, clock)
+    made = TemplateTrial(tmp_path, clock=clock)
     assert made.refresh()
     assert made.state.loaded is None  # nobody changed anything
     return made

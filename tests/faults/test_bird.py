@@ -1,11 +1,14 @@
 """Faults of BIRD, and changes that others make to it."""
 
+import os
+import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from lab.bird import MINIMAL, Bird
+from lab.bird import BIRD1, MINIMAL, Bird
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.process import wait_until
@@ -14,6 +17,8 @@ from tests.keys import CLUSTER, PREFIX, SESSIONS, host
 from tests.waits import names, wait_for_sessions
 
 Start = Callable[..., Rrwatch]
+
+SHIPPED = Path(__file__).parent.parent.parent / "templates"
 
 
 @pytest.fixture
@@ -99,3 +104,69 @@ def test_a_session_that_somebody_disabled_stays_so(etcd: Etcd, bird: Bird, runni
     assert bird.protocols()["Global_172_17_42_31"].state == "down"
     assert bird.reconfigurations() == done
     assert not running.all("drift_found")
+
+
+def test_chmod_of_its_socket_is_no_restart(etcd: Etcd, bird: Bird, running: Rrwatch) -> None:
+    bird.socket.chmod(0o666)
+    etcd.put_all(host("new", "172.17.42.50"))
+    running.wait_for("configured", after=1)
+    assert not running.all("bird_restarted")
+    bird.kill()
+    bird.start()
+    running.wait_for("bird_restarted")
+
+
+class TestTemplates:
+    """Templates of an operator that never end."""
+
+    ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}\n"
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "templates"
+        folder.mkdir()
+        return folder
+
+    @pytest.fixture
+    def running(self, etcd: Etcd, bird: Bird, start_rrwatch: Start, folder: Path) -> Rrwatch:
+        etcd.put_all(CLUSTER)
+        rrwatch = start_rrwatch(etcd.url, bird, RRWATCH_TEMPLATES=str(folder))
+        wait_for_sessions(bird, SESSIONS)
+        return rrwatch
+
+    @pytest.mark.parametrize("release", [BIRD1], ids=str, indirect=True)
+    def test_an_endless_one_gives_way_to_the_last_good_ones(
+        self, etcd: Etcd, bird: Bird, folder: Path, running: Rrwatch
+    ) -> None:
+        (folder / "session.cfg.j2").write_text(self.ENDLESS)
+        reason = running.wait_for("template_error", 30)["reason"]
+        assert reason == f"{folder}/session.cfg.j2:1: takes more than 5 s of CPU time"
+        etcd.put_all(host("new", "172.17.42.50"))
+        wait_for_sessions(bird, SESSIONS | names("172.17.42.50"), 30)
+
+    @pytest.mark.parametrize("release", [BIRD1], ids=str, indirect=True)
+    def test_it_stops_in_the_middle_of_an_endless_one(self, folder: Path, running: Rrwatch) -> None:
+        at_rest = cpu_seconds(running)
+        (folder / "session.cfg.j2").write_text(self.ENDLESS)
+        wait_until(lambda: cpu_seconds(running) > at_rest + 1, "the rendering", 15)
+        running.process.signal(signal.SIGTERM)
+        assert running.process.wait(3) == 0
+
+    @pytest.mark.parametrize("release", [BIRD1], ids=str, indirect=True)
+    def test_a_fifo_and_a_dangling_link(self, bird: Bird, folder: Path, running: Rrwatch) -> None:
+        os.mkfifo(folder / "x.cfg.j2")
+        assert (
+            running.wait_for("template_error", 20)["reason"] == f"{folder}/x.cfg.j2: cannot be read: not a regular file"
+        )
+        (folder / "x.cfg.j2").unlink()
+        (folder / "y.cfg.j2").symlink_to("nowhere")
+        running.wait_for("template_error", 20, reason=f"{folder}/y.cfg.j2: cannot be read: No such file or directory")
+        (folder / "nowhere").touch()
+        (folder / "reflector.cfg.j2").write_text((SHIPPED / "reflector.cfg.j2").read_text() + "# mine\n")
+        wait_until(lambda: bird.config.read_text().endswith("# mine\n"), "the new template", 20)
+
+
+def cpu_seconds(rrwatch: Rrwatch) -> float:
+    """The CPU time that rrwatch has used (proc(5), stat)."""
+    fields = Path(f"/proc/{rrwatch.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
