@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from rrwatch.errors import UsageError
+from rrwatch.report.text import visible
 from rrwatch.settings.table import SETTINGS, SETTINGS_FILE, Setting, Unknown
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -58,7 +59,7 @@ def with_settings(
     def command(**values: Any) -> Any:
         if warn:
             for unknown in unknown_settings():
-                click.echo(f"rrwatch: warning: {unknown}", err=True)
+                click.echo(f"rrwatch: warning: {visible(str(unknown))}", err=True)
         parsed = {setting.name: values.pop(setting.name) for setting in settings}
         return function(build(parsed), **values)
 

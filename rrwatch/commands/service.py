@@ -5,8 +5,6 @@ import gc
 import threading
 import time
 
-import structlog
-
 from rrwatch.bird import templates
 from rrwatch.bird.apply import Applier, State
 from rrwatch.bird.capabilities import CapabilityProbe
@@ -39,7 +37,6 @@ def run(settings: Settings) -> None:
         if server:
             server.start()
             stack.callback(server.stop)
-            structlog.get_logger("rrwatch").info("status_served", address=server.address)
         Daemon(settings, Notifier.from_environment(), server.publish if server else lambda _: None).run()
 
 
