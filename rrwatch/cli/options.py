@@ -187,12 +187,13 @@ def _hint(name: str, names: Iterable[str]) -> str:
 
 def _text_of(name: str, value: object, path: Path) -> str:
     items = value if isinstance(value, list) else [value]
-    if any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in items):
-        raise UsageError(f"{name} in {path} is {value!r:.80}: want a string, a number or a list of them")
     try:
-        return ",".join(map(str, items))
+        shown, text = f"{value!r:.80}", ",".join(map(str, items))
     except ValueError:  # Python limits how many digits it prints
-        raise UsageError(f"{name} in {path} is a number with too many digits") from None
+        raise UsageError(f"{name} in {path} has a number with too many digits") from None
+    if any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in items):
+        raise UsageError(f"{name} in {path} is {shown}: want a string, a number or a list of them")
+    return text
 
 
 def _shown(value: str) -> str:

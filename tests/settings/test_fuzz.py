@@ -20,9 +20,10 @@ _command = click.command()(with_settings(lambda _: None, settings_of, warn=False
 
 _names = st.sampled_from([setting.name for setting in SETTINGS])
 _odd = st.sampled_from([
-    "inf", "-inf", "nan", "1e999", "9" * 5000, "0x" + "f" * 5000, "-0", "+1", "1_000", "\u0661", "\u00b2", "[::1", "[::1]:80",
-    "::1", "http://[", "http://[::1]:1", "http://a:b@c", "//", "a" * 5000, "/" * 200, "/\x00", "\x1b[2J", "/\u202e", '"', "node",
-    "6", "4,6", "on", "json", "3", "2.0", "1.6." + "9" * 5000, "/dev/null", "/", "/proc/self/mem", "/etc/shadow/x",
+    "inf", "-inf", "nan", "1e999", "9" * 5000, "0x" + "f" * 5000, "-0", "+1", "1_000", "\u0661", "\u00b2",
+    "[::1", "[::1]:80", "::1", "http://[", "http://[::1]:1", "http://a:b@c", "//", "a" * 5000, "/" * 200, "/\x00",
+    "\x1b[2J", "/\u202e", '"', "node", "6", "4,6", "on", "json", "3", "2.0", "1.6." + "9" * 5000, "/dev/null", "/",
+    "/proc/self/mem", "/etc/shadow/x",
 ])  # fmt: skip
 _texts = st.one_of(_odd, st.text(max_size=20))
 
@@ -42,6 +43,7 @@ def outcome_of(environment: dict[str, str], *flags: str) -> str:
 @given(st.dictionaries(_names, _texts, max_size=4))
 @example({"guard_min": "9" * 5000})
 @example({"etcd_ca_cert_file": "\x00"})
+@example({"templates": "x" * 5000})
 @settings(max_examples=EXAMPLES)
 def test_flags_of_any_content(values: dict[str, str]) -> None:
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
@@ -77,6 +79,7 @@ _tables: Any = st.lists(st.tuples(_keys, _values), max_size=5).map(
 @example(b"guard_min = " + b"[" * 200 + b"]" * 200)
 @example(b"guard_min = " + b"{a=" * 90 + b"1" + b"}" * 90)
 @example(b"guard_min = 0x" + b"f" * 5000)
+@example(b"ip = {a = 0x" + b"f" * 5000 + b"}")
 @settings(max_examples=EXAMPLES)
 def test_files_of_any_content(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
