@@ -213,9 +213,11 @@ def status(settings: Settings, as_json: bool, health: bool) -> int:
 
 
 def _print_error(text: str) -> None:
-    if log := sys.modules.get("rrwatch.report.log"):
-        log.flush()  # what was logged before comes before this line
-    click.echo(f"rrwatch: {visible(text)}", err=True)
+    line = f"rrwatch: {visible(text)}"
+    # A command that logs must not wait for a reader of its standard error here either.
+    log = sys.modules.get("rrwatch.report.log")
+    if not log or not log.write(line):
+        click.echo(line, err=True)
 
 
 def _log_unknown(unknown: Iterable[Unknown]) -> None:

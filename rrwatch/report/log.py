@@ -79,10 +79,12 @@ def lines_dropped() -> int:
     return sum(handler.writer.dropped for handler in _handlers())
 
 
-def flush() -> None:
-    """Waits until all lines are written, for a limited time."""
-    for handler in _handlers():
-        handler.flush()
+def write(line: str) -> bool:
+    """Writes a line that is not an event after what was logged before; returns False if logging is not configured."""
+    handlers = _handlers()
+    for handler in handlers:
+        handler.writer.put(line)
+    return bool(handlers)
 
 
 class LineWriter:

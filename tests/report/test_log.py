@@ -162,6 +162,16 @@ class TestProgram:
         finally:
             process.kill()
 
+    def test_once_does_not_wait_for_a_reader_of_its_last_words(self, tmp_path: Path, bird: Bird, pipe: Pipe) -> None:
+        pipe.fill()
+        settings = beside(bird, f"http://127.0.0.1:{free_port()}", **reflector(REFLECTOR))
+        command = [sys.executable, "-m", "rrwatch", "once", "--timeout", "0.1"]
+        process = Process(command, tmp_path / "out", environment=settings, stderr=pipe.writer)
+        try:
+            assert process.wait(10) == 1
+        finally:
+            process.kill()
+
     @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
     def test_run_with_closed_streams(self, etcd: Etcd, bird: Bird, tmp_path: Path, closed: str) -> None:
         etcd.put_all(CLUSTER)
