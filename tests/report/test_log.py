@@ -102,6 +102,11 @@ class TestLineWriter:
         assert kept == sorted(kept)
         assert len(kept) == 20_000 - before
 
+        for number in range(20_000):
+            writer.put(f"again {number} " + "y" * 100)
+        writer.flush(10)
+        assert writer.dropped == before
+
     def test_flush_takes_a_limited_time(self, pipe: Pipe) -> None:
         pipe.fill()
         writer = LineWriter(pipe.writer)
@@ -235,6 +240,28 @@ def test_dropped_lines_are_reported_when_writing_works_again(pipe: Pipe) -> None
     assert (report["level"], report["count"]) == ("warning", dropped)
     assert dropped > 1000
     assert len([event for event in events if event["event"] == "line"]) == 20_000 - dropped
+
+
+ENDING = """
+import sys
+import structlog
+from rrwatch.report import log
+from rrwatch.settings.values import LogFormat, LogLevel
+
+log.configure(LogFormat.JSON, LogLevel.INFO, sys.stderr)
+for number in range(3000):
+    structlog.get_logger("rrwatch").info("line", number=number, text="y" * 300)
+print("done", flush=True)
+"""
+
+
+def test_the_end_of_the_process_waits_for_the_last_lines(pipe: Pipe) -> None:
+    with subprocess.Popen([sys.executable, "-c", ENDING], stdout=subprocess.PIPE, stderr=pipe.writer) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"done\n"
+        pipe.drain()
+        assert process.wait(10) == 0
+    wait_until(lambda: len(pipe.lines()) == 3000, "all lines", 5)
 
 
 CODE = """
