@@ -154,16 +154,14 @@ class TestProgram:
         command = [sys.executable, "-m", "rrwatch", "run"]
         process = Process(command, tmp_path / "out", environment=settings, stderr=pipe.writer)
         try:
-            wait_for_sessions(bird, SESSIONS)
+            wait_for_sessions(bird, SESSIONS, 30)
             with urllib.request.urlopen(f"http://{listen}/healthz", timeout=5) as page:
                 assert page.read() == b"alive\n"
             for number in range(60):
                 etcd.put(f"{PREFIX}/host/n{number}/ip_addr_v4", f"bad{number}" + "\x1b" * 20_000)
             etcd.put(f"{PREFIX}/host/new/ip_addr_v4", "172.17.42.99")
-            wait_for_sessions(bird, SESSIONS | {"Global_172_17_42_99"})
-            began = time.monotonic()
-            assert process.stop() == 0
-            assert time.monotonic() - began < 5
+            wait_for_sessions(bird, SESSIONS | {"Global_172_17_42_99"}, 30)
+            assert process.stop(seconds=8) == 0
         finally:
             process.kill()
 
@@ -184,7 +182,7 @@ class TestProgram:
         command = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "rrwatch", "run"]
         process = Process(command, tmp_path / "out", environment=settings)
         try:
-            wait_for_sessions(bird, SESSIONS)
+            wait_for_sessions(bird, SESSIONS, 30)
             assert process.stop() == 0
         finally:
             process.kill()
