@@ -99,15 +99,10 @@ class StatusServer:
 
 
 def _bind(listen: Listen, client_timeout: float, max_clients: int) -> "_Http":
-    """Binds the first address of a host name that can be bound."""
-    failure: OSError | None = None
     found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    for family, _, _, _, address in found:
-        try:
-            return _Http(family, address, client_timeout, max_clients)
-        except OSError as error:
-            failure = failure or error
-    raise failure or OSError(f"{listen.host} has no address")
+    # Of a name with several addresses, such as localhost, the one that people expect.
+    family, _, _, _, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
+    return _Http(family, address, client_timeout, max_clients)
 
 
 class _Http(ThreadingHTTPServer):

@@ -161,6 +161,20 @@ class TestAddress:
             assert server.address.startswith("[::1]:")
             assert get(server, "/readyz") == (200, "ready\n")
 
+    def test_of_a_name_with_addresses_of_both_families(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        both = [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", 0, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+        ]
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+            server = StatusServer(Listen("localhost", 0))
+            server.start()
+            wait_until(lambda: server.address, "an address", 5)
+        assert server.address
+        assert server.address.startswith("127.0.0.1:")
+        server.stop()
+
     def test_is_not_looked_up_for_a_name(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def looked_up(_: object) -> object:
             raise AssertionError("a look-up of an address can take ten seconds")
