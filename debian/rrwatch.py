@@ -5,6 +5,6 @@ import sys
 
 sys.path.insert(0, "/usr/lib/rrwatch")
 
-from rrwatch.cli.main import main
+from rrwatch.__main__ import main
 
-sys.exit(main())
+main()

@@ -87,7 +87,7 @@ class Chaos:
         self._folder, self._stack = folder, stack
         # The guard would hold the wipes, which are intended here.
         self._settings = environment.beside(
-            self.bird, self.etcd.urls, folder / "state", RRWATCH_GUARD_PERCENT="0", **environment.reflector(REFLECTOR)
+            self.bird, self.etcd.urls, RRWATCH_GUARD_PERCENT="0", **environment.reflector(REFLECTOR)
         )
         self._cluster()
         self.rrwatch = self._start_rrwatch()

@@ -6,7 +6,7 @@ from pathlib import Path
 from lab.bird import Bird
 
 
-def environment(config: Path, socket: Path, state: Path, endpoints: str = "", **variables: str) -> dict[str, str]:
+def environment(config: Path, socket: Path, state: Path, endpoints: str = "", /, **variables: str) -> dict[str, str]:
     """Returns the environment for an rrwatch that writes a file.
 
     Args:
@@ -28,7 +28,7 @@ def environment(config: Path, socket: Path, state: Path, endpoints: str = "", **
     }
 
 
-def beside(bird: Bird, endpoints: str, state: Path | None = None, **variables: str) -> dict[str, str]:
+def beside(bird: Bird, endpoints: str, state: Path | None = None, /, **variables: str) -> dict[str, str]:
     """Returns the environment for an rrwatch that configures a BIRD.
 
     Args:

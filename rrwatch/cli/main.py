@@ -19,6 +19,7 @@ from rrwatch.cli.options import (
 )
 from rrwatch.cli.records import node_mesh, peer, rr
 from rrwatch.errors import RrwatchError, UsageError
+from rrwatch.report.text import visible
 from rrwatch.settings.model import Settings, settings_of
 from rrwatch.settings.table import Unknown
 
@@ -42,13 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         click.echo(error.ctx.get_help() if error.ctx else "")
         status = USAGE
     except click.ClickException as error:
-        click.echo(f"rrwatch: {error.format_message()}", err=True)
+        _print_error(error.format_message())
         status = USAGE
     except UsageError as error:
-        click.echo(f"rrwatch: {error}", err=True)
+        _print_error(str(error))
         status = USAGE
     except RrwatchError as error:
-        click.echo(f"rrwatch: {error}", err=True)
+        _print_error(str(error))
         status = FAILED
     except (click.Abort, KeyboardInterrupt):
         status = 130
@@ -120,7 +121,7 @@ def release(settings: Settings) -> int:
     """Let a held change go ahead; `rrwatch status` shows what it would end."""
     from rrwatch.commands import service
 
-    click.echo(service.release(settings))
+    click.echo(visible(service.release(settings)))
     return DONE
 
 
@@ -153,7 +154,7 @@ def sessions(settings: Settings, keys_file: Path | None, timeout: float, as_json
 
     derivation = derive(settings, _keys_and_values(settings, keys_file, timeout))
     if derivation.unanswered:
-        click.echo(f"rrwatch: warning: {derivation.unanswered}", err=True)
+        click.echo(f"rrwatch: warning: {visible(derivation.unanswered)}", err=True)
     if as_json:
         click.echo(json.dumps(show.document(derivation.derived), indent=2))
     else:
@@ -201,7 +202,7 @@ def status(settings: Settings, as_json: bool, health: bool) -> int:
     from rrwatch.commands import show
 
     if health:
-        click.echo(show.running_health(settings))
+        click.echo(visible(show.running_health(settings)))
         return DONE
     from rrwatch.cli import tables
 
@@ -211,6 +212,14 @@ def status(settings: Settings, as_json: bool, health: bool) -> int:
     else:
         tables.print_status(document, sys.stdout)
     return DONE if document["ready"] else FAILED
+
+
+def _print_error(text: str) -> None:
+    line = f"rrwatch: {visible(text)}"
+    # A command that logs must not wait for a reader of its standard error here either.
+    log = sys.modules.get("rrwatch.report.log")
+    if not log or not log.write(line):
+        click.echo(line, err=True)
 
 
 def _log_unknown(unknown: Iterable[Unknown]) -> None:

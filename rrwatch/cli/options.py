@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from rrwatch.errors import UsageError
+from rrwatch.report.text import visible
 from rrwatch.settings.table import SETTINGS, SETTINGS_FILE, Setting, Unknown
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -58,7 +59,7 @@ def with_settings(
     def command(**values: Any) -> Any:
         if warn:
             for unknown in unknown_settings():
-                click.echo(f"rrwatch: warning: {unknown}", err=True)
+                click.echo(f"rrwatch: warning: {visible(str(unknown))}", err=True)
         parsed = {setting.name: values.pop(setting.name) for setting in settings}
         return function(build(parsed), **values)
 
@@ -186,12 +187,13 @@ def _hint(name: str, names: Iterable[str]) -> str:
 
 def _text_of(name: str, value: object, path: Path) -> str:
     items = value if isinstance(value, list) else [value]
-    if any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in items):
-        raise UsageError(f"{name} in {path} is {value!r:.80}: want a string, a number or a list of them")
     try:
-        return ",".join(map(str, items))
+        shown, text = f"{value!r:.80}", ",".join(map(str, items))
     except ValueError:  # Python limits how many digits it prints
-        raise UsageError(f"{name} in {path} is a number with too many digits") from None
+        raise UsageError(f"{name} in {path} has a number with too many digits") from None
+    if any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in items):
+        raise UsageError(f"{name} in {path} is {shown}: want a string, a number or a list of them")
+    return text
 
 
 def _shown(value: str) -> str:

@@ -11,6 +11,7 @@ from rich.text import Text
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Remark
 from rrwatch.commands.check import Finding
+from rrwatch.report.text import visible
 
 _WIDE = 1000  # columns if the output is not a terminal, so that no cell is wrapped
 
@@ -41,9 +42,9 @@ def print_findings(findings: Iterable[Finding], stream: TextIO) -> None:
     console = _console(stream)
     for finding in findings:
         mark = Text("ok  ", "green") if finding.good else Text("FAIL", "bold red")
-        console.print(mark, Text(f"{finding.subject}: {_visible(finding.text)}"), soft_wrap=True)
+        console.print(mark, Text(visible(f"{finding.subject}: {finding.text}")), soft_wrap=True)
         if finding.hint:
-            console.print(Text(f"     -> {finding.hint}"), soft_wrap=True)
+            console.print(Text(visible(f"     -> {finding.hint}")), soft_wrap=True)
 
 
 def print_status(document: Mapping[str, Any], stream: TextIO) -> None:
@@ -53,10 +54,10 @@ def print_status(document: Mapping[str, Any], stream: TextIO) -> None:
     console.print(Text("ready" if ready else _not_ready(document), "green" if ready else "bold red"), soft_wrap=True)
     age = etcd["last_answer_age_s"]
     heard = "never answered" if age is None else f"answered {age:.0f} s ago, index {etcd['index']}, {etcd['keys']} keys"
-    trouble = f"; {_visible(etcd['trouble'])}" if etcd["trouble"] else ""
-    console.print(Text(f"etcd {etcd['endpoint']}: {heard}{trouble}"), soft_wrap=True)
+    trouble = f"; {etcd['trouble']}" if etcd["trouble"] else ""
+    console.print(Text(visible(f"etcd {etcd['endpoint']}: {heard}{trouble}")), soft_wrap=True)
     if held := document["held"]:
-        console.print(Text(f"held since {held['since']}: {_visible(held['reason'])}", "bold red"), soft_wrap=True)
+        console.print(Text(f"held since {held['since']}: {visible(held['reason'])}", "bold red"), soft_wrap=True)
         kept = f"{len(held['sessions'])} sessions are kept; `rrwatch release` lets them end"
         console.print(Text(f"     -> {kept}"), soft_wrap=True)
     rows = [
@@ -89,7 +90,7 @@ def print_records(rows: Sequence[Mapping[str, Any]], stream: TextIO, *, as_json:
 
 
 def _not_ready(document: Mapping[str, Any]) -> str:
-    return f"not ready: {_visible(document['reason'])} (since {document['not_ready_since']})"
+    return f"not ready: {visible(document['reason'])} (since {document['not_ready_since']})"
 
 
 def _change(entry: Mapping[str, Any]) -> tuple[object, ...]:
@@ -112,13 +113,8 @@ def _table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(_visible(str(cell))) for cell in row))
+        table.add_row(*(Text(visible(str(cell))) for cell in row))
     return table
-
-
-def _visible(text: str) -> str:
-    """Escapes what is not printable: a key can contain any character, such as a terminal's escape sequences."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _console(stream: TextIO) -> Console:

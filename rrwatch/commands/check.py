@@ -114,7 +114,7 @@ def _check_daemon(settings: Settings) -> tuple[Finding, Document | None]:
     listen = settings.status_listen
     if listen is None or not listen.port:
         return Finding("rrwatch", True, "status_listen names no port: the running rrwatch cannot be asked"), None
-    subject = f"rrwatch {listen.host}:{listen.port}"
+    subject = f"rrwatch {listen}"
     try:
         show.running_health(settings)
         status = show.running_status(settings)

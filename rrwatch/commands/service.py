@@ -4,8 +4,6 @@ import contextlib
 import threading
 import time
 
-import structlog
-
 from rrwatch.bird.apply import State
 from rrwatch.commands import keys
 from rrwatch.daemon.loop import Daemon
@@ -31,7 +29,6 @@ def run(settings: Settings) -> None:
         if server:
             server.start()
             stack.callback(server.stop)
-            structlog.get_logger("rrwatch").info("status_served", address=server.address)
         Daemon(settings, Notifier.from_environment(), server.publish if server else lambda _: None).run()
 
 

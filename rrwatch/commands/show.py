@@ -84,16 +84,15 @@ def running_health(settings: Settings) -> str:
 def _ask(listen: Listen | None, page: str) -> str:
     if listen is None or not listen.port:
         raise UsageError("status_listen names no port: rrwatch cannot be asked")
-    where = f"{listen.host}:{listen.port}"
     connection = http.client.HTTPConnection(listen.host, listen.port, timeout=_STATUS_TIMEOUT)
     try:
         connection.request("GET", page)
         response = connection.getresponse()
         body = response.read().decode(errors="backslashreplace")
     except (OSError, http.client.HTTPException) as error:
-        raise RrwatchError(f"no rrwatch answers on {where}: {error}") from error
+        raise RrwatchError(f"no rrwatch answers on {listen}: {error}") from error
     finally:
         connection.close()
     if response.status != http.client.OK:
-        raise RrwatchError(f"rrwatch on {where} says: {body.strip()}")
+        raise RrwatchError(f"rrwatch on {listen} says: {body.strip()}")
     return body

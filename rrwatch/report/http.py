@@ -1,8 +1,9 @@
-"""The status, over HTTP: read-only, and apart from the loop."""
+"""Serves the status over HTTP: read-only, in threads of its own."""
 
 import contextlib
 import json
 import socket
+import socketserver
 import threading
 import time
 from collections.abc import Callable
@@ -10,88 +11,150 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from rrwatch.errors import UsageError
+import structlog
+
 from rrwatch.report.status import Status
+from rrwatch.report.text import visible_lines
 from rrwatch.settings.values import Listen
 
-_CLIENT_TIMEOUT = 5.0  # seconds for one read from a client
-_CLIENT_TOTAL = 15.0  # seconds for all of its conversation: a slow one must not hold its place for ever
-_CLIENTS_MAX = 16  # at once; who comes when all places are taken is hung up on
-_WITHOUT_DESCRIPTORS = 0.2  # seconds; a connection that cannot be taken stays in the queue, and the loop must not spin
+_READ_TIMEOUT = 5.0  # seconds for one read from a client
+_NO_DESCRIPTOR_DELAY = (
+    0.2  # seconds; a connection that cannot be accepted stays in the queue, and the loop must not spin
+)
 
 
 class StatusServer:
-    """Serves /healthz, /readyz, /status and /metrics from the last status that was published."""
+    """Serves /healthz, /readyz, /status and /metrics from the last status that was published.
 
-    def __init__(self, listen: Listen) -> None:
-        """Binds the address; `start()` begins to serve.
+    An address that is not available does not stop rrwatch: the server logs it, and tries again until it is.
+    """
 
-        Raises:
-            UsageError: the address cannot be had.
+    def __init__(
+        self, listen: Listen, *, retry_interval: float = 5.0, client_timeout: float = 15.0, max_clients: int = 16
+    ) -> None:
+        """Creates a server; `start()` begins to serve.
+
+        Args:
+            listen: the address.
+            retry_interval: seconds between two attempts to get the address.
+            client_timeout: seconds for one client, so that a slow one does not stay for ever.
+            max_clients: connections at a time; further ones are closed at once.
         """
-        try:
-            self._http = _Http((listen.host, listen.port), _Handler)
-        except OSError as error:
-            raise UsageError(f"status_listen is {listen.host}:{listen.port}: {error.strerror}") from error
-        self._thread = threading.Thread(target=self._http.serve_forever, name="status", daemon=True)
+        self._listen, self._retry_interval = listen, retry_interval
+        self._client_timeout, self._max_clients = client_timeout, max_clients
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._status: Status | None = None
+        self._http: _Http | None = None
+        self._thread = threading.Thread(target=self._run, name="status", daemon=True)
 
     @property
-    def address(self) -> str:
-        """`host:port`, with the port that was picked."""
-        host, port = self._http.server_address[:2]
-        return f"{host!s}:{port}"
+    def address(self) -> str | None:
+        """`host:port` with the actual port; None while nothing is served."""
+        with self._lock:
+            return str(self._http.listen) if self._http else None
 
     def start(self) -> None:
-        """Serves from now on, in a thread."""
+        """Serves from now on, in a thread, as soon as the address is available."""
         self._thread.start()
 
     def publish(self, status: Status) -> None:
-        """Takes the status that is told from now on."""
-        self._http.status = status
+        """Replaces the status that is served."""
+        with self._lock:
+            self._status = status
+            if self._http:
+                self._http.status = status
 
     def stop(self) -> None:
-        """Ends the serving."""
-        self._http.shutdown()
-        self._http.server_close()
+        """Stops serving."""
+        with self._lock:
+            self._stopping.set()
+            http = self._http
+        if http:
+            http.shutdown()
+        self._thread.join(timeout=1.0)
+
+    def _run(self) -> None:
+        log = structlog.get_logger("rrwatch")
+        reported = ""
+        while not self._stopping.is_set():
+            try:
+                http = _bind(self._listen, self._client_timeout, self._max_clients)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                if reason != reported:
+                    reported = reason
+                    log.warning("status_unavailable", address=str(self._listen), reason=reason,
+                              retry_in_s=self._retry_interval)  # fmt: skip
+                self._stopping.wait(self._retry_interval)
+                continue
+            with http:
+                with self._lock:
+                    if self._stopping.is_set():
+                        return
+                    self._http, http.status = http, self._status
+                log.info("status_served", address=str(http.listen))
+                http.serve_forever()
+            return
+
+
+def _bind(listen: Listen, client_timeout: float, max_clients: int) -> "_Http":
+    found = socket.getaddrinfo(listen.host, listen.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # Of a name with several addresses, such as localhost, the one that people expect.
+    family, _, _, _, address = min(found, key=lambda entry: entry[0] is not socket.AF_INET)
+    return _Http(family, address, client_timeout, max_clients)
 
 
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
     status: Status | None = None
 
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        self._places = threading.BoundedSemaphore(_CLIENTS_MAX)
-        super().__init__(address, handler)
+    def __init__(self, family: socket.AddressFamily, address: Any, client_timeout: float, max_clients: int) -> None:
+        self.address_family = family
+        self._client_timeout = client_timeout
+        self._clients = threading.BoundedSemaphore(max_clients)
+        super().__init__(address, _Handler)
+
+    @property
+    def listen(self) -> Listen:
+        """The address with the actual port."""
+        host, port = self.server_address[:2]
+        return Listen(str(host), int(port))
+
+    def server_bind(self) -> None:
+        # Not HTTPServer's own: it looks the address up in DNS for a name, which can take long and is of no use here.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.listen.host, self.listen.port
 
     def get_request(self) -> tuple[socket.socket, Any]:
         try:
             return super().get_request()
         except OSError:
-            time.sleep(_WITHOUT_DESCRIPTORS)
+            time.sleep(_NO_DESCRIPTOR_DELAY)
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._places.acquire(blocking=False):
+        if not self._clients.acquire(blocking=False):
             self.shutdown_request(request)
             return
         try:
             super().process_request(request, client_address)
-        except RuntimeError:  # no thread can be had
-            self._places.release()
+        except RuntimeError:  # there is no room for another thread
+            self._clients.release()
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        end = threading.Timer(_CLIENT_TOTAL, _hang_up, [request])
+        end = threading.Timer(self._client_timeout, _hang_up, [request])
         end.daemon = True
         try:
             end.start()
             super().process_request_thread(request, client_address)
         finally:
             end.cancel()
-            self._places.release()
+            self._clients.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away in the middle is no news."""
+        """Ignores clients that go away while they are served."""
 
 
 def _hang_up(request: socket.socket) -> None:
@@ -105,7 +168,7 @@ _TEXT, _JSON = "text/plain; charset=utf-8", "application/json"
 
 
 def _metrics(status: Status) -> tuple[bool, str, str]:
-    # Whoever is never asked for metrics does without the library.
+    # A daemon that nobody asks for metrics does not need the library.
     from rrwatch.report import metrics  # noqa: PLC0415
 
     return True, metrics.exposition(status), metrics.CONTENT_TYPE
@@ -121,7 +184,7 @@ _PAGES: dict[str, _Page] = {
 
 class _Handler(BaseHTTPRequestHandler):
     server: _Http
-    timeout = _CLIENT_TIMEOUT
+    timeout = _READ_TIMEOUT
     server_version = "rrwatch"
     sys_version = ""
 
@@ -138,7 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET  # noqa: N815  # http.server's name
 
     def _answer(self, code: HTTPStatus, text: str, kind: str) -> None:
-        body = text.encode(errors="backslashreplace")
+        # JSON has no control characters; what people read as it is must have none either.
+        body = (visible_lines(text) if kind == _TEXT else text).encode(errors="backslashreplace")
         self.send_response(code)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -147,4 +211,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name
-        """Health checks are no news."""
+        """Logs nothing: health checks are frequent."""

@@ -1,4 +1,4 @@
-"""The status as Prometheus reads it."""
+"""The status in the text format of Prometheus."""
 
 import time
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 import rrwatch
 from rrwatch.bird.apply import State
+from rrwatch.report import log
 from rrwatch.report.history import Counters
 from rrwatch.report.status import Status
 
@@ -19,7 +20,7 @@ ProcessCollector(registry=_process)
 
 
 def exposition(status: Status) -> str:
-    """Everything that is counted, in Prometheus' text format, with the process's own memory, CPU and descriptors."""
+    """Returns all metrics of a status, with the memory, CPU time and descriptors of the process."""
     registry = CollectorRegistry()
     registry.register(_View(status))
     return (generate_latest(registry) + generate_latest(_process)).decode()
@@ -40,13 +41,15 @@ def _of_rrwatch(status: Status) -> Iterator[Metric]:
     info.add_metric([rrwatch.__version__], 1)
     yield info
     yield GaugeMetricFamily(
-        "rrwatch_ready", "1 where BIRD runs what etcd asked for last, else 0.", value=not status.unready()
+        "rrwatch_ready", "1 if BIRD runs what etcd last asked for, else 0.", value=not status.unready()
     )
     held = status.hold and status.hold.loss
-    yield GaugeMetricFamily("rrwatch_held", "1 where a change is held by the guard, else 0.", value=held is not None)
+    yield GaugeMetricFamily("rrwatch_held", "1 if the guard holds sessions, else 0.", value=held is not None)
     nodes, sessions = (len(held.nodes), len(held.sessions)) if held else (0, 0)
-    yield GaugeMetricFamily("rrwatch_held_nodes", "Nodes that vanished, and are held.", value=nodes)
-    yield GaugeMetricFamily("rrwatch_held_sessions", "Sessions that would end if the guard let go.", value=sessions)
+    yield GaugeMetricFamily("rrwatch_held_nodes", "Nodes that disappeared and are held.", value=nodes)
+    yield GaugeMetricFamily(
+        "rrwatch_held_sessions", "Sessions that would end if the change went ahead.", value=sessions
+    )
     derived = status.outcome.derived if status.outcome else None
     yield GaugeMetricFamily(
         "rrwatch_rejected_records", "Records that are left out.", value=len(derived.rejected) if derived else 0
@@ -56,36 +59,39 @@ def _of_rrwatch(status: Status) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily(
         "rrwatch_template_error",
-        "1 where the newest templates cannot be used, else 0.",
+        "1 if the newest templates cannot be used, else 0.",
         value=bool(status.template_error),
+    )
+    yield CounterMetricFamily(
+        "rrwatch_log_lines_dropped", "Log lines that could not be written.", value=log.lines_dropped()
     )
 
 
 def _of_etcd(status: Status) -> Iterator[Metric]:
     etcd = status.etcd
-    yield GaugeMetricFamily("rrwatch_etcd_up", "1 where the last request to etcd was answered, else 0.",
+    yield GaugeMetricFamily("rrwatch_etcd_up", "1 if etcd answered the last request, else 0.",
                             value=etcd.index is not None and not etcd.trouble)  # fmt: skip
     if etcd.heard_at is not None:
         yield GaugeMetricFamily(
             "rrwatch_etcd_last_answer_timestamp_seconds",
-            "Unix time of the last good answer.",
+            "Unix time of etcd's last answer.",
             value=time.time() - (time.monotonic() - etcd.heard_at),
         )
         yield GaugeMetricFamily("rrwatch_etcd_index", "etcd's index in that answer.", value=etcd.index or 0)
-    yield GaugeMetricFamily("rrwatch_etcd_keys", "Keys that are mirrored.", value=etcd.keys)
+    yield GaugeMetricFamily("rrwatch_etcd_keys", "Keys that rrwatch holds.", value=etcd.keys)
     yield CounterMetricFamily("rrwatch_etcd_events", "Single changes that were received.", value=etcd.events)
     yield CounterMetricFamily("rrwatch_etcd_lists", "Whole folders that were received.", value=etcd.lists)
     yield CounterMetricFamily("rrwatch_etcd_failures", "Requests that were not answered.", value=etcd.failures)
 
 
 def _of_birds(status: Status) -> Iterator[Metric]:
-    sessions = GaugeMetricFamily("rrwatch_sessions", "Sessions that BIRD shall have.", labels=["daemon"])
+    sessions = GaugeMetricFamily("rrwatch_sessions", "Sessions in BIRD's configuration.", labels=["daemon"])
     confirmed = GaugeMetricFamily(
-        "rrwatch_bird_confirmed", "1 where BIRD said that it runs what it shall, else 0.", labels=["daemon"]
+        "rrwatch_bird_confirmed", "1 if BIRD confirmed the wanted configuration, else 0.", labels=["daemon"]
     )
     generations = GaugeMetricFamily(
         "rrwatch_generation",
-        "The configuration that is wanted, installed, and confirmed by BIRD.",
+        "The generation that is wanted, installed, and confirmed by BIRD.",
         labels=["daemon", "of"],
     )
     for target, result in status.outcome.results.items() if status.outcome else ():
@@ -97,12 +103,14 @@ def _of_birds(status: Status) -> Iterator[Metric]:
             generations.add_metric([target.name, of], number or 0)
     yield from (sessions, confirmed, generations)
     changes = SummaryMetricFamily(
-        "rrwatch_change_seconds", "From looking at a change to BIRD's confirmation of it.", labels=["daemon"]
+        "rrwatch_change_seconds",
+        "Duration of changes, from the start of the pass to BIRD's confirmation.",
+        labels=["daemon"],
     )
     counters = {
         name: CounterMetricFamily(f"rrwatch_{name}", text, labels=["daemon"])
         for name, text in (
-            ("drifts", "Changes by another hand that were put right."),
+            ("drifts", "Changes by someone else that were corrected."),
             ("refusals", "Configurations that BIRD refused."),
             ("failures", "Attempts to configure BIRD that failed otherwise."),
         )

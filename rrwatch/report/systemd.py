@@ -1,18 +1,20 @@
-"""Word to systemd: ready, alive, stopping, and a line on how things stand (sd_notify(3))."""
+"""Notifies systemd that rrwatch is ready, alive or stopping, and of its status (sd_notify(3))."""
 
 import contextlib
 import os
 import socket
 
+from rrwatch.report.text import visible
+
 
 class Notifier:
-    """Speaks to the service manager, where there is one. Never raises: rrwatch does not depend on who started it."""
+    """Sends notifications to the service manager, if there is one. Its methods never raise."""
 
     def __init__(self, address: str | None) -> None:
-        """Makes a notifier.
+        """Creates a notifier.
 
         Args:
-            address: the value of NOTIFY_SOCKET; `@` begins an abstract one. None: nobody listens.
+            address: the value of NOTIFY_SOCKET, in which `@` begins an abstract address; None sends nothing.
         """
         self._address = "\0" + address[1:] if address and address.startswith("@") else address
         self._ready = False
@@ -20,32 +22,32 @@ class Notifier:
 
     @classmethod
     def from_environment(cls) -> "Notifier":
-        """The service manager that started this process."""
+        """Creates a notifier for the service manager that started this process."""
         return cls(os.environ.get("NOTIFY_SOCKET"))
 
     def ready(self) -> None:
-        """The service has started; said once."""
+        """Reports that the service has started; sent once."""
         if not self._ready:
             self._ready = True
-            self._say("READY=1")
+            self._send("READY=1")
 
     def status(self, text: str) -> None:
-        """A line for people; said when it changes."""
+        """Reports a status line for people; sent when it changes."""
         if text != self._status:
             self._status = text
-            self._say("STATUS=" + text.replace("\n", " "))
+            self._send("STATUS=" + visible(text.replace("\n", " ")))
 
     def alive(self) -> None:
         """Feeds the watchdog."""
-        self._say("WATCHDOG=1")
+        self._send("WATCHDOG=1")
 
     def stopping(self) -> None:
-        """The service is about to end."""
-        self._say("STOPPING=1")
+        """Reports that the service is about to end."""
+        self._send("STOPPING=1")
 
-    def _say(self, message: str) -> None:
+    def _send(self, message: str) -> None:
         if not self._address:
             return
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
-            line.settimeout(1)
-            line.sendto(message.encode(), self._address)
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.settimeout(1)
+            sender.sendto(message.encode(), self._address)

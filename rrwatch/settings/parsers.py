@@ -127,7 +127,11 @@ def readable_file(text: str) -> Path:
 def folder(text: str) -> Path:
     """Parses the path of a directory that exists."""
     path = Path(text)
-    if not path.is_dir():
+    try:
+        exists = path.is_dir()
+    except OSError:  # the name is too long, for one
+        exists = False
+    if not exists:
         raise ValueError("want a directory that exists")
     return path.absolute()
 

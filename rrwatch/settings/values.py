@@ -34,6 +34,9 @@ class Listen:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 OFF = Listen("", 0)
 """The value of a setting that turns the status pages off; None means that it is not set."""

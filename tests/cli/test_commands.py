@@ -1,6 +1,7 @@
 """The commands, run as programs."""
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,11 +53,6 @@ class TestUsage:
             (("once", "--timeout", "0"), {}, "rrwatch: Invalid value for '--timeout'"),
             (("sessions", "--keys", "/no/such"), {}, "rrwatch: /no/such cannot be read: No such file"),
             (("status",), {"RRWATCH_STATUS_LISTEN": ""}, "rrwatch: status_listen names no port"),
-            (
-                ("run",),
-                {"RRWATCH_STATUS_LISTEN": "192.0.2.1:1"},
-                "rrwatch: status_listen is 192.0.2.1:1: Cannot assign",
-            ),
         ],
     )
     def test_one_line_and_2(self, run: Run, arguments: tuple[str, ...], variables: dict[str, str], line: str) -> None:
@@ -312,6 +308,19 @@ class TestStatus:
         wait_until(lambda: run("status", **listen).returncode == 1, "not ready")
         assert "not ready: bird waiting" in run("status", **listen).stdout
         assert run("status", "--health", **listen).returncode == 0
+
+    def test_of_one_whose_address_was_taken_at_first(
+        self, run: Run, etcd: Etcd, bird: Bird, start_rrwatch: Callable[..., Rrwatch]
+    ) -> None:
+        etcd.put_all(CLUSTER)
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+            listen = f"[::1]:{taken.getsockname()[1]}"
+            rrwatch = start_rrwatch(etcd.url, bird, RRWATCH_STATUS_LISTEN=listen)
+            reported = rrwatch.wait_for("status_unavailable")
+            assert (reported["address"], reported["reason"]) == (listen, "Address already in use")
+            rrwatch.wait_for("configured")
+        assert rrwatch.status_address == listen
+        wait_until(lambda: run("status", RRWATCH_STATUS_LISTEN=listen).returncode == 0, "ready")
 
     def test_nobody_there(self, run: Run) -> None:
         listen = f"127.0.0.1:{free_port()}"

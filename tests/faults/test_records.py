@@ -1,7 +1,6 @@
 """Hostile keys and values, through all of it: no exception, no foreign syntax, and all that is valid still served."""
 
 import json
-import os
 import re
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -19,9 +18,8 @@ from rrwatch.bird.version import Grammar
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v1 import V1
 from rrwatch.roles import NodeRole, ReflectorRole, Role, derive
+from tests.fuzz import EXAMPLES
 from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, block, pool
-
-EXAMPLES = int(os.environ.get("RRWATCH_TEST_EXAMPLES", "150"))
 
 BOTH: dict[Family, Address] = {Family.IPV4: IPv4Address(REFLECTOR), Family.IPV6: IPv6Address("fd00::28")}
 REFLECTOR_ROLE = ReflectorRole(IPv4Address(REFLECTOR), BOTH, V1)

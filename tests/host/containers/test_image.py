@@ -360,7 +360,7 @@ def test_what_the_file_says_to_try_works(project: Project) -> None:
     wait_until(lambda: all(services[name].execute("rrwatch", "status")[0] == 0 for name in ready), "all are ready", 60)
 
     tried = re.findall(r"^#   docker compose exec (.*)$", FILE.read_text(), re.MULTILINE)
-    add_reflector, add_peer, *looks = tried
+    add_reflector, add_peer, *commands = tried
     project.execute(add_reflector)
     project.execute(add_peer)
 
@@ -370,5 +370,5 @@ def test_what_the_file_says_to_try_works(project: Project) -> None:
         )
 
     wait_until(routed, "node1 has the block of node2", 60)
-    for look in looks:
-        project.execute(look)
+    for command in commands:
+        project.execute(command)
