@@ -189,6 +189,8 @@ def _tunnel_use(value: object) -> TunnelUse:
 def _code(value: str) -> str:
     if len(value) > _MAX_VALUE or "\0" in value:
         raise ValueError("the filter has more than 65536 characters, or a NUL")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("the filter has half of a surrogate pair, which is no character")
     return value
 
 

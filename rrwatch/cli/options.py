@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from rrwatch.errors import UsageError
 from rrwatch.report.text import visible
+from rrwatch.settings import parsers
 from rrwatch.settings.table import SETTINGS, SETTINGS_FILE, Setting, Unknown
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -26,7 +27,6 @@ _SERVICE_VARIABLE = re.compile(r"_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_[0-9]+
 _FILE, _UNKNOWN = f"{__name__}.file", f"{__name__}.unknown"
 """Names under which click's context keeps the path of the settings file, and the unknown settings."""
 
-_USERINFO = re.compile(r"//[^/@]*@")
 
 etcd_timeout = click.option(
     "--timeout",
@@ -127,7 +127,7 @@ class _Text(click.ParamType[Any]):
             return self._setting.parse(value)
         except ValueError as error:
             origin = origin_of(ctx, self._setting.name) if ctx else self._setting.name
-            raise UsageError(f"{origin} is {_shown(value)}: {error}") from None
+            raise UsageError(f"{origin} is {parsers.without_password(value)!r}: {error}") from None
 
 
 class _Option(click.Option):
@@ -194,8 +194,3 @@ def _text_of(name: str, value: object, path: Path) -> str:
     if any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in items):
         raise UsageError(f"{name} in {path} is {shown}: want a string, a number or a list of them")
     return text
-
-
-def _shown(value: str) -> str:
-    """Quotes a value for a message, without a password that a URL may have."""
-    return repr(_USERINFO.sub("//***@", value))

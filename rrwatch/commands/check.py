@@ -234,7 +234,6 @@ def _check_bird(target: Target, wanted: Rendered | None, status: Document | None
     try:
         with connect(target.socket, Deadline(_BIRD_TIMEOUT, threading.Event())) as bird:
             yield Finding(subject, True, bird.greeting)
-            bird.wait_until_idle()
             target.require_own(bird.own_file())
             if target.config.exists():
                 bird.check(target.config)

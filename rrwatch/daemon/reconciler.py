@@ -39,7 +39,7 @@ from rrwatch.settings.model import Settings
 
 _CAUSES_MAX = 10_000  # keys that are remembered as the cause of a change; a BIRD may be away for weeks
 
-_SESSIONS_TIMEOUT = 5.0  # seconds for a BIRD to list its sessions
+_SESSIONS_TIMEOUT = 5.0  # seconds for all BIRDs to list their sessions
 
 
 class Bird(Protocol):
@@ -95,13 +95,11 @@ class LocalBird:
     def sessions(self) -> set[str]:
         """As `Bird.sessions`: a file may be lost or truncated, and a BIRD may not run."""
         names: set[str] = set()
+        deadline = Deadline(_SESSIONS_TIMEOUT, self._stop)
         for target in self._paths.candidates():
             with contextlib.suppress(InstallError):
                 names.update(session_names(ConfigFile(target.config).read() or ""))
-            with (
-                contextlib.suppress(BirdError),
-                connect(target.socket, Deadline(_SESSIONS_TIMEOUT, self._stop)) as bird,
-            ):
+            with contextlib.suppress(BirdError), connect(target.socket, deadline) as bird:
                 names |= bird.sessions()
         return names
 
@@ -168,6 +166,7 @@ class Reconciler:
         self._records = RecordStore(role.model)
         self._deriver = Deriver(role.sessions, role.own_hosts)
         self._verdict: Verdict | None = None
+        self._unread: set[str] = set()  # keys in force that the store has not read; an exception must not lose them
         self._cause: set[str] = set()
         self._desired: Desired | None = None
         self._rendered: dict[Templates, Mapping[Target, Rendered]] = {}
@@ -205,9 +204,11 @@ class Reconciler:
             The cluster by the records in force.
         """
         self._verdict = self.guard.settle(literal)
-        if self._records.update(self._verdict.changed, self._verdict.items):
+        self._unread |= self._verdict.changed
+        if self._records.update(self._unread, self._verdict.items):
             room = max(0, _CAUSES_MAX - len(self._cause))
-            self._cause.update(islice(sorted(self._verdict.changed), room))
+            self._cause.update(islice(sorted(self._unread), room))
+        self._unread = set()
         return self._records.topology()
 
     def run(self, topology: Topology | None) -> Outcome | None:

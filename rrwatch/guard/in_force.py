@@ -46,6 +46,7 @@ class RecordsInForce:
         self.unreadable: dict[str, Rejected] = {}
         self._model, self._limits, self._effects = model, limits, effects
         self._retained: set[str] = set()
+        self._changed: set[str] = set()  # not returned yet; an exception on the way must not lose them
 
     def update(self, literal: Items, heard: Heard, *, held: bool, released: bool) -> tuple[set[str], Loss | None]:
         """Takes over what the datastore says, except for losses that nobody asked for.
@@ -58,9 +59,10 @@ class RecordsInForce:
         Returns:
             The keys that differ now, and the loss that is held from now on.
         """
-        changed, gone = self._sort(literal, heard)
+        values, gone = self._sort(literal, heard)
         known = self._effects(self.items) if self._retained or gone else Effects()
-        for key, value in changed.items():
+        self._changed |= values.keys()
+        for key, value in values.items():
             if value is None:
                 self.items.pop(key, None)
             else:
@@ -78,11 +80,11 @@ class RecordsInForce:
                 held=held,
             )
         if loss is None:
+            self._changed |= self._retained
             for key in self._retained:
                 del self.items[key]
-            changed |= dict.fromkeys(self._retained)
             self._retained = set()
-        return set(changed), loss
+        return self._take_changed(), loss
 
     def replace(
         self, literal: Items, running: Effects | None, alarm: str, *, held: bool, released: bool
@@ -105,10 +107,14 @@ class RecordsInForce:
         if alarm and not released:
             known = self._effects(self.items) if running is None else running
             if loss := judge(known, known, self._effects(after), self._limits, alarm=alarm, held=held):
-                return set(), loss
-        changed = {key for key, _ in self.items.items() ^ after.items()}
+                return self._take_changed(), loss
+        self._changed |= {key for key, _ in self.items.items() ^ after.items()}
         self.items, self.unreadable, self._retained = after, unreadable, set()
-        return changed, None
+        return self._take_changed(), None
+
+    def _take_changed(self) -> set[str]:
+        changed, self._changed = self._changed, set()
+        return changed
 
     def _sort(self, literal: Items, heard: Heard) -> tuple[dict[str, str | None], set[str]]:
         """Sorts what was heard into values that take effect, None where a record goes, and records gone unasked."""

@@ -145,7 +145,8 @@ def access_of(values: Mapping[str, Any]) -> Access:
         try:
             endpoints = parsers.endpoints(f"{values['etcd_scheme']}://{authority or '127.0.0.1:2379'}")
         except ValueError:
-            raise UsageError(f"etcd_authority is {authority!r}: want host:port") from None
+            shown = parsers.without_password(authority or "")
+            raise UsageError(f"etcd_authority is {shown!r}: want host:port") from None
     if bool(values["etcd_cert_file"]) != bool(values["etcd_key_file"]):
         raise UsageError("only one of etcd_cert_file and etcd_key_file is set: want both or none")
     password = values["etcd_password"]

@@ -98,10 +98,18 @@ def scheme(text: str) -> str:
     return text
 
 
+def without_password(text: str) -> str:
+    """Returns a text for a message, without the user and the password that a URL in it may have."""
+    before, at, after = text.rpartition("@")
+    return f"***@{after}" if at and ":" in before else text
+
+
 def node_name(text: str) -> str:
     """Validates a node's name as it is part of keys."""
     if "/" in text:
         raise ValueError("want the name of a node in etcd, without /")
+    if text in (".", ".."):
+        raise ValueError("want the name of a node in etcd, which . and .. cannot be")
     return v1.plain_name(text)
 
 

@@ -21,7 +21,13 @@ class Passes:
     """A reconciler that a test feeds with lists of etcd, pass by pass."""
 
     def __init__(self, folder: Path, bird: FakeBird, **values: Any) -> None:
-        paths = {"config": folder / "bird.cfg", "bird_socket": folder / "bird.ctl", "state_dir": folder / "state"}
+        paths = {
+            "config": folder / "bird.cfg",
+            "config6": folder / "bird6.cfg",
+            "bird_socket": folder / "bird.ctl",
+            "bird6_socket": folder / "bird6.ctl",
+            "state_dir": folder / "state",
+        }
         self.settings = settings_of({"ip": IPv4Address("172.17.42.40"), **paths, **values})
         self.bird = bird
         self.reconciler = Reconciler(self.settings, bird, EventLog(), Retries())

@@ -302,3 +302,22 @@ def test_the_causes_of_a_change_that_does_not_come_about_are_bounded(
     for number in range(1, 40):
         outcome = subject.list(CLUSTER | host(f"n{number}", f"10.0.0.{number}"))
     assert len(outcome.cause) == 20
+
+
+@pytest.mark.parametrize("where", ["effects", "update", "derive"])
+def test_a_defect_on_the_way_loses_no_change(passes: Make, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    subject = passes()
+    subject.list(CLUSTER)
+    reconciler = subject.reconciler
+    broken = {
+        "effects": (reconciler.guard._records, "_effects"),
+        "update": (reconciler._records, "update"),
+        "derive": (reconciler._deriver, "derive"),
+    }[where]
+    less = {key: value for key, value in CLUSTER.items() if "kube-node1" not in key}
+    with monkeypatch.context() as patch:
+        patch.setattr(*broken, lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            subject.list(less | host("new", "172.17.42.33"))
+    subject.run()
+    assert subject.bird.sessions() == SESSIONS - {"Global_172_17_42_31"} | {"Global_172_17_42_33"}

@@ -269,10 +269,28 @@ def test_refused_in_the_file(resolve: Resolve, file: str, line: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_password_in_a_url_is_not_printed(resolve: Resolve) -> None:
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"ETCD_ENDPOINTS": "http://root:s3cret@10.0.0.1:2379"},
+        {"ETCD_ENDPOINTS": "root:s3cret@10.0.0.1:2379"},
+        {"ETCD_ENDPOINTS": "http://root:a/s3cret@b@10.0.0.1:2379"},
+        {"ETCD_ENDPOINTS": "http://10.0.0.2:2379,http://root:s3cret@10.0.0.1:2379"},
+        {"ETCD_AUTHORITY": "root:s3cret@10.0.0.1:2379"},
+        {"ETCD_AUTHORITY": "root:a/s3cret@10.0.0.1:2379"},
+    ],
+)
+def test_a_password_in_a_url_is_not_printed(resolve: Resolve, variables: dict[str, str]) -> None:
     with pytest.raises(UsageError) as caught:
-        resolve(ETCD_ENDPOINTS="http://root:s3cret@10.0.0.1:2379")
-    assert str(caught.value).startswith("ETCD_ENDPOINTS is 'http://***@10.0.0.1:2379': want no user or password in it")
+        resolve(**variables)
+    assert "'***@10.0.0.1:2379': want " in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [".", ".."])
+def test_a_node_name_that_no_key_can_have(resolve: Resolve, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be"):
+        resolve(RRWATCH_ROLE="node", NODENAME=name)
 
 
 class TestPasswordFile:
