@@ -56,7 +56,7 @@ class TestKilled:
         command = [sys.executable, "-m", "tests.faults.killpoint", str(step), "once"]
         return subprocess.run(command, env=settings, capture_output=True, timeout=60, check=False, cwd=ROOT).returncode
 
-    @pytest.mark.parametrize("away", [False, True], ids=["BIRD up", "BIRD away"])
+    @pytest.mark.parametrize(("release", "away"), [(BIRD1, False), (BIRD2, True)], ids=["BIRD 1.6, up", "BIRD 2, away"])
     def test_at_every_step_of_a_change(self, etcd: Etcd, bird: Bird, tmp_path: Path, away: bool) -> None:
         settings = self.settings(bird, etcd, tmp_path)
         etcd.put_all(CLUSTER)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lab.bird import MINIMAL, Bird
+from lab.bird import BIRD2, MINIMAL, Bird
 from lab.daemon import Rrwatch
 from lab.environment import beside, reflector
 from lab.etcd import Etcd
@@ -56,6 +56,7 @@ def _no_baseline_and_an_empty_etcd(etcd: Etcd, bird: Bird, folder: Path) -> None
     (folder.parent / "state" / "baseline.json").write_text("{")
 
 
+@pytest.mark.parametrize("release", [BIRD2], ids=str)
 @pytest.mark.parametrize(
     "prepare",
     [
