@@ -37,12 +37,12 @@ class Cluster:
     @property
     def has_news(self) -> bool:
         """Whether `topology` has something to do."""
-        return self._has_news
+        return self._has_news or self._reconciler.guard.has_doubts
 
     def topology(self) -> Topology | None:
         """Returns the cluster by the records in force, None where too little is known yet."""
         folders, guard = self._folders, self._reconciler.guard
-        if not (self._has_news or guard.hold) or not folders.is_complete():
+        if not (self.has_news or guard.hold) or not folders.is_complete():
             return self._topology
         topology = self._reconciler.settle(folders.items)
         folders.want(self._role.prefixes(topology))

@@ -92,6 +92,11 @@ class Guard:
         """What is held now."""
         return self._accepted.hold
 
+    @property
+    def has_doubts(self) -> bool:
+        """Whether `settle` must look at a change of the datastore itself, although no key may differ."""
+        return not self.hold and bool(self._frozen or self._emptied)
+
     def hear(self, event: Snapshot | Changes | UpToDate | Alarm, changed: Collection[str] = ()) -> None:
         """Takes note of how the datastore changed.
 
@@ -131,8 +136,7 @@ class Guard:
         changed: set[str] = set()
         first = not self._has_settled
         released = not self._awaited and self.hold is not None and self._folder.take_release(self.hold)
-        has_doubts = not self.hold and (self._frozen or self._emptied)
-        if (first or released or self._keys or has_doubts) and not self._awaited:
+        if (first or released or self._keys or self.has_doubts) and not self._awaited:
             alarm = self._frozen or "; ".join(self._emptied.values())
             held = self.hold is not None
             if self._frozen or not self._values_known:

@@ -7,14 +7,19 @@ import pytest
 from rrwatch.bgp.topology import Family
 from rrwatch.daemon.cluster import Cluster
 from rrwatch.datastore.folders import Folders
+from rrwatch.datastore.follow import Alarm
 from rrwatch.datastore.port import Change, Changes, Snapshot
 from rrwatch.settings.values import RoleName
 from tests.daemon.conftest import Passes
 from tests.datastore.test_folders import Silent
-from tests.keys import CLUSTER, PREFIX
+from tests.keys import CLUSTER, PREFIX, host
 
 NODE = "kube-node1"
 MESH = CLUSTER | {f"{PREFIX}/global/node_mesh": '{"enabled": true}'}
+EIGHT = {f"n{number}": f"10.0.0.{number}" for number in range(1, 9)}
+MESH_OF_EIGHT = {key: value for key, value in MESH.items() if "/host/" not in key or f"/{NODE}/" in key} | {
+    key: value for name, address in EIGHT.items() for key, value in host(name, address).items()
+}
 OFF = MESH | {f"{PREFIX}/global/node_mesh": '{"enabled": false}'}
 
 
@@ -33,6 +38,29 @@ class Node:
         self.index += 1
         below = {key: value for key, value in items.items() if key.startswith(prefix + "/")}
         self.cluster.take(Snapshot(prefix, below, self.index, "c", "http://e"))
+
+    def list_all(self, items: Mapping[str, str]) -> "Node":
+        """Lists every folder, also those that matter under a mesh only."""
+        for prefix in (*self.role.prefixes(None), f"{PREFIX}/host"):
+            self.list(prefix, items)
+            self.sessions()
+        return self
+
+    def put(self, items: Mapping[str, str]) -> "Node":
+        """Writes keys, one after the other."""
+        for key, value in items.items():
+            self._change(key, Change(key, value))
+        return self
+
+    def delete(self, key: str) -> "Node":
+        """Deletes a key or a folder."""
+        return self._change(f"{key}/", Change(key, None, subtree=True))
+
+    def _change(self, path: str, change: Change) -> "Node":
+        self.index += 1
+        (prefix,) = (one for one in self.folders.wanted if path.startswith(one + "/"))
+        self.cluster.take(Changes(prefix, (change,), self.index))
+        return self
 
     def sessions(self) -> set[str]:
         """Runs a pass; returns the sessions that BIRD has after it."""
@@ -103,3 +131,15 @@ def test_nothing_is_derived_again_where_nothing_has_changed(node: Node) -> None:
     assert node.cluster.topology() is before
     node.cluster.take(Changes(f"{PREFIX}/host", (Change(f"{PREFIX}/host/x/ip_addr_v4", "10.0.0.1"),), 99))
     assert node.cluster.topology() is not before
+
+
+def test_an_etcd_that_went_back_to_the_same_records_is_no_alarm_for_what_comes_later(node: Node) -> None:
+    everything = node.list_all(MESH_OF_EIGHT).sessions()
+    assert len(everything) == 9
+    for prefix in sorted(node.folders.wanted):
+        node.passes.reconciler.hear(Alarm(prefix, "http://e", "etcd went back"))
+        node.list(prefix, MESH_OF_EIGHT)
+    assert node.sessions() == everything
+    node.delete(f"{PREFIX}/host/n8")
+    assert node.sessions() == everything - {"Mesh_10_0_0_8"}
+    assert node.passes.reconciler.guard.hold is None
