@@ -79,6 +79,7 @@ class Guard:
         self._records = RecordsInForce(self._accepted.items or {}, model, limits, effects)
         self._latest: tuple[str, int] | None = None  # cluster id and index, as the datastore gave them last
         self._listed: set[str] = set()
+        self._has_unlisted = True
         self._awaited: set[str] = set()
         self._emptied: dict[str, str] = {}
         self._keys: set[str] = set()
@@ -121,11 +122,16 @@ class Guard:
                         self._emptied[event.prefix] = f"{change.key} was deleted as a whole"
 
     def forget_all_but(self, prefixes: Collection[str]) -> None:
-        """Lets go of records in folders that are no longer followed: nothing depends on them any more."""
+        """Lets go of records in folders that are no longer followed: nothing depends on them any more.
+
+        Args:
+            prefixes: those that are followed; all of them have been listed.
+        """
         outside = {key for key in self._records.items if not any(is_below(key, prefix) for prefix in prefixes)}
         self._keys |= outside
         self._asked |= outside
         self._listed &= set(prefixes)
+        self._has_unlisted = False
 
     def settle(self, literal: Items) -> Verdict:
         """Decides which records are in force from now on.
@@ -135,7 +141,11 @@ class Guard:
         """
         changed: set[str] = set()
         first = not self._has_settled
-        released = not self._awaited and self.hold is not None and self._folder.take_release(self.hold)
+        self._has_unlisted = self._has_unlisted and any(
+            not any(is_below(key, prefix) for prefix in self._listed) for key in self._records.items
+        )
+        decides = not (self._awaited or self._has_unlisted)
+        released = decides and self.hold is not None and self._folder.take_release(self.hold)
         if (first or released or self._keys or self.has_doubts) and not self._awaited:
             alarm = self._frozen or "; ".join(self._emptied.values())
             held = self.hold is not None
@@ -150,7 +160,8 @@ class Guard:
             self._keys, self._asked, self._has_settled = set(), set(), True
             if loss:
                 self._hold_back(loss, frozen)
-            else:
+            # What was held before the start may be in a folder that is still to be listed.
+            elif not (self.hold and self._has_unlisted):
                 self._accept()
             if first:
                 changed |= self._records.items.keys()

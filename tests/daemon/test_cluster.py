@@ -1,6 +1,7 @@
 """When what is known of the cluster is enough to go by."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from rrwatch.daemon.cluster import Cluster
 from rrwatch.datastore.folders import Folders
 from rrwatch.datastore.follow import Alarm
 from rrwatch.datastore.port import Change, Changes, Snapshot
+from rrwatch.guard.baseline import StateFolder
 from rrwatch.settings.values import RoleName
 from tests.daemon.conftest import Passes
 from tests.datastore.test_folders import Silent
@@ -47,9 +49,10 @@ class Node:
         return self
 
     def put(self, items: Mapping[str, str]) -> "Node":
-        """Writes keys, one after the other."""
+        """Writes keys, one after the other; those that nobody follows make no event."""
         for key, value in items.items():
-            self._change(key, Change(key, value))
+            if any(key.startswith(prefix + "/") for prefix in self.folders.wanted):
+                self._change(key, Change(key, value))
         return self
 
     def delete(self, key: str) -> "Node":
@@ -143,3 +146,57 @@ def test_an_etcd_that_went_back_to_the_same_records_is_no_alarm_for_what_comes_l
     node.delete(f"{PREFIX}/host/n8")
     assert node.sessions() == everything - {"Mesh_10_0_0_8"}
     assert node.passes.reconciler.guard.hold is None
+
+
+def held(node: Node) -> set[str]:
+    """Deletes all nodes by mistake; returns the sessions, all of which are held, when this node is back."""
+    everything = node.list_all(MESH_OF_EIGHT).sessions()
+    node.delete(f"{PREFIX}/host")
+    node.put({key: value for key, value in MESH_OF_EIGHT.items() if f"/{NODE}/" in key})
+    assert node.sessions() == everything
+    assert node.passes.reconciler.guard.hold
+    return everything
+
+
+def restarted(node: Node, passes: Callable[..., Passes]) -> Node:
+    node.passes.reconciler.close()
+    again = Node(lambda **values: passes(node.passes.bird, **values))
+    again.index = node.index
+    return again
+
+
+def test_a_hold_of_a_node_under_a_mesh_survives_a_restart(node: Node, passes: Callable[..., Passes]) -> None:
+    everything = held(node)
+    hold = node.passes.reconciler.guard.hold
+    # Of those that are missing there are fewer now than the share.
+    back = {key: value for key, value in MESH_OF_EIGHT.items() if "/n7/" not in key and "/n8/" not in key}
+    assert node.put(back).sessions() == everything
+    again = restarted(node, passes).list_all(back)
+    assert again.sessions() == everything
+    assert hold
+    assert again.passes.reconciler.guard.hold
+    assert again.passes.reconciler.guard.hold.id == hold.id
+    assert again.put(MESH_OF_EIGHT).sessions() == everything
+    assert again.passes.reconciler.guard.hold is None
+
+
+def test_a_release_while_a_node_under_a_mesh_was_away(node: Node, passes: Callable[..., Passes], tmp_path: Path) -> None:
+    held(node)
+    hold = node.passes.reconciler.guard.hold
+    assert hold
+    again = restarted(node, passes)
+    StateFolder(tmp_path / "state").ask_release(hold)
+    again.list_all({key: value for key, value in MESH_OF_EIGHT.items() if "/host/" not in key or f"/{NODE}/" in key})
+    assert again.sessions() == {"Global_172_17_42_40"}
+    assert again.passes.reconciler.guard.hold is None
+
+
+def test_a_hold_survives_a_restart_with_the_mesh_switched_off_meanwhile(
+    node: Node, passes: Callable[..., Passes]
+) -> None:
+    held(node)
+    again = restarted(node, passes)
+    for prefix in again.role.prefixes(None):
+        again.list(prefix, OFF)
+    assert again.sessions() == {"Global_172_17_42_40"}
+    assert again.passes.reconciler.guard.hold is None
