@@ -51,7 +51,7 @@ class Guard:
         role: str,
         model: DataModel,
         *,
-        effects: Callable[[Items], Effects],
+        effects: Callable[[Items], Effects | None],
         running: Callable[[], Collection[str]],
         on_error: Callable[[StateError], None],
     ) -> None:
@@ -60,7 +60,7 @@ class Guard:
         Args:
             role: whose baseline it is: the summary of a role.
             model: what keys and values mean.
-            effects: what records make the BIRDs of this host do.
+            effects: what records make the BIRDs of this host do, None where they keep what they have.
             running: names of the sessions that are installed or that BIRDs run, whatever wrote them; asked only where
                 no baseline tells.
             on_error: called when the baseline cannot be read, and when it can no longer be written.
@@ -161,7 +161,7 @@ class Guard:
             if loss:
                 self._hold_back(loss, frozen)
             # What was held before the start may be in a folder that is still to be listed.
-            elif not (self.hold and self._has_unlisted):
+            elif not (self._records.is_undecided or (self.hold and self._has_unlisted)):
                 self._accept()
             if first:
                 changed |= self._records.items.keys()

@@ -200,3 +200,32 @@ def test_a_hold_survives_a_restart_with_the_mesh_switched_off_meanwhile(
         again.list(prefix, OFF)
     assert again.sessions() == {"Global_172_17_42_40"}
     assert again.passes.reconciler.guard.hold is None
+
+
+OWN = {key: value for key, value in MESH_OF_EIGHT.items() if f"/{NODE}/" in key}
+
+
+def test_what_goes_unasked_while_a_nodes_own_record_is_missing_counts_when_that_is_back(node: Node) -> None:
+    everything = node.list_all(MESH_OF_EIGHT).sessions()
+    assert node.delete(f"{PREFIX}/host/{NODE}").sessions() == everything
+    assert node.delete(f"{PREFIX}/host").sessions() == everything
+    assert node.put(OWN).sessions() == everything
+    assert node.passes.reconciler.guard.hold
+    assert node.put(MESH_OF_EIGHT).sessions() == everything
+    assert node.passes.reconciler.guard.hold is None
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_nodes_own_record_that_is_deleted_ends_no_hold(
+    node: Node, passes: Callable[..., Passes], *, restarts: bool
+) -> None:
+    everything = held(node)
+    assert node.delete(f"{PREFIX}/host/{NODE}").sessions() == everything
+    assert node.passes.reconciler.guard.hold
+    if restarts:
+        without = {key: value for key, value in MESH_OF_EIGHT.items() if "/host/" not in key}
+        node = restarted(node, passes).list_all(without)
+    assert node.put(OWN).sessions() == everything
+    assert node.passes.reconciler.guard.hold
+    assert node.put(MESH_OF_EIGHT).sessions() == everything
+    assert node.passes.reconciler.guard.hold is None
