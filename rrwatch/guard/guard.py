@@ -18,6 +18,9 @@ from rrwatch.guard.rule import Effects, Limits, Loss
 _SAVE_SHARE = 0.02
 """Share of the time that may go into writing the baseline while records change: it is rewritten as a whole."""
 
+_RETRY_INTERVAL = 5.0
+"""Seconds until a baseline that could not be written is written again."""
+
 _INDEX_INTERVAL = 300.0
 """Seconds after which the datastore's index is written although no record has changed."""
 
@@ -86,7 +89,7 @@ class Guard:
         self._asked: set[str] = set()
         self._has_settled = False
         self._saver = _Schedule(self._accepted.index)
-        self._failing = False
+        self._failing: set[str] = set()
 
     @property
     def hold(self) -> Hold | None:
@@ -192,7 +195,7 @@ class Guard:
 
     def remember(self, entry: Mapping[str, object]) -> None:
         """Adds a change to the history."""
-        self._try(lambda: self._folder.remember(entry))
+        self._try("history", lambda: self._folder.remember(entry))
 
     def _hear_index(self, index: int) -> None:
         # Each prefix has a follower of its own, and one may be ahead of another.
@@ -244,17 +247,22 @@ class Guard:
         items = self._records.items if self._values_known else None
         self._accepted = replace(self._accepted, items=items, index=self._index())
         began = time.monotonic()
-        self._try(lambda: self._folder.save(self._role, self._accepted))
-        self._saver.saved(self._accepted.index, time.monotonic() - began)
+        if self._try("baseline", lambda: self._folder.save(self._role, self._accepted)):
+            self._saver.saved(self._accepted.index, time.monotonic() - began)
+        else:
+            self._saver.failed()
 
-    def _try(self, write: Callable[[], None]) -> None:
+    def _try(self, what: str, write: Callable[[], None]) -> bool:
+        """Writes something; returns whether that worked. The first failure is reported, until all works again."""
         try:
             write()
-            self._failing = False
         except StateError as error:
             if not self._failing:
                 self._on_error(error)
-            self._failing = True
+            self._failing.add(what)
+            return False
+        self._failing.discard(what)
+        return True
 
 
 def asked_for(event: Changes, changed: Collection[str], names: KeyNames) -> set[str]:
@@ -288,6 +296,11 @@ class _Schedule:
         """The baseline has been written, which took so many seconds."""
         self._index, self._saved_at, self._rest = index, time.monotonic(), took / _SAVE_SHARE
         self._has_changed = False
+
+    def failed(self) -> None:
+        """The baseline could not be written."""
+        self._saved_at, self._rest = time.monotonic(), _RETRY_INTERVAL
+        self._has_changed = True
 
     def has_changes(self, index: int) -> bool:
         """Whether anything has changed since the last write."""

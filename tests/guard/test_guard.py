@@ -403,6 +403,42 @@ def test_a_folder_that_cannot_be_written_is_reported_once(tmp_path: Path) -> Non
     assert "want a folder that rrwatch may write in" in str(host.errors[0])
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_hold_that_could_not_be_written_is_written_as_soon_as_that_works(
+    tmp_path: Path, eight: Host, monkeypatch: pytest.MonkeyPatch, *, ends: bool
+) -> None:
+    full = tmp_path.with_name("full")
+    tmp_path.rename(full)
+    tmp_path.write_text("")  # no folder
+    eight.delete(f"{PREFIX}/host").settle()
+    eight.guard.keep()
+    assert len(eight.errors) == 1
+    tmp_path.unlink()
+    full.rename(tmp_path)
+    if ends:
+        eight.guard.close()
+    else:
+        assert eight.guard.write_due_in == pytest.approx(5.0, abs=1)
+        later = time.monotonic() + 6
+        monkeypatch.setattr("rrwatch.guard.guard.time.monotonic", lambda: later)
+        eight.guard.keep()
+    assert Host(tmp_path).guard.hold == eight.guard.hold
+
+
+def test_a_baseline_that_cannot_be_written_beside_a_history_that_can_is_reported_once(
+    tmp_path: Path, eight: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise StateError("no room")
+
+    monkeypatch.setattr(StateFolder, "save", fail)
+    for number in 9, 10, 11:
+        eight.put(node(number)).settle()
+        eight.guard.remember({"a": 1})
+        eight.guard.close()
+    assert len(eight.errors) == 1
+
+
 @pytest.mark.parametrize("write", [
     lambda host: host.guard.close(),
     lambda host: host.guard.remember({}),
