@@ -113,8 +113,9 @@ class StateFolder:
                 with contextlib.suppress(*_DAMAGE, OSError):
                     self._others = dict(self._read())
             if self._is_unreadable:
-                # Somebody may be able to make something of it.
-                self._baseline.replace(self._baseline.with_suffix(".json.unreadable"))
+                # Somebody may be able to make something of it, or has removed it already.
+                with contextlib.suppress(FileNotFoundError):
+                    self._baseline.replace(self._baseline.with_suffix(".json.unreadable"))
                 self._is_unreadable = False
             roles = {**self._others, role: _document_of(baseline)}
             self._replace(self._baseline, json.dumps({"format": _FORMAT, "roles": roles}))
@@ -246,7 +247,7 @@ def _baseline_of(document: Mapping[str, Any]) -> Baseline:
         items=None if items is None else {_text(key): _text(value) for key, value in items.items()},
         cluster_id=_text(document["cluster_id"]),
         index=_integer(document["index"]),
-        hold=document["hold"] and _hold_of(document["hold"]),
+        hold=None if document["hold"] is None else _hold_of(document["hold"]),
     )
 
 

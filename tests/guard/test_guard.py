@@ -283,6 +283,7 @@ def test_a_release_of_another_etcd_accepts_it(tmp_path: Path, eight: Host) -> No
         '{"format": 3}', '{"format": 2}', '{"format": 1, "nodes": {"n": ["10.0.0.1"]}}', "\udcff",
         '{"format": 2, "roles": {"me": {"cluster_id": "c", "index": Infinity, "items": {}, "hold": null}}}',
         '{"format": 2, "roles": {"me": {"cluster_id": "c", "index": 1, "items": {"k": 5}, "hold": null}}}',
+        '{"format": 2, "roles": {"me": {"cluster_id": "c", "index": 1, "items": {}, "hold": false}}}',
         "[" * 100_000,
     ],
 )  # fmt: skip
@@ -309,6 +310,15 @@ def test_a_baseline_that_cannot_be_read_does_not_matter_where_nothing_would_end(
     host = Host(tmp_path, running=names(1)).list(cluster(1, 2))
     assert host.settle() == names(1, 2)
     assert not host.guard.hold
+
+
+def test_a_baseline_that_cannot_be_read_and_is_removed_meanwhile_is_written_anew(tmp_path: Path) -> None:
+    (tmp_path / "baseline.json").write_text("{")
+    host = Host(tmp_path, running=names(1, 2))
+    (tmp_path / "baseline.json").unlink()
+    host.list(cluster(1, 2)).settle()
+    host.guard.close()
+    assert restarted(host, tmp_path).list({}, 20).settle() == names(1, 2)
 
 
 def test_at_the_first_start_etcd_counts_unless_it_is_empty(tmp_path: Path) -> None:
