@@ -156,7 +156,7 @@ class Reconciler:
         self.guard = Guard(
             folder,
             settings.guard,
-            role.summary(),
+            role.baseline(),
             role.model,
             effects=partial(effects, role),
             running=bird.sessions,

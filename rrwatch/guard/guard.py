@@ -61,7 +61,7 @@ class Guard:
         """Loads the baseline that was written before.
 
         Args:
-            role: whose baseline it is: the summary of a role.
+            role: the name of its baseline.
             model: what keys and values mean.
             effects: what records make the BIRDs of this host do, None where they keep what they have.
             running: names of the sessions that are installed or that BIRDs run, whatever wrote them; asked only where
