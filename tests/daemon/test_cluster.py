@@ -14,7 +14,7 @@ from rrwatch.guard.baseline import StateFolder
 from rrwatch.settings.values import RoleName
 from tests.daemon.conftest import Passes
 from tests.datastore.test_folders import Silent
-from tests.keys import CLUSTER, PREFIX, host
+from tests.keys import CLUSTER, PREFIX, global_peer, host
 
 NODE = "kube-node1"
 MESH = CLUSTER | {f"{PREFIX}/global/node_mesh": '{"enabled": true}'}
@@ -146,6 +146,36 @@ def test_an_etcd_that_went_back_to_the_same_records_is_no_alarm_for_what_comes_l
     node.delete(f"{PREFIX}/host/n8")
     assert node.sessions() == everything - {"Mesh_10_0_0_8"}
     assert node.passes.reconciler.guard.hold is None
+
+
+def test_a_mesh_that_is_switched_off_again_before_all_nodes_could_be_listed(node: Node) -> None:
+    for prefix in node.role.prefixes(None):
+        node.list(prefix, OFF)
+    assert node.sessions() == {"Global_172_17_42_40"}
+    node.put({f"{PREFIX}/global/node_mesh": '{"enabled": true}'} | global_peer("172.17.42.41"))
+    assert node.sessions() == {"Global_172_17_42_40"}
+    node.put({f"{PREFIX}/global/node_mesh": '{"enabled": false}'})
+    assert node.sessions() == {"Global_172_17_42_40", "Global_172_17_42_41"}
+
+
+def test_a_follower_that_could_not_be_started_is_started_in_the_next_pass(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Silent) -> None:
+        raise RuntimeError("can't start new thread")
+
+    for prefix in node.role.prefixes(None):
+        node.list(prefix, OFF)
+    node.sessions()
+    node.put({f"{PREFIX}/global/node_mesh": '{"enabled": true}'})
+    with monkeypatch.context() as patch:
+        patch.setattr(Silent, "start", fail)
+        with pytest.raises(RuntimeError):
+            node.sessions()
+    started: list[str] = []
+    monkeypatch.setattr(Silent, "start", lambda one: started.append(one.prefix))
+    node.sessions()
+    assert started == [f"{PREFIX}/host"]
 
 
 def held(node: Node) -> set[str]:
