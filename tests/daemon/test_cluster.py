@@ -178,6 +178,19 @@ def test_a_follower_that_could_not_be_started_is_started_in_the_next_pass(
     assert started == [f"{PREFIX}/host"]
 
 
+def test_a_node_whose_baseline_is_lost_is_held_and_waits_for_no_key(
+    node: Node, passes: Callable[..., Passes], tmp_path: Path
+) -> None:
+    everything = node.list_all(MESH_OF_EIGHT).sessions()
+    again = restarted(node, passes, damage=tmp_path / "state" / "baseline.json")
+    again.list_all({key: value for key, value in MESH_OF_EIGHT.items() if "/n8/" not in key})
+    outcome = again.passes.reconciler.run(again.cluster.topology())
+    assert outcome
+    assert outcome.hold
+    assert (outcome.waits_for, outcome.derived) == ("", None)
+    assert again.passes.bird.sessions() == everything
+
+
 def held(node: Node) -> set[str]:
     """Deletes all nodes by mistake; returns the sessions, all of which are held, when this node is back."""
     everything = node.list_all(MESH_OF_EIGHT).sessions()
@@ -188,8 +201,10 @@ def held(node: Node) -> set[str]:
     return everything
 
 
-def restarted(node: Node, passes: Callable[..., Passes]) -> Node:
+def restarted(node: Node, passes: Callable[..., Passes], *, damage: Path | None = None) -> Node:
     node.passes.reconciler.close()
+    if damage:
+        damage.write_text("{")
     again = Node(lambda **values: passes(node.passes.bird, **values))
     again.index = node.index
     return again
