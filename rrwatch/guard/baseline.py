@@ -15,6 +15,7 @@ from rrwatch.guard.rule import Loss
 _FORMAT = 2
 _HISTORY_MAX = 1 << 20  # bytes, after which the older half of the history is dropped
 _MODE = 0o640
+_SINCE_MAX = 253402300800.0  # 10000-01-01; later times have no ISO form
 
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What reading a document of another shape raises."""
@@ -254,7 +255,10 @@ def _baseline_of(document: Mapping[str, Any]) -> Baseline:
 def _hold_of(document: Mapping[str, Any]) -> Hold:
     nodes, sessions = (tuple(map(_text, document[name])) for name in ("nodes", "sessions"))
     loss = Loss(_text(document["reason"]), nodes, sessions)
-    return Hold(loss, _text(document["id"]), float(document["since"]), _text(document["frozen"]))
+    since = float(document["since"])
+    if not 0 <= since < _SINCE_MAX:
+        raise ValueError(since)
+    return Hold(loss, _text(document["id"]), since, _text(document["frozen"]))
 
 
 def _text(value: object) -> str:

@@ -284,6 +284,12 @@ def test_a_release_of_another_etcd_accepts_it(tmp_path: Path, eight: Host) -> No
         '{"format": 2, "roles": {"me": {"cluster_id": "c", "index": Infinity, "items": {}, "hold": null}}}',
         '{"format": 2, "roles": {"me": {"cluster_id": "c", "index": 1, "items": {"k": 5}, "hold": null}}}',
         '{"format": 2, "roles": {"me": {"cluster_id": "c", "index": 1, "items": {}, "hold": false}}}',
+        *(
+            '{"format": 2, "roles": {"me": {"cluster_id": "c", "index": 1, "items": {}, "hold": {"id": "1", "since": '
+            + since
+            + ', "frozen": "", "reason": "r", "nodes": [], "sessions": []}}}}'
+            for since in ("1e20", "NaN", "-1e20")
+        ),
         "[" * 100_000,
     ],
 )  # fmt: skip
