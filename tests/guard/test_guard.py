@@ -528,3 +528,11 @@ def test_any_baseline_is_read_or_refused(tmp_path_factory: pytest.TempPathFactor
     host.guard.remember({"a": 1})
     host.guard.close()
     assert Host(folder).list(cluster(1, 2), 3).settle() == names(1, 2)
+
+
+@pytest.mark.xfail(strict=True, reason="each step is judged alone: the share never counts what went before unasked")
+def test_records_that_expire_one_after_the_other_are_not_asked_for_either(eight: Host) -> None:
+    for number in range(1, 9):
+        eight.delete(f"{PREFIX}/host/n{number}", expired=True).settle()
+    assert eight.settle() >= names(*range(5, 9))
+    assert eight.guard.hold
