@@ -225,7 +225,9 @@ def test_a_hold_of_a_node_under_a_mesh_survives_a_restart(node: Node, passes: Ca
     assert again.passes.reconciler.guard.hold is None
 
 
-def test_a_release_while_a_node_under_a_mesh_was_away(node: Node, passes: Callable[..., Passes], tmp_path: Path) -> None:
+def test_a_release_while_a_node_under_a_mesh_was_away(
+    node: Node, passes: Callable[..., Passes], tmp_path: Path
+) -> None:
     held(node)
     hold = node.passes.reconciler.guard.hold
     assert hold
