@@ -107,12 +107,18 @@ class RecordsInForce:
             known_value = self.items.get(key, value)
             if value != known_value and (fault := self._fault(key, value, known_value)):
                 after[key], unreadable[key] = known_value, fault
+        self.is_undecided = False
         if alarm and not released:
-            known = (self._effects(self.items) if running is None else running) or Effects()
+            known = self._effects(self.items) if running is None else running
+            if known is None:
+                known = self._effects({**literal, **self.items})
+            if known is None:
+                self.is_undecided = True
+                return self._take_changed(), None
             if loss := judge(known, known, self._effects(after) or Effects(), self._limits, alarm=alarm, held=held):
                 return self._take_changed(), loss
         self._changed |= {key for key, _ in self.items.items() ^ after.items()}
-        self.items, self.unreadable, self._retained, self.is_undecided = after, unreadable, set(), False
+        self.items, self.unreadable, self._retained = after, unreadable, set()
         return self._take_changed(), None
 
     def _take_changed(self) -> set[str]:

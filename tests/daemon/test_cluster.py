@@ -262,6 +262,24 @@ def test_what_goes_unasked_while_a_nodes_own_record_is_missing_counts_when_that_
     assert node.passes.reconciler.guard.hold is None
 
 
+def test_another_etcd_while_a_nodes_own_record_is_missing_counts_when_that_is_back(
+    node: Node, passes: Callable[..., Passes]
+) -> None:
+    everything = node.list_all(MESH_OF_EIGHT).sessions()
+    assert node.delete(f"{PREFIX}/host/{NODE}").sessions() == everything
+    less = {key: value for key, value in MESH_OF_EIGHT.items() if "/n8/" not in key and key not in OWN}
+    for prefix in sorted(node.folders.wanted):
+        node.passes.reconciler.hear(Alarm(prefix, "http://e", "etcd went back"))
+        node.list(prefix, less)
+    assert node.sessions() == everything
+    assert node.put(OWN).sessions() == everything
+    again = restarted(node, passes).list_all(less | OWN)
+    assert again.sessions() == everything
+    assert again.passes.reconciler.guard.hold
+    assert again.put(MESH_OF_EIGHT).sessions() == everything
+    assert again.passes.reconciler.guard.hold is None
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 def test_a_nodes_own_record_that_is_deleted_ends_no_hold(
     node: Node, passes: Callable[..., Passes], *, restarts: bool

@@ -442,7 +442,7 @@ def test_a_hold_that_could_not_be_written_is_written_as_soon_as_that_works(
 
 
 def test_a_baseline_that_cannot_be_written_beside_a_history_that_can_is_reported_once(
-    tmp_path: Path, eight: Host, monkeypatch: pytest.MonkeyPatch
+    eight: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> None:
         raise StateError("no room")
