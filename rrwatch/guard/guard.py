@@ -83,6 +83,7 @@ class Guard:
         self._latest: tuple[str, int] | None = None  # cluster id and index, as the datastore gave them last
         self._listed: set[str] = set()
         self._has_unlisted = True
+        self._changed: set[str] = set()  # not returned yet; an exception on the way must not lose them
         self._awaited: set[str] = set()
         self._emptied: dict[str, str] = {}
         self._keys: set[str] = set()
@@ -142,7 +143,6 @@ class Guard:
         Args:
             literal: what the datastore says; every folder that matters has been listed.
         """
-        changed: set[str] = set()
         first = not self._has_settled
         self._has_unlisted = self._has_unlisted and any(
             not any(is_below(key, prefix) for prefix in self._listed) for key in self._records.items
@@ -160,16 +160,16 @@ class Guard:
                 heard = Heard(self._keys, self._asked, alarm)
                 changed, loss = self._records.update(literal, heard, held=held, released=released)
                 frozen = ""
+            self._changed |= self._records.items.keys() | changed if first else changed
             self._keys, self._asked, self._has_settled = set(), set(), True
             if loss:
                 self._hold_back(loss, frozen)
             # What was held before the start may be in a folder that is still to be listed.
             elif not (self._records.is_undecided or (self.hold and self._has_unlisted)):
                 self._accept()
-            if first:
-                changed |= self._records.items.keys()
-            if changed:
-                self._saver.changed()
+        changed, self._changed = self._changed, set()
+        if changed:
+            self._saver.changed()
         return Verdict(
             self._records.items,
             frozenset(changed),

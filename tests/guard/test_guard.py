@@ -455,6 +455,23 @@ def test_a_baseline_that_cannot_be_written_beside_a_history_that_can_is_reported
     assert len(eight.errors) == 1
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_an_exception_while_a_hold_is_written_loses_no_change(
+    tmp_path: Path, eight: Host, monkeypatch: pytest.MonkeyPatch, *, restarts: bool
+) -> None:
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    host = restarted(eight, tmp_path) if restarts else eight
+    host.list(cluster(1, 20), 20)
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFolder, "save", fail)
+        with pytest.raises(MemoryError):
+            host.settle()
+    assert host.settle() == names(*EIGHT, 20)  # `settle` checks that the keys that differ are told
+    assert host.guard.hold
+
+
 @pytest.mark.parametrize("write", [
     lambda host: host.guard.close(),
     lambda host: host.guard.remember({}),
