@@ -160,7 +160,7 @@ def _check_state(settings: Settings) -> Finding:
         hint = "without it a restart forgets the records in force, and what is held"
         return Finding(subject, False, str(error), hint)
     try:
-        folder.load(settings.role.summary())
+        folder.load(settings.role.baseline())
     except RrwatchError as error:
         hint = "let rrwatch read it; until then no session ends by itself after a restart"
         return Finding(subject, False, str(error), hint)

@@ -72,7 +72,7 @@ def release(settings: Settings) -> str:
     Raises:
         StateError: the state cannot be read, or the request cannot be written.
     """
-    folder, role = StateFolder(settings.state_dir), settings.role.summary()
+    folder, role = StateFolder(settings.state_dir), settings.role.baseline()
     hold = _hold(folder, role)
     if not hold:
         return "nothing is held"

@@ -17,6 +17,7 @@ class Cluster:
     def __init__(self, role: Role, folders: Folders, reconciler: Reconciler) -> None:
         """Follows nothing yet."""
         self._role, self._folders, self._reconciler = role, folders, reconciler
+        self._basis = frozenset(role.prefixes(None))
         self._followed: frozenset[str] = frozenset()
         self._has_news = True
         self._topology: Topology | None = None
@@ -37,12 +38,13 @@ class Cluster:
     @property
     def has_news(self) -> bool:
         """Whether `topology` has something to do."""
-        return self._has_news
+        return self._has_news or self._reconciler.guard.has_doubts
 
     def topology(self) -> Topology | None:
         """Returns the cluster by the records in force, None where too little is known yet."""
         folders, guard = self._folders, self._reconciler.guard
-        if not (self._has_news or guard.hold) or not folders.is_complete():
+        # While a prefix that has come to matter is not listed yet, it may cease to matter.
+        if not (self.has_news or guard.hold) or not folders.has_listed(self._basis):
             return self._topology
         topology = self._reconciler.settle(folders.items)
         folders.want(self._role.prefixes(topology))
@@ -50,7 +52,7 @@ class Cluster:
             return self._topology  # without what matters now, sessions would end
         folders.narrow()
         if folders.wanted != self._followed:
-            self._followed = folders.wanted
+            self._followed = self._basis = folders.wanted
             guard.forget_all_but(folders.wanted)
             topology = self._reconciler.settle(folders.items)
         self._topology, self._has_news = topology, False

@@ -59,9 +59,9 @@ def render(
     return rendered
 
 
-def effects(role: Role, items: Items) -> Effects:
-    """What records make the BIRDs of this host do; nothing where a record is missing that all depends on."""
+def effects(role: Role, items: Items) -> Effects | None:
+    """What records make the BIRDs of this host do; None where they keep what they have, since a record is missing."""
     topology = RecordStore.of(items, role.model).topology()
     if role.waits_for(topology):
-        return Effects()
+        return None
     return Effects({session.name: session for session in role.sessions(topology).sessions}, role.routes(topology))

@@ -156,7 +156,7 @@ class Reconciler:
         self.guard = Guard(
             folder,
             settings.guard,
-            role.summary(),
+            role.baseline(),
             role.model,
             effects=partial(effects, role),
             running=bird.sessions,
@@ -257,7 +257,8 @@ class Reconciler:
             cause=tuple(sorted(self._cause)),
             derived=self._desired.derived if self._desired else None,
             hold=verdict.hold,
-            waits_for=waits_for,
+            # Where the records in force are not known, what is missing among them need not be missing in etcd.
+            waits_for="" if verdict.keep_installed else waits_for,
             grammar=capabilities.grammar if capabilities else None,
             restarted=restarted,
             templates=self.templates.state,

@@ -50,17 +50,22 @@ class Folders:
         """The prefixes that are wanted now."""
         return self._wanted
 
+    def has_listed(self, prefixes: Collection[str]) -> bool:
+        """Whether all these prefixes have been listed, and are still followed."""
+        return self._mirrors.keys() >= set(prefixes)
+
     def is_complete(self) -> bool:
         """Whether every wanted prefix has been listed."""
         return self._wanted <= self._mirrors.keys()
 
     def want(self, prefixes: Collection[str]) -> None:
         """Follows these prefixes from now on; `narrow` ends the others."""
-        self._wanted = frozenset(prefixes)
         for prefix in prefixes:
             if prefix not in self._followers:
-                self._followers[prefix] = self._make(prefix)
-                self._followers[prefix].start()
+                follower = self._make(prefix)
+                follower.start()  # fails if there can be no more threads; the next call tries again
+                self._followers[prefix] = follower
+        self._wanted = frozenset(prefixes)
 
     def take(self, event: Snapshot | Changes) -> set[str]:
         """Brings the mirror of the event's prefix up to date; returns the keys that differ now."""

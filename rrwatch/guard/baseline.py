@@ -15,6 +15,7 @@ from rrwatch.guard.rule import Loss
 _FORMAT = 2
 _HISTORY_MAX = 1 << 20  # bytes, after which the older half of the history is dropped
 _MODE = 0o640
+_SINCE_MAX = 253402300800.0  # 10000-01-01; later times have no ISO form
 
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What reading a document of another shape raises."""
@@ -113,8 +114,9 @@ class StateFolder:
                 with contextlib.suppress(*_DAMAGE, OSError):
                     self._others = dict(self._read())
             if self._is_unreadable:
-                # Somebody may be able to make something of it.
-                self._baseline.replace(self._baseline.with_suffix(".json.unreadable"))
+                # Somebody may be able to make something of it, or has removed it already.
+                with contextlib.suppress(FileNotFoundError):
+                    self._baseline.replace(self._baseline.with_suffix(".json.unreadable"))
                 self._is_unreadable = False
             roles = {**self._others, role: _document_of(baseline)}
             self._replace(self._baseline, json.dumps({"format": _FORMAT, "roles": roles}))
@@ -246,14 +248,17 @@ def _baseline_of(document: Mapping[str, Any]) -> Baseline:
         items=None if items is None else {_text(key): _text(value) for key, value in items.items()},
         cluster_id=_text(document["cluster_id"]),
         index=_integer(document["index"]),
-        hold=document["hold"] and _hold_of(document["hold"]),
+        hold=None if document["hold"] is None else _hold_of(document["hold"]),
     )
 
 
 def _hold_of(document: Mapping[str, Any]) -> Hold:
     nodes, sessions = (tuple(map(_text, document[name])) for name in ("nodes", "sessions"))
     loss = Loss(_text(document["reason"]), nodes, sessions)
-    return Hold(loss, _text(document["id"]), float(document["since"]), _text(document["frozen"]))
+    since = float(document["since"])
+    if not 0 <= since < _SINCE_MAX:
+        raise ValueError(since)
+    return Hold(loss, _text(document["id"]), since, _text(document["frozen"]))
 
 
 def _text(value: object) -> str:

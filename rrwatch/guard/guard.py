@@ -18,6 +18,9 @@ from rrwatch.guard.rule import Effects, Limits, Loss
 _SAVE_SHARE = 0.02
 """Share of the time that may go into writing the baseline while records change: it is rewritten as a whole."""
 
+_RETRY_INTERVAL = 5.0
+"""Seconds until a baseline that could not be written is written again."""
+
 _INDEX_INTERVAL = 300.0
 """Seconds after which the datastore's index is written although no record has changed."""
 
@@ -51,16 +54,16 @@ class Guard:
         role: str,
         model: DataModel,
         *,
-        effects: Callable[[Items], Effects],
+        effects: Callable[[Items], Effects | None],
         running: Callable[[], Collection[str]],
         on_error: Callable[[StateError], None],
     ) -> None:
         """Loads the baseline that was written before.
 
         Args:
-            role: whose baseline it is: the summary of a role.
+            role: the name of its baseline.
             model: what keys and values mean.
-            effects: what records make the BIRDs of this host do.
+            effects: what records make the BIRDs of this host do, None where they keep what they have.
             running: names of the sessions that are installed or that BIRDs run, whatever wrote them; asked only where
                 no baseline tells.
             on_error: called when the baseline cannot be read, and when it can no longer be written.
@@ -79,18 +82,25 @@ class Guard:
         self._records = RecordsInForce(self._accepted.items or {}, model, limits, effects)
         self._latest: tuple[str, int] | None = None  # cluster id and index, as the datastore gave them last
         self._listed: set[str] = set()
+        self._has_unlisted = True
+        self._changed: set[str] = set()  # not returned yet; an exception on the way must not lose them
         self._awaited: set[str] = set()
         self._emptied: dict[str, str] = {}
         self._keys: set[str] = set()
         self._asked: set[str] = set()
         self._has_settled = False
         self._saver = _Schedule(self._accepted.index)
-        self._failing = False
+        self._failing: set[str] = set()
 
     @property
     def hold(self) -> Hold | None:
         """What is held now."""
         return self._accepted.hold
+
+    @property
+    def has_doubts(self) -> bool:
+        """Whether `settle` must look at a change of the datastore itself, although no key may differ."""
+        return not self.hold and bool(self._frozen or self._emptied)
 
     def hear(self, event: Snapshot | Changes | UpToDate | Alarm, changed: Collection[str] = ()) -> None:
         """Takes note of how the datastore changed.
@@ -116,11 +126,16 @@ class Guard:
                         self._emptied[event.prefix] = f"{change.key} was deleted as a whole"
 
     def forget_all_but(self, prefixes: Collection[str]) -> None:
-        """Lets go of records in folders that are no longer followed: nothing depends on them any more."""
+        """Lets go of records in folders that are no longer followed: nothing depends on them any more.
+
+        Args:
+            prefixes: those that are followed; all of them have been listed.
+        """
         outside = {key for key in self._records.items if not any(is_below(key, prefix) for prefix in prefixes)}
         self._keys |= outside
         self._asked |= outside
         self._listed &= set(prefixes)
+        self._has_unlisted = False
 
     def settle(self, literal: Items) -> Verdict:
         """Decides which records are in force from now on.
@@ -128,11 +143,13 @@ class Guard:
         Args:
             literal: what the datastore says; every folder that matters has been listed.
         """
-        changed: set[str] = set()
         first = not self._has_settled
-        released = not self._awaited and self.hold is not None and self._folder.take_release(self.hold)
-        has_doubts = not self.hold and (self._frozen or self._emptied)
-        if (first or released or self._keys or has_doubts) and not self._awaited:
+        self._has_unlisted = self._has_unlisted and any(
+            not any(is_below(key, prefix) for prefix in self._listed) for key in self._records.items
+        )
+        decides = not (self._awaited or self._has_unlisted)
+        released = decides and self.hold is not None and self._folder.take_release(self.hold)
+        if (first or released or self._keys or self.has_doubts) and not self._awaited:
             alarm = self._frozen or "; ".join(self._emptied.values())
             held = self.hold is not None
             if self._frozen or not self._values_known:
@@ -143,15 +160,16 @@ class Guard:
                 heard = Heard(self._keys, self._asked, alarm)
                 changed, loss = self._records.update(literal, heard, held=held, released=released)
                 frozen = ""
+            self._changed |= self._records.items.keys() | changed if first else changed
             self._keys, self._asked, self._has_settled = set(), set(), True
             if loss:
                 self._hold_back(loss, frozen)
-            else:
+            # What was held before the start may be in a folder that is still to be listed.
+            elif not (self._records.is_undecided or (self.hold and self._has_unlisted)):
                 self._accept()
-            if first:
-                changed |= self._records.items.keys()
-            if changed:
-                self._saver.changed()
+        changed, self._changed = self._changed, set()
+        if changed:
+            self._saver.changed()
         return Verdict(
             self._records.items,
             frozenset(changed),
@@ -177,7 +195,7 @@ class Guard:
 
     def remember(self, entry: Mapping[str, object]) -> None:
         """Adds a change to the history."""
-        self._try(lambda: self._folder.remember(entry))
+        self._try("history", lambda: self._folder.remember(entry))
 
     def _hear_index(self, index: int) -> None:
         # Each prefix has a follower of its own, and one may be ahead of another.
@@ -229,17 +247,22 @@ class Guard:
         items = self._records.items if self._values_known else None
         self._accepted = replace(self._accepted, items=items, index=self._index())
         began = time.monotonic()
-        self._try(lambda: self._folder.save(self._role, self._accepted))
-        self._saver.saved(self._accepted.index, time.monotonic() - began)
+        if self._try("baseline", lambda: self._folder.save(self._role, self._accepted)):
+            self._saver.saved(self._accepted.index, time.monotonic() - began)
+        else:
+            self._saver.failed()
 
-    def _try(self, write: Callable[[], None]) -> None:
+    def _try(self, what: str, write: Callable[[], None]) -> bool:
+        """Writes something; returns whether that worked. The first failure is reported, until all works again."""
         try:
             write()
-            self._failing = False
         except StateError as error:
             if not self._failing:
                 self._on_error(error)
-            self._failing = True
+            self._failing.add(what)
+            return False
+        self._failing.discard(what)
+        return True
 
 
 def asked_for(event: Changes, changed: Collection[str], names: KeyNames) -> set[str]:
@@ -273,6 +296,11 @@ class _Schedule:
         """The baseline has been written, which took so many seconds."""
         self._index, self._saved_at, self._rest = index, time.monotonic(), took / _SAVE_SHARE
         self._has_changed = False
+
+    def failed(self) -> None:
+        """The baseline could not be written."""
+        self._saved_at, self._rest = time.monotonic(), _RETRY_INTERVAL
+        self._has_changed = True
 
     def has_changes(self, index: int) -> bool:
         """Whether anything has changed since the last write."""

@@ -35,18 +35,22 @@ class Heard:
 class RecordsInForce:
     """Key -> value of the records that BIRD's configuration follows from."""
 
-    def __init__(self, items: Items, model: DataModel, limits: Limits, effects: Callable[[Items], Effects]) -> None:
+    def __init__(
+        self, items: Items, model: DataModel, limits: Limits, effects: Callable[[Items], Effects | None]
+    ) -> None:
         """Starts with the records that were in force before.
 
         Args:
             model: what keys and values mean.
-            effects: what records make the BIRDs of this host do.
+            effects: what records make the BIRDs of this host do, None where they keep what they have.
         """
         self.items: dict[str, str] = dict(items)
         self.unreadable: dict[str, Rejected] = {}
         self._model, self._limits, self._effects = model, limits, effects
         self._retained: set[str] = set()
         self._changed: set[str] = set()  # not returned yet; an exception on the way must not lose them
+        self.is_undecided = False
+        """Whether records are gone of which it is not known yet whether they are a loss: BIRD keeps what it has."""
 
     def update(self, literal: Items, heard: Heard, *, held: bool, released: bool) -> tuple[set[str], Loss | None]:
         """Takes over what the datastore says, except for losses that nobody asked for.
@@ -60,7 +64,7 @@ class RecordsInForce:
             The keys that differ now, and the loss that is held from now on.
         """
         values, gone = self._sort(literal, heard)
-        known = self._effects(self.items) if self._retained or gone else Effects()
+        known = self._effects(self.items) if self._retained or gone else None
         self._changed |= values.keys()
         for key, value in values.items():
             if value is None:
@@ -69,16 +73,15 @@ class RecordsInForce:
                 self.items[key] = value
         self._retained = (self._retained - set(heard.keys)) | gone
         loss = None
+        self.is_undecided = False
         if self._retained and not released:
+            safe = self._effects(self.items)
+            if safe is None:
+                self.is_undecided = True
+                return self._take_changed(), None
             kept = {key: value for key, value in self.items.items() if key not in self._retained}
-            loss = judge(
-                known,
-                self._effects(self.items),
-                self._effects(kept),
-                self._limits,
-                alarm=heard.alarm,
-                held=held,
-            )
+            after = self._effects(kept) or Effects()
+            loss = judge(known or safe, safe, after, self._limits, alarm=heard.alarm, held=held)
         if loss is None:
             self._changed |= self._retained
             for key in self._retained:
@@ -104,9 +107,15 @@ class RecordsInForce:
             known_value = self.items.get(key, value)
             if value != known_value and (fault := self._fault(key, value, known_value)):
                 after[key], unreadable[key] = known_value, fault
+        self.is_undecided = False
         if alarm and not released:
             known = self._effects(self.items) if running is None else running
-            if loss := judge(known, known, self._effects(after), self._limits, alarm=alarm, held=held):
+            if known is None:
+                known = self._effects({**literal, **self.items})
+            if known is None:
+                self.is_undecided = True
+                return self._take_changed(), None
+            if loss := judge(known, known, self._effects(after) or Effects(), self._limits, alarm=alarm, held=held):
                 return self._take_changed(), loss
         self._changed |= {key for key, _ in self.items.items() ^ after.items()}
         self.items, self.unreadable, self._retained = after, unreadable, set()

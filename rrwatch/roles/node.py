@@ -31,6 +31,10 @@ class NodeRole:
         """Returns `node` and its name."""
         return f"node {self.name}"
 
+    def baseline(self) -> str:
+        """Returns `node` and its name."""
+        return self.summary()
+
     def advice(self) -> str:
         """Returns what makes a node peer."""
         return "no key asks for a session: the node mesh is off, and neither all nodes nor this one have a peer"

@@ -43,6 +43,10 @@ class ReflectorRole:
         """Returns `reflector` and its addresses."""
         return f"reflector {', '.join(map(str, self.addresses.values()))}"
 
+    def baseline(self) -> str:
+        """Returns `reflector` and its first address."""
+        return f"reflector {next(iter(self.addresses.values()))}"
+
     def advice(self) -> str:
         """Returns the key that makes all nodes peer with it."""
         own = next(iter(self.addresses.values()))

@@ -29,7 +29,10 @@ class Role(Protocol):
         """Names of the hosts that every session depends on, in addition to its neighbor."""
 
     def summary(self) -> str:
-        """Returns what the host is and which one, for people; it also names the role's baseline."""
+        """Returns what the host is and which one, for people."""
+
+    def baseline(self) -> str:
+        """Returns the name of its baseline, which stays the same when a family is added."""
 
     def advice(self) -> str:
         """Returns what may be missing if no session follows, for people."""

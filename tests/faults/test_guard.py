@@ -446,6 +446,16 @@ def test_two_reflectors_that_share_a_directory_do_not_blind_each_other(
     assert bird.sessions() == SESSIONS
 
 
+def test_a_hold_survives_that_another_family_is_switched_on(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
+    rrwatch = begin(etcd, bird, start_rrwatch)
+    etcd.delete(f"{PREFIX}/host", recursive=True)
+    rrwatch.wait_for("held")
+    assert rrwatch.stop() == 0
+    again = start_rrwatch(etcd.url, bird, IP6="fd00::40")
+    again.wait_for("held")  # logged when BIRD has its configuration
+    assert bird.sessions() == SESSIONS
+
+
 @pytest.mark.parametrize("folder", ["/calico/v1/ipam", "/calico/ipam/v2/host/n1"])
 def test_a_nodes_pools_and_blocks_count(etcd: Etcd, bird: Bird, start_rrwatch: Start, folder: str) -> None:
     etcd.put_all(SIX | pool("192.168.0.0/16") | block("n1", "192.168.1.0/26"))

@@ -46,7 +46,8 @@ def names(*numbers: int) -> set[str]:
 
 def sessions(items: Mapping[str, str]) -> set[str]:
     """The names of the sessions that follow from keys and values."""
-    found: Effects = effects_of(items)
+    found: Effects | None = effects_of(items)
+    assert found
     return set(found.sessions)
 
 

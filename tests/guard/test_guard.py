@@ -283,6 +283,13 @@ def test_a_release_of_another_etcd_accepts_it(tmp_path: Path, eight: Host) -> No
         '{"format": 3}', '{"format": 2}', '{"format": 1, "nodes": {"n": ["10.0.0.1"]}}', "\udcff",
         '{"format": 2, "roles": {"me": {"cluster_id": "c", "index": Infinity, "items": {}, "hold": null}}}',
         '{"format": 2, "roles": {"me": {"cluster_id": "c", "index": 1, "items": {"k": 5}, "hold": null}}}',
+        '{"format": 2, "roles": {"me": {"cluster_id": "c", "index": 1, "items": {}, "hold": false}}}',
+        *(
+            '{"format": 2, "roles": {"me": {"cluster_id": "c", "index": 1, "items": {}, "hold": {"id": "1", "since": '
+            + since
+            + ', "frozen": "", "reason": "r", "nodes": [], "sessions": []}}}}'
+            for since in ("1e20", "NaN", "-1e20")
+        ),
         "[" * 100_000,
     ],
 )  # fmt: skip
@@ -309,6 +316,15 @@ def test_a_baseline_that_cannot_be_read_does_not_matter_where_nothing_would_end(
     host = Host(tmp_path, running=names(1)).list(cluster(1, 2))
     assert host.settle() == names(1, 2)
     assert not host.guard.hold
+
+
+def test_a_baseline_that_cannot_be_read_and_is_removed_meanwhile_is_written_anew(tmp_path: Path) -> None:
+    (tmp_path / "baseline.json").write_text("{")
+    host = Host(tmp_path, running=names(1, 2))
+    (tmp_path / "baseline.json").unlink()
+    host.list(cluster(1, 2)).settle()
+    host.guard.close()
+    assert restarted(host, tmp_path).list({}, 20).settle() == names(1, 2)
 
 
 def test_at_the_first_start_etcd_counts_unless_it_is_empty(tmp_path: Path) -> None:
@@ -403,6 +419,59 @@ def test_a_folder_that_cannot_be_written_is_reported_once(tmp_path: Path) -> Non
     assert "want a folder that rrwatch may write in" in str(host.errors[0])
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_hold_that_could_not_be_written_is_written_as_soon_as_that_works(
+    tmp_path: Path, eight: Host, monkeypatch: pytest.MonkeyPatch, *, ends: bool
+) -> None:
+    full = tmp_path.with_name("full")
+    tmp_path.rename(full)
+    tmp_path.write_text("")  # no folder
+    eight.delete(f"{PREFIX}/host").settle()
+    eight.guard.keep()
+    assert len(eight.errors) == 1
+    tmp_path.unlink()
+    full.rename(tmp_path)
+    if ends:
+        eight.guard.close()
+    else:
+        assert eight.guard.write_due_in == pytest.approx(5.0, abs=1)
+        later = time.monotonic() + 6
+        monkeypatch.setattr("rrwatch.guard.guard.time.monotonic", lambda: later)
+        eight.guard.keep()
+    assert Host(tmp_path).guard.hold == eight.guard.hold
+
+
+def test_a_baseline_that_cannot_be_written_beside_a_history_that_can_is_reported_once(
+    eight: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise StateError("no room")
+
+    monkeypatch.setattr(StateFolder, "save", fail)
+    for number in 9, 10, 11:
+        eight.put(node(number)).settle()
+        eight.guard.remember({"a": 1})
+        eight.guard.close()
+    assert len(eight.errors) == 1
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_an_exception_while_a_hold_is_written_loses_no_change(
+    tmp_path: Path, eight: Host, monkeypatch: pytest.MonkeyPatch, *, restarts: bool
+) -> None:
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    host = restarted(eight, tmp_path) if restarts else eight
+    host.list(cluster(1, 20), 20)
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFolder, "save", fail)
+        with pytest.raises(MemoryError):
+            host.settle()
+    assert host.settle() == names(*EIGHT, 20)  # `settle` checks that the keys that differ are told
+    assert host.guard.hold
+
+
 @pytest.mark.parametrize("write", [
     lambda host: host.guard.close(),
     lambda host: host.guard.remember({}),
@@ -476,3 +545,11 @@ def test_any_baseline_is_read_or_refused(tmp_path_factory: pytest.TempPathFactor
     host.guard.remember({"a": 1})
     host.guard.close()
     assert Host(folder).list(cluster(1, 2), 3).settle() == names(1, 2)
+
+
+@pytest.mark.xfail(strict=True, reason="each step is judged alone: the share never counts what went before unasked")
+def test_records_that_expire_one_after_the_other_are_not_asked_for_either(eight: Host) -> None:
+    for number in range(1, 9):
+        eight.delete(f"{PREFIX}/host/n{number}", expired=True).settle()
+    assert eight.settle() >= names(*range(5, 9))
+    assert eight.guard.hold
