@@ -21,6 +21,9 @@ _SAVE_SHARE = 0.02
 _RETRY_INTERVAL = 5.0
 """Seconds until a baseline that could not be written is written again."""
 
+_LATELY = 3600.0
+"""Seconds for which sessions that ended without being asked to count with later ones: a loss may come in steps."""
+
 _INDEX_INTERVAL = 300.0
 """Seconds after which the datastore's index is written although no record has changed."""
 
@@ -88,6 +91,7 @@ class Guard:
         self._emptied: dict[str, str] = {}
         self._keys: set[str] = set()
         self._asked: set[str] = set()
+        self._ended: dict[str, float] = {}
         self._has_settled = False
         self._saver = _Schedule(self._accepted.index)
         self._failing: set[str] = set()
@@ -157,8 +161,9 @@ class Guard:
                 changed, loss = self._records.replace(literal, running, alarm, held=held, released=released)
                 frozen = alarm
             else:
-                heard = Heard(self._keys, self._asked, alarm)
+                heard = Heard(self._keys, self._asked, alarm, self._ended_lately())
                 changed, loss = self._records.update(literal, heard, held=held, released=released)
+                self._ended |= dict.fromkeys(self._records.ended, time.monotonic())
                 frozen = ""
             self._changed |= self._records.items.keys() | changed if first else changed
             self._keys, self._asked, self._has_settled = set(), set(), True
@@ -196,6 +201,11 @@ class Guard:
     def remember(self, entry: Mapping[str, object]) -> None:
         """Adds a change to the history."""
         self._try("history", lambda: self._folder.remember(entry))
+
+    def _ended_lately(self) -> Collection[str]:
+        oldest = time.monotonic() - _LATELY
+        self._ended = {name: ended for name, ended in self._ended.items() if ended > oldest}
+        return self._ended.keys()
 
     def _hear_index(self, index: int) -> None:
         # Each prefix has a follower of its own, and one may be ahead of another.

@@ -25,11 +25,13 @@ class Heard:
         keys: those whose values may differ from the ones in force.
         asked: those among them that somebody wrote or deleted, by an event of their own.
         alarm: a reason for which no session may end by itself, empty where there is none.
+        lately: names of sessions that ended a short time ago although nobody asked for it.
     """
 
     keys: Collection[str] = ()
     asked: Collection[str] = ()
     alarm: str = ""
+    lately: Collection[str] = ()
 
 
 class RecordsInForce:
@@ -49,6 +51,8 @@ class RecordsInForce:
         self._model, self._limits, self._effects = model, limits, effects
         self._retained: set[str] = set()
         self._changed: set[str] = set()  # not returned yet; an exception on the way must not lose them
+        self.ended: frozenset[str] = frozenset()
+        """Names of the sessions that the last update ended although nobody asked for it."""
         self.is_undecided = False
         """Whether records are gone of which it is not known yet whether they are a loss: BIRD keeps what it has."""
 
@@ -73,7 +77,7 @@ class RecordsInForce:
                 self.items[key] = value
         self._retained = (self._retained - set(heard.keys)) | gone
         loss = None
-        self.is_undecided = False
+        self.is_undecided, self.ended = False, frozenset()
         if self._retained and not released:
             safe = self._effects(self.items)
             if safe is None:
@@ -81,7 +85,9 @@ class RecordsInForce:
                 return self._take_changed(), None
             kept = {key: value for key, value in self.items.items() if key not in self._retained}
             after = self._effects(kept) or Effects()
-            loss = judge(known or safe, safe, after, self._limits, alarm=heard.alarm, held=held)
+            known = known or safe
+            loss = judge(known, safe, after, self._limits, alarm=heard.alarm, held=held, lately=heard.lately)
+            self.ended = frozenset() if loss else frozenset(known.that_are_also_in(safe).lost(after))
         if loss is None:
             self._changed |= self._retained
             for key in self._retained:

@@ -32,6 +32,13 @@ class Effects:
     sessions: Mapping[str, Session | None] = field(default_factory=dict)
     routes: frozenset[str] = frozenset()
 
+    def that_are_also_in(self, safe: "Effects") -> "Effects":
+        """Returns the sessions that are in `safe` too, as they are there.
+
+        What somebody asked to end is gone there, and what is new there has never been known.
+        """
+        return Effects({name: safe.sessions[name] for name in self.sessions if name in safe.sessions})
+
     def lost(self, after: "Effects") -> Iterator[str]:
         """Yields the names of the sessions that end, or restart as something else, when `after` takes effect.
 
@@ -60,7 +67,14 @@ class Loss:
 
 
 def judge(
-    known: Effects, safe: Effects, after: Effects, limits: Limits, *, alarm: str = "", held: bool = False
+    known: Effects,
+    safe: Effects,
+    after: Effects,
+    limits: Limits,
+    *,
+    alarm: str = "",
+    held: bool = False,
+    lately: Collection[str] = (),
 ) -> Loss | None:
     """Decides whether records that are gone without explanation may take their effects with them.
 
@@ -71,24 +85,28 @@ def judge(
         alarm: a reason for which no session may end at all, whatever the limits say; empty where there is none.
         held: an earlier decision to hold still stands: it lasts until nothing would be lost any more, since records
             come back in no particular order.
+        lately: names of sessions that ended a short time ago without being asked to; the share counts them too, so that
+            a loss in many steps is held like one in a single step.
 
     Returns:
         The loss that must be held, None where everything may go ahead.
     """
     if not limits.percent:
         return None
-    # What was asked for is gone in `safe` too, and what is new there has never been known.
-    sessions = Effects({name: safe.sessions[name] for name in known.sessions if name in safe.sessions})
-    routes = known.routes & safe.routes
+    sessions, routes = known.that_are_also_in(safe), known.routes & safe.routes
     lost, lost_routes = sorted(sessions.lost(after)), routes - after.routes
+    earlier = [name for name in lately if name not in sessions.sessions]
     if not (lost or lost_routes):
         return None
-    too_many = limits_exceeded(lost, sessions.sessions, limits) or limits_exceeded(lost_routes, routes, limits)
+    too_many = limits_exceeded([*lost, *earlier], [*sessions.sessions, *earlier], limits)
+    too_many |= limits_exceeded(lost_routes, routes, limits)
     if not (alarm or held or too_many):
         return None
     facts = [alarm] if alarm else []
     if lost:
         facts.append(f"{len(lost)} of {len(sessions.sessions)} sessions would end that nobody asked to end")
+        if earlier:
+            facts.append(f"{len(earlier)} others ended so in the last hour")
     if lost_routes:
         facts.append(f"{len(lost_routes)} of {len(routes)} blocks and pools are gone that nobody deleted")
     nodes = {session.node for name in lost if (session := sessions.sessions[name]) and session.node}

@@ -547,9 +547,21 @@ def test_any_baseline_is_read_or_refused(tmp_path_factory: pytest.TempPathFactor
     assert Host(folder).list(cluster(1, 2), 3).settle() == names(1, 2)
 
 
-@pytest.mark.xfail(strict=True, reason="each step is judged alone: the share never counts what went before unasked")
-def test_records_that_expire_one_after_the_other_are_not_asked_for_either(eight: Host) -> None:
+def test_a_loss_in_many_steps_is_held_like_one_in_a_single_step(eight: Host) -> None:
     for number in range(1, 9):
         eight.delete(f"{PREFIX}/host/n{number}", expired=True).settle()
-    assert eight.settle() >= names(*range(5, 9))
-    assert eight.guard.hold
+    assert eight.settle() == names(*range(5, 9))
+    assert eight.reason == "4 of 4 sessions would end that nobody asked to end; 4 others ended so in the last hour"
+
+
+def test_lists_that_lose_nodes_in_steps_count_together_and_what_is_back_does_not(eight: Host) -> None:
+    eight.list(cluster(*range(1, 7)), 20).settle()
+    eight.list(cluster(*range(1, 8)), 30).settle()
+    assert eight.list(cluster(*range(1, 5)), 40).settle() == names(*range(1, 5))
+    assert eight.list(cluster(1, 2, 3), 50).settle() == names(1, 2, 3, 4)
+
+
+def test_after_an_hour_a_loss_is_a_new_one(eight: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    eight.list(cluster(*range(1, 5)), 20).settle()
+    monkeypatch.setattr("rrwatch.guard.guard._LATELY", 0.0)
+    assert eight.list(cluster(1, 2, 3), 30).settle() == names(1, 2, 3)
