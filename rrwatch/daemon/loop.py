@@ -6,7 +6,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import Enum, auto
 from pathlib import Path
@@ -143,20 +143,30 @@ class Daemon:
     def _turn(self) -> None:
         write_due_in = self._reconciler.guard.write_due_in
         waits = (_BEAT, self._due - time.monotonic(), _BEAT if write_due_in is None else write_due_in)
-        self._take_events(max(0.0, min(waits)))
-        self._notifier.alive()
-        if time.monotonic() >= self._due and not self._stop.is_set():
+        with self._faults_logged():
             try:
-                self._pass()
-            except Stopping:
+                self._take_events(max(0.0, min(waits)))
+            except Exception:
+                self._folders.relist()  # the event that caused it is lost
                 raise
-            # A defect of rrwatch: after a crash it would come back with every start; a retry may find other records.
-            except Exception as error:  # noqa: BLE001  # logged in full
-                retry_in = self._retries.failed()
-                self._due = time.monotonic() + retry_in
-                self._log.fault(error, retry_in)
-        self._reconciler.guard.keep()
+        self._notifier.alive()
+        with self._faults_logged():
+            if time.monotonic() >= self._due and not self._stop.is_set():
+                self._pass()
+            self._reconciler.guard.keep()
         self._report()
+
+    @contextlib.contextmanager
+    def _faults_logged(self) -> Iterator[None]:
+        """Logs a defect of rrwatch and goes on: after a crash it would be back; later it may find other records."""
+        try:
+            yield
+        except Stopping:
+            raise
+        except Exception as error:  # noqa: BLE001  # logged in full
+            retry_in = self._retries.failed()
+            self._due = time.monotonic() + retry_in
+            self._log.fault(error, retry_in)
 
     def _take_events(self, timeout: float) -> None:
         """Takes the events that have come, after waiting for the first one."""

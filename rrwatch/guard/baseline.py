@@ -131,13 +131,16 @@ class StateFolder:
         with self._errors_named():
             self._replace(self.release_file, hold.id)
 
-    def take_release(self, hold: Hold) -> bool:
-        """Whether an operator released this hold; a request is for one hold and is taken once."""
+    def is_released(self, hold: Hold) -> bool:
+        """Whether an operator released this hold; a request is for one hold."""
         with contextlib.suppress(OSError, ValueError):
-            if self.release_file.read_text(encoding="utf-8").strip() == hold.id:
-                self.release_file.unlink()
-                return True
+            return self.release_file.read_text(encoding="utf-8").strip() == hold.id
         return False
+
+    def forget_release(self) -> None:
+        """Removes the request, after what it released has taken effect."""
+        with contextlib.suppress(OSError):
+            self.release_file.unlink()
 
     def remember(self, entry: Mapping[str, Any]) -> None:
         """Adds one change to the history.

@@ -152,7 +152,7 @@ class Guard:
             not any(is_below(key, prefix) for prefix in self._listed) for key in self._records.items
         )
         decides = not (self._awaited or self._has_unlisted)
-        released = decides and self.hold is not None and self._folder.take_release(self.hold)
+        released = decides and self.hold is not None and self._folder.is_released(self.hold)
         if (first or released or self._keys or self.has_doubts) and not self._awaited:
             alarm = self._frozen or "; ".join(self._emptied.values())
             held = self.hold is not None
@@ -172,6 +172,8 @@ class Guard:
             # What was held before the start may be in a folder that is still to be listed.
             elif not (self._records.is_undecided or (self.hold and self._has_unlisted)):
                 self._accept()
+        if released:
+            self._folder.forget_release()
         changed, self._changed = self._changed, set()
         if changed:
             self._saver.changed()

@@ -13,6 +13,9 @@ from rrwatch.report.outcome import Outcome, Result, Work
 RECENT = 20
 """How many of the latest changes the status shows."""
 
+_FIELDS = frozenset({"time", "daemon", "state", "cause", "causes", "added", "removed", "changed", "took_ms"})
+"""What an entry must have to be shown; another program, or another version, may have written it."""
+
 _CAUSES_MAX = 20  # keys that are named as the cause of one change
 
 
@@ -42,7 +45,7 @@ class History:
         Args:
             history: entries as `passed` returns them, the oldest first.
         """
-        self._recent = deque(history, maxlen=RECENT)
+        self._recent = deque((entry for entry in history if entry.keys() >= _FIELDS), maxlen=RECENT)
         self._counters: dict[str, Counters] = {}
 
     @property

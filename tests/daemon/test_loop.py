@@ -17,7 +17,8 @@ from rrwatch.bird.target import Target
 from rrwatch.daemon.loop import Daemon
 from rrwatch.daemon.template_trial import SETTLE_TIME
 from rrwatch.datastore.factory import ADAPTERS
-from rrwatch.datastore.port import Change
+from rrwatch.datastore.folders import Folders
+from rrwatch.datastore.port import Change, Changes, Snapshot
 from rrwatch.report.status import Status
 from rrwatch.report.systemd import Notifier
 from rrwatch.settings.model import Settings, settings_of
@@ -138,6 +139,27 @@ def test_a_defect_is_logged_and_retried(run: Callable[..., Run]) -> None:
     subject = run(Faulty())
     events = subject.through(steps())
     assert (events.count("fault"), events.count("configured")) == (2, 1)
+
+
+def test_an_event_that_meets_a_defect_is_not_lost(
+    run: Callable[..., Run], datastore: MemoryDatastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = iter([True])
+
+    def faulty(folders: Folders, event: Snapshot | Changes) -> set[str]:
+        if next(faults, False):
+            raise ZeroDivisionError
+        return take(folders, event)
+
+    def steps() -> Steps:
+        yield ready
+        monkeypatch.setattr(Folders, "take", faulty)
+        datastore.commit(*(Change(key, value) for key, value in host("new", "172.17.42.33").items()))
+        yield lambda _: subject.bird.sessions() == SESSIONS | {"Global_172_17_42_33"}
+
+    take = Folders.take
+    subject = run(resync_interval=300.0)
+    assert "fault" in subject.through(steps())
 
 
 def test_changes_gather_for_the_shortest_time_between_two_configures(

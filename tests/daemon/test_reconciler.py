@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 from rrwatch.bgp.topology import Family
 from rrwatch.bird.apply import State
 from rrwatch.bird.version import Grammar
+from rrwatch.guard.baseline import StateFolder
 from rrwatch.report.outcome import Outcome, Work
 from rrwatch.settings.values import RoleName
 from tests.daemon.conftest import Passes
@@ -321,3 +322,11 @@ def test_a_defect_on_the_way_loses_no_change(passes: Make, monkeypatch: pytest.M
             subject.list(less | host("new", "172.17.42.33"))
     subject.run()
     assert subject.bird.sessions() == SESSIONS - {"Global_172_17_42_31"} | {"Global_172_17_42_33"}
+
+
+def test_entries_of_the_history_that_others_wrote_are_not_shown(passes: Make, tmp_path: Path) -> None:
+    passes().list(CLUSTER)
+    with (tmp_path / "state" / "history.jsonl").open("a") as file:
+        file.write('{"time": "2026-01-01T00:00:00Z"}\n{}\n')
+    assert len(StateFolder(tmp_path / "state").history(20)) == 3
+    assert len(passes().reconciler.history.recent) == 1

@@ -267,6 +267,18 @@ def test_a_release_is_for_one_hold(eight: Host) -> None:
     assert not eight.guard.hold
 
 
+def test_a_release_that_has_not_been_written_yet_is_not_lost(
+    tmp_path: Path, eight: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eight.delete(f"{PREFIX}/host").settle()
+    eight.release()
+    with monkeypatch.context() as patch:
+        patch.setattr(StateFolder, "save", lambda *_: 1 / 0)  # killed in this moment
+        with pytest.raises(ZeroDivisionError):
+            eight.settle()
+    assert Host(tmp_path).list(GLOBAL, 40).settle() == set()
+
+
 def test_a_release_of_another_etcd_accepts_it(tmp_path: Path, eight: Host) -> None:
     eight.alarm().list(cluster(1, 20), 3, "other").settle()
     eight.release()
