@@ -140,6 +140,7 @@ def test_bad_pools_and_blocks_cost_only_themselves(etcd: Etcd, bird: Bird, start
     etcd.put_all(MESH | pool("192.168.0.0/16") | block("kube-node1", "192.168.0.0/26") | bad)
     rrwatch = start_node(etcd, bird)
     wait_for_sessions(bird, {"Mesh_172_17_42_30", "Mesh_172_17_42_32", "Global_172_17_42_40"})
+    rrwatch.wait_for("configured")
     rejected = {event["key"]: event["reason"] for event in rrwatch.all("record_rejected")}
     assert set(rejected) == set(bad)
     assert "address of node kube-node2 too" in rejected[f"{PREFIX}/host/twin/ip_addr_v4"]
@@ -159,6 +160,7 @@ def test_a_pool_that_wants_a_tunnel(etcd: Etcd, bird: Bird, tmp_path: Path, star
     wait_for_sessions(bird, {"Mesh_172_17_42_30", "Mesh_172_17_42_32", "Global_172_17_42_40"})
 
     assert ('ifname = "tunl0";' in bird.config.read_text()) is has_tunnels
+    rrwatch.wait_for("configured")
     warned = [event["key"] for event in rrwatch.all("record_warning")]
     assert warned == ([] if has_tunnels else ["/calico/v1/ipam/v4/pool/192.168.0.0-16"])
 
