@@ -58,8 +58,10 @@ class Response:
         headers: their names are not case-sensitive.
     """
 
-    def __init__(self, response: http.client.HTTPResponse, timeout: float, limit: "_Limit") -> None:
-        self._response, self._timeout, self._limit = response, timeout, limit
+    def __init__(
+        self, response: http.client.HTTPResponse, timeout: float, limit: "_Limit", connected: socket.socket
+    ) -> None:
+        self._response, self._timeout, self._limit, self._socket = response, timeout, limit, connected
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers  # type: ignore[assignment]  # a mapping, but not by its type
 
@@ -93,6 +95,30 @@ class Response:
             raise OSError(f"the answer ended after {len(body)} bytes, too early")
         self._response.close()
         return body
+
+    def lines(self) -> Iterator[bytearray]:
+        """Yields the lines of a body that need not end, without their line ends. It may be silent between two lines.
+
+        Raises:
+            OSError, HTTPException: the body broke off, or a line is too large or arrives too slowly.
+        """
+        self._limit.lift()
+        line, began = bytearray(), 0.0
+        self._socket.settimeout(None)
+        while piece := self._response.read1(_PIECE):
+            *ends, rest = piece.split(b"\n")
+            if line and time.monotonic() > began + self._timeout + len(line) / RATE_MIN:
+                raise OSError(f"a line stopped after {len(line)} bytes, or arrives too slowly")
+            for end in ends:
+                yield line + end
+                line = bytearray()
+            began = began if line else time.monotonic()  # after the time that the reader took
+            line += rest
+            if len(line) > SIZE_MAX:
+                raise OSError(f"a line has more than {SIZE_MAX // 2**20} MiB")
+            self._socket.settimeout(self._timeout if line else None)
+        if self._response.length or line:
+            raise OSError("the answer ended in the middle of a line")
 
 
 class Connection:
@@ -130,10 +156,11 @@ class Connection:
                 client = self._connect()
                 if limit.exceeded:
                     raise OSError("there was no connection to cut")
-                client.sock.settimeout(timeout)
+                connected = client.sock
+                connected.settimeout(timeout)
                 try:
                     client.request(method, target, body, dict(headers or {}))
-                    response = Response(client.getresponse(), timeout, limit)
+                    response = Response(client.getresponse(), timeout, limit, connected)
                 except TimeoutError as error:
                     raise Silence(f"nothing arrived for {timeout:g} s") from error
                 yield response
@@ -203,6 +230,10 @@ class _Limit:
     def extend(self, received: int) -> None:
         """Allows the time that these bytes may take."""
         self.seconds = min(self.seconds + received / RATE_MIN, DURATION_MAX)
+
+    def lift(self) -> None:
+        """Ends the limit, for an answer that need not end."""
+        self._done.set()
 
     def _watch(self) -> None:
         while (left := self._began + self.seconds - time.monotonic()) > 0:
