@@ -29,6 +29,7 @@ from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any, TypeVar
 
+from rrwatch.datastore import etcd_apis
 from rrwatch.datastore.access import Access
 from rrwatch.datastore.http import DURATION_MAX, SIZE_MAX, Connection, Silence
 from rrwatch.datastore.members import Members
@@ -54,7 +55,7 @@ PAGE = 10_000
 """Keys in one answer."""
 
 _NUMBER = re.compile(r"[0-9]{1,20}")  # 64 bits
-_RELEASE = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.[0-9]{1,3}")
+_OLDEST = (3, 4)
 _MAX_REASON = 300  # characters
 
 _NO_TOKEN = ("invalid auth token", "user name is empty", "auth store is old")
@@ -295,21 +296,16 @@ class _Client:
         Raises:
             WrongApi: this is an etcd that does not serve the v3 API over HTTP.
         """
-        version = None
-        with contextlib.suppress(HTTPException, OSError, ValueError, LookupError, TypeError, RecursionError):
-            with self._connection.exchange("GET", "/version", timeout=LIST_TIMEOUT) as response:
-                answer = json.loads(response.read())
-            version = _RELEASE.match(answer["etcdserver"])
-        if version:
-            remedy = (
-                "start it with --enable-grpc-gateway, or with enable-grpc-gateway: true in its file"
-                if (int(version[1]), int(version[2])) >= (3, 4)
-                else "rrwatch needs etcd 3.4 or newer for it"
-            )
-            raise WrongApi(
-                f"{self.endpoint}: etcd {version[0]} does not serve the v3 API over HTTP: {remedy}, "
-                "or set datastore to etcdv2 if Calico keeps its keys there"
-            )
+        release = etcd_apis.release(self._connection)
+        if not release:
+            return
+        if etcd_apis.holds_keys(self._connection, "etcdv2"):
+            remedy = "its v2 API has keys of Calico, set datastore to etcdv2"
+        elif release.number < _OLDEST:
+            remedy = "rrwatch needs etcd 3.4 or newer for that"
+        else:
+            remedy = "start it with --enable-grpc-gateway, or with enable-grpc-gateway: true in its configuration file"
+        raise WrongApi(f"{self.endpoint}: etcd {release.name} does not serve the v3 API over HTTP: {remedy}")
 
 
 class _Watch:
