@@ -47,6 +47,7 @@ def put(member: EtcdV3, key: str, value: str) -> None:
 
 def watching(mirrored: Mirrored, member: EtcdV3) -> None:
     """Waits until the watch is open."""
+    wait_until(lambda: mirrored.count(Snapshot), "the first list")
     put(member, f"{P}/before", "1")
     wait_until(lambda: batches(mirrored), "an event on the open watch")
 
@@ -129,7 +130,7 @@ def test_without_a_majority(members: list[EtcdV3], follow: Follow, alone: str) -
 
 @pytest.mark.parametrize("compacted", [False, True])
 def test_a_follower_that_catches_up_by_a_snapshot(members: list[EtcdV3], follow: Follow, compacted: bool) -> None:
-    """etcd's v2 API skips events then."""
+    """The v2 API skips events then."""
     leader = leader_of(members)
     lagging, other = others(members, leader)
     put(leader, f"{P}/gone", "1")

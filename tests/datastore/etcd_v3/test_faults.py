@@ -62,7 +62,12 @@ def test_a_list_during_the_watch_loses_nothing_of_it(etcd: EtcdV3, follow: Follo
     """The stream outlives the list, which may be older or newer than what the stream has brought."""
     mirrored = follow(etcd.url)
     wait_until(lambda: mirrored.count(Snapshot), "the first list")
-    writer = threading.Thread(target=lambda: [etcd.put(f"{P}/{number % 9}", str(number)) for number in range(1500)])
+
+    def write() -> None:
+        for number in range(1500):
+            etcd.put(f"{P}/{number % 9}", str(number))
+
+    writer = threading.Thread(target=write)
     writer.start()
     while writer.is_alive():
         mirrored.follower.relist()

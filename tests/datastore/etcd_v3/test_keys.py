@@ -205,9 +205,7 @@ def test_a_watch_without_events_stays_open(etcd: EtcdV3, relay: Relay) -> None:
     assert response.changes == (Change(f"{P}/a", "1"),)
 
 
-def test_a_watch_that_is_silent_for_long_is_opened_again(
-    etcd: EtcdV3, relay: Relay, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_watch_that_is_silent_for_long_is_opened_again(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the connection of the watch may be dead."""
     monkeypatch.setattr(adapter, "SILENCE_MAX", 0.5)
     client = connect(relay.url)

@@ -1,0 +1,138 @@
+"""All commands with the keys of Calico's data model v1 in etcd v3, on an etcd that serves no other API."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lab.bird import BIRD2, Bird, Release
+from lab.daemon import Rrwatch
+from lab.environment import beside, node
+from lab.etcd import Etcd
+from lab.etcd_v3 import EtcdV3
+from tests.command import Run
+from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, SESSIONS, host
+from tests.waits import names, wait_for_sessions
+
+V3 = {"RRWATCH_DATASTORE": "etcdv3"}
+
+
+@pytest.fixture(scope="module")
+def etcd_of_the_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdV3]:
+    etcd = EtcdV3(tmp_path_factory.mktemp("etcd"))
+    etcd.start()
+    yield etcd
+    etcd.stop()
+
+
+@pytest.fixture
+def etcd_v3(etcd_of_the_module: EtcdV3) -> EtcdV3:
+    etcd_of_the_module.delete("/calico", recursive=True)
+    return etcd_of_the_module
+
+
+@pytest.fixture(params=[BIRD2], ids=str)
+def release(request: pytest.FixtureRequest) -> Release:
+    chosen: Release = request.param
+    return chosen
+
+
+def test_records(run: Run, etcd_v3: EtcdV3) -> None:
+    def ask(*words: str) -> str:
+        done = run(*words, ETCD_ENDPOINTS=etcd_v3.url, **V3)
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    assert ask("node-mesh", "show") == "on\n"
+    ask("node-mesh", "off")
+    assert ask("node-mesh", "show") == "off\n"
+    ask("rr", "add", REFLECTOR, "--cluster-id", "1.0.0.1")
+    ask("peer", "add", REFLECTOR, "as", "65100")
+    assert REFLECTOR in ask("rr", "list")
+    assert REFLECTOR in ask("peer", "list")
+    assert etcd_v3.items(PREFIX).keys() == {
+        f"{PREFIX}/global/node_mesh",
+        f"{PREFIX}/rr_v4/{REFLECTOR}",
+        f"{PREFIX}/global/peer_v4/{REFLECTOR}",
+    }
+    ask("rr", "remove", REFLECTOR)
+    ask("peer", "remove", REFLECTOR)
+    assert etcd_v3.items(PREFIX).keys() == {f"{PREFIX}/global/node_mesh"}
+
+
+def test_sessions_and_once_in_both_roles(run: Run, etcd_v3: EtcdV3, bird: Bird) -> None:
+    etcd_v3.put_all(CLUSTER)
+    for role in {}, node("kube-node1"):
+        settings = beside(bird, etcd_v3.url) | V3 | role
+        done = run("sessions", "--json", **settings)
+        assert (done.returncode, done.stderr) == (0, "")
+        wanted = {session["name"] for session in json.loads(done.stdout)["sessions"]}
+        assert wanted
+        assert run("once", **settings).returncode == 0
+        wait_for_sessions(bird, wanted)
+
+
+def test_the_daemon_follows(etcd_v3: EtcdV3, bird: Bird, start_rrwatch: Callable[..., Rrwatch]) -> None:
+    etcd_v3.put_all(CLUSTER)
+    rrwatch = start_rrwatch(etcd_v3.url, bird, **V3)
+    rrwatch.wait_for("configured")
+    wait_for_sessions(bird, SESSIONS)
+    etcd_v3.apply(host("new", "172.17.42.50"), tuple(host("kube-node2", "")))
+    wait_for_sessions(bird, SESSIONS - names(NODES["kube-node2"]) | names("172.17.42.50"))
+    assert len(rrwatch.all("configured")) == 2
+
+
+@pytest.mark.parametrize("variable", ["RRWATCH_DATASTORE", "DATASTORE_TYPE"])
+def test_another_datastore_is_refused(run: Run, variable: str) -> None:
+    done = run("sessions", **{variable: "kubernetes"})
+    assert (done.returncode, done.stderr) == (2, f"rrwatch: {variable} is 'kubernetes': want etcdv2 or etcdv3\n")
+
+
+def test_the_older_variable_chooses_it(run: Run, etcd_v3: EtcdV3) -> None:
+    etcd_v3.put_all(CLUSTER)
+    done = run("sessions", "--json", ETCD_ENDPOINTS=etcd_v3.url, DATASTORE_TYPE="etcdv3")
+    assert len(json.loads(done.stdout)["sessions"]) == 3
+
+
+class TestWrongChoice:
+    def test_an_etcd_that_serves_the_other_api_only(self, run: Run, etcd_v3: EtcdV3, bird: Bird) -> None:
+        etcd_v3.put_all(CLUSTER)
+        done = run("once", "--timeout", "5", **beside(bird, etcd_v3.url))
+        assert done.returncode == 1
+        assert "does not serve the v2 API: its v3 API has keys of Calico, set datastore to etcdv3" in done.stderr
+        found = self.check(run, bird, etcd_v3)
+        assert found["text"].endswith("does not serve the v2 API")
+        assert found["hint"] == "its v3 API has keys of Calico, set datastore to etcdv3"
+
+    def test_an_etcd_that_serves_both(self, run: Run, etcd: Etcd, bird: Bird) -> None:
+        etcd.put_all(CLUSTER)
+        found = self.check(run, bird, etcd, **V3)
+        assert found["text"] == "no keys of Calico in etcdv3, but in etcdv2, which the same etcd serves"
+        assert found["hint"] == "set datastore to etcdv2"
+
+    def test_it_is_the_other_way_round(self, run: Run, tmp_path: Path, bird: Bird) -> None:
+        both = BothApis(tmp_path / "both")
+        both.start()
+        try:
+            both.put_all(CLUSTER)
+            found = self.check(run, bird, both)
+        finally:
+            both.stop()
+        assert found["text"] == "no keys of Calico in etcdv2, but in etcdv3, which the same etcd serves"
+        assert found["hint"] == "set datastore to etcdv3"
+
+    def check(self, run: Run, bird: Bird, etcd: Etcd, **variables: str) -> dict[str, str]:
+        settings = beside(bird, etcd.url, RRWATCH_STATUS_LISTEN="") | variables
+        done = run("check", "--json", "--user", "root", **settings)
+        assert done.returncode == 1
+        found: dict[str, str] = next(one for one in json.loads(done.stdout) if one["subject"].startswith("etcd "))
+        assert not found["good"]
+        return found
+
+
+class BothApis(EtcdV3):
+    """An etcd 3.4 with both APIs."""
+
+    def _program(self) -> list[str]:
+        return ["etcd", "--enable-v2=true"]
