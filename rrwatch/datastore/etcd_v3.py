@@ -316,7 +316,6 @@ class _Watch:
         self._endpoint, self._prefix = endpoint, prefix
         self._cluster_id = ""
         self._confirmed = index - 1  # everything up to it has been taken
-        self._last = index - 1  # the newest revision that has arrived
         self._ready: deque[tuple[int, tuple[Change, ...]]] = deque()
         self._fragments: list[Any] = []
         self._fragments_size = 0
@@ -344,8 +343,8 @@ class _Watch:
             raise ValueError("the watch begins with something else than its confirmation")
         head = _head(first)
         self._cluster_id = head.cluster_id
-        if head.revision < self._last:
-            raise Resync(f"etcd is at revision {head.revision}, it was at {self._last}")
+        if head.revision < self._confirmed:
+            raise Resync(f"etcd is at revision {head.revision}, it was at {self._confirmed}")
         self._take(first, 0)
 
     def continues(self, prefix: str, index: int) -> bool:
@@ -358,7 +357,7 @@ class _Watch:
 
     def wait(self, index: int, timeout: float) -> WatchResponse:
         """Waits for the first revision from that index on; everything before it counts as taken."""
-        self._confirmed, self._last = index - 1, max(self._last, index - 1)
+        self._confirmed = index - 1
         end = time.monotonic() + timeout
         while True:
             while self._ready and self._ready[0][0] < index:
@@ -398,7 +397,7 @@ class _Watch:
         return result
 
     def _take(self, result: Mapping[str, Any], size: int) -> None:
-        """Takes the events of a line, as whole revisions; older ones may come again, and are dropped."""
+        """Takes the events of a line, as whole revisions. Older ones may come again; `wait` drops them."""
         self._fragments += _typed(result.get("events", []), list, "events")
         self._fragments_size += size
         if _typed(result.get("fragment", False), bool, "fragment"):
@@ -408,10 +407,7 @@ class _Watch:
         events, self._fragments, self._fragments_size = self._fragments, [], 0
         read = [_read_event(event, self._prefix) for event in events]
         for revision, group in itertools.groupby(read, lambda event: event[0]):
-            changes = tuple(change for _, change in group if change)
-            if revision > self._last:
-                self._last = revision
-                self._ready.append((revision, changes))
+            self._ready.append((revision, tuple(change for _, change in group if change)))
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import contextlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -10,7 +11,7 @@ from lab.process import wait_until
 from rrwatch.datastore.follow import Alarm, Unreachable
 from rrwatch.datastore.port import Snapshot
 from rrwatch.errors import TransportError
-from tests.datastore.etcd_v3.following import Follow, Mirrored, P, access_to, batches, connect
+from tests.datastore.etcd_v3.following import Follow, P, access_to, connect, until_watching
 
 
 def leader_of(members: list[EtcdV3]) -> EtcdV3:
@@ -45,19 +46,12 @@ def put(member: EtcdV3, key: str, value: str) -> None:
     wait_until(done, "a write", 30)
 
 
-def watching(mirrored: Mirrored, member: EtcdV3) -> None:
-    """Waits until the watch is open."""
-    wait_until(lambda: mirrored.count(Snapshot), "the first list")
-    put(member, f"{P}/before", "1")
-    wait_until(lambda: batches(mirrored), "an event on the open watch")
-
-
 def test_the_leader_is_killed_and_a_followers_watch_goes_on(members: list[EtcdV3], follow: Follow) -> None:
     leader = leader_of(members)
     watched, other = others(members, leader)
     # A probe in the middle of the election would fail.
     mirrored = follow(access=access_to(watched.url, watch_timeout=60.0))
-    watching(mirrored, watched)
+    until_watching(mirrored, partial(put, watched))
     leader.kill()
     put(other, f"{P}/a", "1")
     mirrored.equals(other)
@@ -112,7 +106,7 @@ def test_without_a_majority(members: list[EtcdV3], follow: Follow, alone: str) -
     member = leader if alone == "leader" else others(members, leader)[0]
     put(member, f"{P}/a", "1")
     mirrored = follow(access=access_to(member.url, watch_timeout=60.0))
-    watching(mirrored, member)
+    until_watching(mirrored, partial(put, member))
     for other in others(members, member):
         other.kill()
     wait_until(lambda: mirrored.count(Unreachable), "the outage", 10)
@@ -135,7 +129,7 @@ def test_a_follower_that_catches_up_by_a_snapshot(members: list[EtcdV3], follow:
     lagging, other = others(members, leader)
     put(leader, f"{P}/gone", "1")
     mirrored = follow(access=access_to(lagging.url, watch_timeout=120.0))
-    watching(mirrored, lagging)
+    until_watching(mirrored, partial(put, lagging))
     with lagging.process.frozen():
         with ThreadPoolExecutor(8) as pool:
             for _ in pool.map(lambda number: leader.put(f"{P}/{number % 50}", str(number)), range(6500)):

@@ -8,7 +8,7 @@ from lab.etcd_v3 import EtcdV3
 from lab.process import wait_until
 from rrwatch.datastore.follow import Alarm, Unreachable
 from rrwatch.datastore.port import Snapshot
-from tests.datastore.etcd_v3.following import Follow, P, access_to, batches
+from tests.datastore.etcd_v3.following import Follow, P, access_to, batches, until_watching
 from tests.datastore.relay import Relay
 
 
@@ -127,9 +127,7 @@ def test_restored_from_an_older_backup(own_etcd: EtcdV3, follow: Follow) -> None
 
 def test_frozen_during_a_watch(own_etcd: EtcdV3, follow: Follow) -> None:
     mirrored = follow(own_etcd.url)
-    wait_until(lambda: mirrored.count(Snapshot), "the first list")
-    own_etcd.put(f"{P}/before", "1")
-    mirrored.equals(own_etcd)
+    until_watching(mirrored, own_etcd.put)
     with own_etcd.process.frozen():
         # The watch's timeout, a proof that is 10 s old, and the probe's timeout.
         wait_until(lambda: mirrored.count(Unreachable), "the outage is noticed", 16)
@@ -148,8 +146,7 @@ def test_frozen_before_a_list(own_etcd: EtcdV3, follow: Follow) -> None:
 
 def test_frozen_for_a_moment_the_watch_goes_on(own_etcd: EtcdV3, follow: Follow) -> None:
     mirrored = follow(access=access_to(own_etcd.url, watch_timeout=60.0))
-    own_etcd.put(f"{P}/before", "1")
-    mirrored.equals(own_etcd)
+    until_watching(mirrored, own_etcd.put)
     with own_etcd.process.frozen():
         time.sleep(1)
     own_etcd.put(f"{P}/a", "1")
@@ -161,8 +158,7 @@ def test_frozen_for_a_moment_the_watch_goes_on(own_etcd: EtcdV3, follow: Follow)
 def test_a_path_that_goes_mute(etcd: EtcdV3, relay: Relay, follow: Follow) -> None:
     """Connections stay open, and nothing arrives any more; another endpoint answers."""
     mirrored = follow(relay.url, etcd.url)
-    etcd.put(f"{P}/before", "1")
-    mirrored.equals(etcd)
+    until_watching(mirrored, etcd.put)
     with relay.mute():
         etcd.put(f"{P}/a", "1")
         mirrored.equals(etcd, 20)

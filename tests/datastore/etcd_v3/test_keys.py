@@ -12,7 +12,7 @@ from lab.process import wait_until
 from rrwatch.datastore import etcd_v3 as adapter
 from rrwatch.datastore.port import Change, Snapshot, WatchResponse
 from rrwatch.errors import Resync, TransportError, UsageError
-from tests.datastore.etcd_v3.following import Follow, P, batches, connect
+from tests.datastore.etcd_v3.following import Follow, P, batches, connect, until_watching
 from tests.datastore.relay import Relay
 
 
@@ -79,9 +79,7 @@ def test_compacted_during_an_outage(etcd: EtcdV3, relay: Relay, follow: Follow) 
 
 def test_compacted_while_the_watch_is_open(etcd: EtcdV3, follow: Follow) -> None:
     mirrored = follow(etcd.url)
-    wait_until(lambda: mirrored.count(Snapshot), "the first list")
-    etcd.put(f"{P}/a", "first")
-    wait_until(lambda: batches(mirrored), "an event on the open watch")
+    until_watching(mirrored, etcd.put)
     for number in range(5):
         etcd.put(f"{P}/a", str(number))
         etcd.compact()
@@ -91,8 +89,7 @@ def test_compacted_while_the_watch_is_open(etcd: EtcdV3, follow: Follow) -> None
 
 def test_a_quiet_prefix_on_a_busy_store(etcd: EtcdV3, relay: Relay, follow: Follow) -> None:
     mirrored = follow(relay.url)
-    etcd.put(f"{P}/before", "1")
-    mirrored.equals(etcd)
+    until_watching(mirrored, etcd.put)
     connections = relay.connections
     for number in range(2000):
         etcd.put("/elsewhere", str(number))
@@ -244,6 +241,8 @@ def test_threads_end_with_their_watches(etcd: EtcdV3) -> None:
     for _ in range(5):
         client.watch(P, index + 1, 0.1)
         client.rotate()
+    client.watch(P, index + 1, 0.1)
+    del client
     wait_until(lambda: all(thread.name != "stream" for thread in threading.enumerate()), "the end of all threads")
 
 
