@@ -5,15 +5,18 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from lab.chaos import Chaos
 from lab.process import wait_until
 
 SEED = int(os.environ.get("RRWATCH_TEST_SEED", "20261123"))
 
 
-def test_a_minute_of_chaos(tmp_path: Path) -> None:
+@pytest.mark.parametrize("datastore", ["etcdv2", "etcdv3"])
+def test_a_minute_of_chaos(tmp_path: Path, datastore: str) -> None:
     with contextlib.ExitStack() as stack:
-        chaos = Chaos(tmp_path, stack, SEED)
+        chaos = Chaos(tmp_path, stack, SEED, datastore=datastore)
         end = time.monotonic() + 60
         while time.monotonic() < end:
             chaos.act()
