@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -80,7 +81,7 @@ def test_the_daemon_follows(etcd_v3: EtcdV3, bird: Bird, start_rrwatch: Callable
     wait_for_sessions(bird, SESSIONS)
     etcd_v3.apply(host("new", "172.17.42.50"), tuple(host("kube-node2", "")))
     wait_for_sessions(bird, SESSIONS - names(NODES["kube-node2"]) | names("172.17.42.50"))
-    assert len(rrwatch.all("configured")) == 2
+    assert bird.reconfigurations() == 2
 
 
 @pytest.mark.parametrize("variable", ["RRWATCH_DATASTORE", "DATASTORE_TYPE"])
@@ -93,6 +94,52 @@ def test_the_older_variable_chooses_it(run: Run, etcd_v3: EtcdV3) -> None:
     etcd_v3.put_all(CLUSTER)
     done = run("sessions", "--json", ETCD_ENDPOINTS=etcd_v3.url, DATASTORE_TYPE="etcdv3")
     assert len(json.loads(done.stdout)["sessions"]) == 3
+
+
+class TestGuard:
+    HOSTS: ClassVar = {
+        key: value for number in range(1, 7) for key, value in host(f"n{number}", f"172.17.50.{number}").items()
+    }
+    SESSIONS = names(*(f"172.17.50.{number}" for number in range(1, 7)))
+    KEYS: ClassVar = {key: value for key, value in CLUSTER.items() if "/host/" not in key} | HOSTS
+
+    @pytest.fixture
+    def own_etcd_v3(self, tmp_path: Path) -> Iterator[EtcdV3]:
+        etcd = EtcdV3(tmp_path / "etcd")
+        etcd.start()
+        yield etcd
+        etcd.stop()
+
+    def test_all_nodes_deleted_at_once_and_one_by_one(
+        self, etcd_v3: EtcdV3, bird: Bird, start_rrwatch: Callable[..., Rrwatch]
+    ) -> None:
+        etcd_v3.put_all(self.KEYS)
+        rrwatch = start_rrwatch(etcd_v3.url, bird, **V3)
+        wait_for_sessions(bird, self.SESSIONS)
+        etcd_v3.delete(f"{PREFIX}/host", recursive=True)
+        assert set(rrwatch.wait_for("held")["sessions_kept"]) == self.SESSIONS
+        assert bird.sessions() == self.SESSIONS
+        etcd_v3.put_all(self.HOSTS)
+        rrwatch.wait_for("hold_ended")
+        for number in range(1, 6):
+            etcd_v3.delete(f"{PREFIX}/host/n{number}", recursive=True)
+        wait_for_sessions(bird, names("172.17.50.6"))
+        assert len(rrwatch.all("held")) == 1
+
+    def test_an_etcd_that_comes_back_empty(
+        self, own_etcd_v3: EtcdV3, bird: Bird, start_rrwatch: Callable[..., Rrwatch]
+    ) -> None:
+        own_etcd_v3.put_all(self.KEYS)
+        rrwatch = start_rrwatch(own_etcd_v3.url, bird, **V3)
+        wait_for_sessions(bird, self.SESSIONS)
+        own_etcd_v3.stop()
+        own_etcd_v3.wipe()
+        own_etcd_v3.start()
+        assert set(rrwatch.wait_for("held", seconds=40)["sessions_kept"]) == self.SESSIONS
+        assert bird.sessions() == self.SESSIONS
+        own_etcd_v3.put_all(self.KEYS)
+        rrwatch.wait_for("hold_ended")
+        assert bird.sessions() == self.SESSIONS
 
 
 class TestWrongChoice:

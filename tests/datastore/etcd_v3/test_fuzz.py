@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lab.etcd_v3 import encoded
-from rrwatch.datastore import etcd_v3, http
+from rrwatch.datastore import etcd_apis, etcd_v3, http
 from rrwatch.datastore.factory import open_datastore
 from rrwatch.datastore.members import Members
 from rrwatch.datastore.mirror import is_below
@@ -125,7 +125,7 @@ def answers(request: pytest.FixtureRequest) -> Iterator[tuple[list[bytes], Datas
         for name in "LIST_TIMEOUT", "PROBE_TIMEOUT", "OPEN_TIMEOUT":
             patch.setattr(etcd_v3, name, 0.3)
         patch.setattr(http, "CONNECT_TIMEOUT", 0.3)
-        patch.setattr(etcd_v3.etcd_apis, "TIMEOUT", 0.3)
+        patch.setattr(etcd_apis, "TIMEOUT", 0.3)
         access = access_to(server.url, username=request.param, password=request.param and "s3cret")
         yield sent, open_datastore(access, Members([server.url], proof_lifetime=0))
 
