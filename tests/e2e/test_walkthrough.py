@@ -24,11 +24,7 @@ ALONE = {"kube-master": set[str](), "kube-node1": {OF_NODE1}, "kube-node2": {OF_
 SECONDS = 60.0  # BIRD waits some seconds before it connects, and retries rarely
 
 
-CASES = [
-    *(("etcdv2", nodes, reflectors) for nodes in RELEASES for reflectors in RELEASES),
-    # The datastore does not depend on the BIRD; this etcd has no v2 API.
-    ("etcdv3", RELEASES[0], RELEASES[-1]),
-]
+PAIRS = [(nodes, reflectors) for nodes in RELEASES for reflectors in RELEASES]
 
 
 @pytest.fixture
@@ -66,6 +62,13 @@ def wait_for_routes(lab: Cluster, wanted: dict[str, set[str]]) -> None:
 
 def names(kind: str, *addresses: str) -> list[str]:
     return [f"{kind}_{address.replace('.', '_')}" for address in addresses]
+
+
+CASES = [
+    *(("etcdv2", *pair) for pair in PAIRS),
+    # The datastore does not depend on the BIRD; this etcd has no v2 API.
+    ("etcdv3", RELEASES[0], RELEASES[-1]),
+]
 
 
 @pytest.mark.parametrize(
