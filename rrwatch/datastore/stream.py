@@ -63,9 +63,12 @@ class Stream:
             got = self._lines.get(timeout=timeout)
         except queue.Empty:
             raise Silence(f"nothing arrived for {timeout:g} s") from None
-        if isinstance(got, OSError):
-            raise got
-        return got
+        try:
+            if isinstance(got, OSError):
+                raise got
+            return got
+        finally:
+            del got  # an error would refer to this frame, and this frame to the error
 
     def close(self) -> None:
         """Ends the stream; a call that waits for a line fails. Any thread may call it."""

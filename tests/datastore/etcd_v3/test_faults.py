@@ -1,14 +1,17 @@
 """A real etcd that fails while it is followed."""
 
+import contextlib
+import gc
 import threading
 import time
 from pathlib import Path
 
 from lab.etcd_v3 import EtcdV3
-from lab.process import wait_until
+from lab.process import free_port, wait_until
 from rrwatch.datastore.follow import Alarm, Unreachable
 from rrwatch.datastore.port import Snapshot
-from tests.datastore.etcd_v3.following import Follow, P, access_to, batches, until_watching
+from rrwatch.errors import TransportError
+from tests.datastore.etcd_v3.following import Follow, P, access_to, batches, connect, until_watching
 from tests.datastore.relay import Relay
 
 
@@ -190,3 +193,27 @@ def test_all_down_and_then_the_other_is_up(tmp_path: Path, own_etcd: EtcdV3, pro
         mirrored.equals(other)
     finally:
         other.stop()
+
+
+def test_nothing_is_left_for_the_garbage_collector_while_etcd_is_away() -> None:
+    """The collector is off until a daemon's first pass, which may never come without etcd."""
+    gone = [f"http://127.0.0.1:{free_port()}" for _ in range(3)]
+    client = connect(*gone)
+
+    def fail(times: int) -> None:
+        for _ in range(times):
+            for call in client.list, lambda prefix: client.watch(prefix, 7):
+                with contextlib.suppress(TransportError):
+                    call(P)
+            client.rotate()
+
+    fail(20)
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        fail(200)
+        left = len(gc.get_objects()) - before
+    finally:
+        gc.enable()
+    assert left < 200, f"{left} objects after 400 failures"
