@@ -141,6 +141,27 @@ class TestGuard:
         rrwatch.wait_for("hold_ended")
         assert bird.sessions() == self.SESSIONS
 
+    def test_the_other_api_of_the_same_etcd_counts_as_another_cluster(
+        self, run: Run, tmp_path: Path, bird: Bird
+    ) -> None:
+        both = BothApis(tmp_path / "both")
+        both.start()
+        settings = beside(bird, both.url)
+        try:
+            for key, value in self.KEYS.items():
+                Etcd.put(both, key, value)
+            assert run("once", **settings).returncode == 0
+            wait_for_sessions(bird, self.SESSIONS)
+            keys = {key: value for key, value in self.KEYS.items() if "/n1/" not in key}
+            both.put_all(keys)
+            for number in range(500):  # so that its revision is higher than the index of v2
+                both.put("/elsewhere", str(number))
+            done = run("once", **settings, **V3)
+        finally:
+            both.stop()
+        assert "etcd is another cluster" in done.stderr
+        assert bird.sessions() == self.SESSIONS
+
 
 class TestWrongChoice:
     def test_an_etcd_that_serves_the_other_api_only(self, run: Run, etcd_v3: EtcdV3, bird: Bird) -> None:
