@@ -16,6 +16,7 @@ from lab.bird import BIRD2, MINIMAL, Bird, Release
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.etcd_cluster import EtcdCluster
+from lab.etcd_v3 import EtcdV3
 from lab.process import inside, wait_until
 
 PREFIX = "/calico/bgp/v1"
@@ -45,6 +46,27 @@ for line in sys.stdin:
     print("done" if done else "failed", flush=True)
 """
 
+_V3_WRITER = """
+import base64, json, sys, urllib.request
+urls = sys.argv[1].split(",")
+def encoded(text): return base64.b64encode(text.encode()).decode()
+for line in sys.stdin:
+    method, key, value = line.rstrip("\\n").split("\\t")
+    if method == "PUT":
+        path, message = "put", {"key": encoded(key), "value": encoded(value)}
+    else:
+        path, message = "deleterange", {"key": encoded(key + "/"), "range_end": encoded(key + "0")}
+    done = False
+    for url in urls:
+        try:
+            urllib.request.urlopen(f"{url}/v3/kv/{path}", json.dumps(message).encode(), timeout=1).read()
+            done = True
+            break
+        except OSError:
+            pass
+    print("done" if done else "failed", flush=True)
+"""
+
 
 class Chaos:
     """A cluster, and the random actions on it; `act()` performs one."""
@@ -57,6 +79,7 @@ class Chaos:
         *,
         release: Release = BIRD2,
         spare_rrwatch: bool = False,
+        datastore: str = "etcdv2",
     ) -> None:
         """Starts everything, and writes the first nodes.
 
@@ -66,9 +89,10 @@ class Chaos:
             seed: determines the actions.
             release: the release of BIRD.
             spare_rrwatch: never kill rrwatch, so that it can be measured.
+            datastore: which API of etcd has the keys.
         """
         self.random = random.Random(seed)  # repeatable by intent
-        self.etcd = EtcdCluster(folder, stack).start()
+        self.etcd = EtcdCluster(folder, stack, EtcdV3 if datastore == "etcdv3" else Etcd).start()
         space = self.etcd.client
         self.bird = Bird(folder / "bird", space, release=release)
         self.bird.config.write_text(MINIMAL)
@@ -76,7 +100,13 @@ class Chaos:
         stack.callback(self.bird.stop)
         self._writer = stack.enter_context(
             subprocess.Popen(
-                [*inside(space.name), sys.executable, "-c", _WRITER, self.etcd.urls],
+                [
+                    *inside(space.name),
+                    sys.executable,
+                    "-c",
+                    _V3_WRITER if datastore == "etcdv3" else _WRITER,
+                    self.etcd.urls,
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -89,6 +119,7 @@ class Chaos:
         self._settings = environment.beside(
             self.bird, self.etcd.urls, RRWATCH_GUARD_PERCENT="0", **environment.reflector(REFLECTOR)
         )
+        self._settings["RRWATCH_DATASTORE"] = datastore
         self._cluster()
         self.rrwatch = self._start_rrwatch()
         self._troubled: dict[str, tuple[float, Callable[[], None]]] = {}

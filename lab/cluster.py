@@ -11,6 +11,7 @@ from lab import environment
 from lab.bird import BIRD1, MINIMAL, Bird, Release
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
+from lab.etcd_v3 import EtcdV3
 from lab.network import Namespace, Switch
 from lab.process import inside
 
@@ -49,14 +50,15 @@ class Host:
 class Cluster:
     """A switch and hosts, which are added one by one; etcd runs on the first one."""
 
-    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+    def __init__(self, folder: Path, stack: contextlib.ExitStack, datastore: str = "etcdv2") -> None:
         """Creates the switch.
 
         Args:
             folder: for everything that the hosts write.
             stack: removes everything when it is closed.
+            datastore: which API of etcd has the keys: etcdv2, or etcdv3 on an etcd without the other one.
         """
-        self._folder, self._stack = folder, stack
+        self._folder, self._stack, self._datastore = folder, stack, datastore
         self._switch = Switch(stack)
         self.hosts: dict[str, Host] = {}
         self._etcd: Etcd | None = None
@@ -86,7 +88,8 @@ class Cluster:
         """
         space = self._switch.plug(f"{address}/16")
         if self._etcd is None:
-            self._etcd = Etcd(self._folder / "etcd", namespace=space.name, address=address).start()
+            kind = EtcdV3 if self._datastore == "etcdv3" else Etcd
+            self._etcd = kind(self._folder / "etcd", namespace=space.name, address=address).start()
             self._stack.callback(self._etcd.stop)
             self.etcd.put(f"{PREFIX}/global/as_num", AS_NUMBER)
             self.etcd.put(f"{PREFIX}/global/node_mesh", '{"enabled": true}')
@@ -112,6 +115,7 @@ class Cluster:
         self._stack.callback(bird.stop)
         state = self._folder / f"{name}-state"
         settings = environment.beside(bird, self.etcd.url, state, RRWATCH_STATUS_LISTEN="127.0.0.1:9817", **role)
+        settings["RRWATCH_DATASTORE"] = self._datastore
         rrwatch = Rrwatch(self._folder / f"{name}-rrwatch", settings, namespace=space.name)
         self._stack.callback(rrwatch.stop)
         self.hosts[name] = Host(name, address, space, bird, rrwatch, settings)
@@ -119,7 +123,7 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path) -> Iterator[Cluster]:
+def cluster(folder: Path, datastore: str = "etcdv2") -> Iterator[Cluster]:
     """Provides a cluster without hosts, which is removed at the end."""
     with contextlib.ExitStack() as stack:
-        yield Cluster(folder, stack)
+        yield Cluster(folder, stack, datastore)

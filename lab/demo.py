@@ -167,6 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--fast", action="store_true", help="no pauses")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="save the step of the first reflector as an SVG")
+    parser.add_argument("--etcd", choices=("2", "3"), default="2", help="the API of etcd that has the keys")
     given = parser.parse_args()
 
     def leave(number: int, _: object) -> None:
@@ -178,7 +179,9 @@ def main() -> None:
     console = Console(record=given.picture is not None, width=100 if given.picture else None)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rrwatch-demo-")))
-        Demo(console, 0 if given.fast else 2.5, given.picture).run(stack.enter_context(cluster(folder)))
+        Demo(console, 0 if given.fast else 2.5, given.picture).run(
+            stack.enter_context(cluster(folder, f"etcdv{given.etcd}"))
+        )
 
 
 main()

@@ -68,7 +68,7 @@ class Etcd:
         self._folder.mkdir(parents=True, exist_ok=True)
         tls, peer_url = self._tls, self._members[self.name]
         command = [
-            "etcd", "--enable-v2=true", "--name", self.name, "--data-dir", str(self._folder / "data"),
+            *self._program(), "--name", self.name, "--data-dir", str(self._folder / "data"),
             "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
             "--listen-peer-urls", peer_url, "--initial-advertise-peer-urls", peer_url,
             "--initial-cluster", ",".join(f"{name}={url}" for name, url in self._members.items()),
@@ -79,6 +79,10 @@ class Etcd:
             command += ["--cert-file", str(tls / "server.pem"), "--key-file", str(tls / "server.key")]
             command += ["--client-cert-auth", "--trusted-ca-file", str(tls / "ca.pem")]
         self._process = Process(command, self._folder / "etcd.log", self._namespace)
+
+    def _program(self) -> list[str]:
+        """Returns the program, and the flags that choose its API."""
+        return ["etcd", "--enable-v2=true"]
 
     @contextlib.contextmanager
     def proxied(self) -> Iterator[str]:
@@ -168,10 +172,14 @@ class Etcd:
         return found
 
     def _ask(self, method: str, key: str, query: str = "", data: bytes | None = None) -> dict[str, Any]:
-        url = f"{self.url}/v2/keys{urllib.parse.quote(key)}{query}"
+        return self._send(method, f"{self.url}/v2/keys{urllib.parse.quote(key)}{query}", data)
+
+    def _send(self, method: str, url: str, data: bytes | None, token: str | None = None) -> dict[str, Any]:
+        """Sends a request from where it can be reached, and returns the JSON of the answer."""
         if self._asked_from:
             return self._ask_inside(method, url, data)
-        request = urllib.request.Request(url, data=data, method=method)
+        headers = {"Authorization": token} if token else {}
+        request = urllib.request.Request(url, data=data, headers=headers, method=method)
         with urllib.request.urlopen(request, timeout=10, context=self._context) as response:
             answer: dict[str, Any] = json.load(response)
             return answer

@@ -28,12 +28,13 @@ _STATUS = "import sys, urllib.request as u; print(u.urlopen(sys.argv[1], timeout
 class EtcdCluster:
     """The three members, and a namespace for clients."""
 
-    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+    def __init__(self, folder: Path, stack: contextlib.ExitStack, kind: type[Etcd] = Etcd) -> None:
         """Creates both networks; `start()` starts all members.
 
         Args:
             folder: for data and logs.
             stack: stops and removes everything when it is closed.
+            kind: the class of a member.
         """
         clients, peers = Switch(stack), Switch(stack)
         self.client: Namespace = clients.plug("10.99.0.9/24")
@@ -43,7 +44,7 @@ class EtcdCluster:
         for number, name in enumerate(urls, start=1):
             space = peers.plug(f"10.98.0.{number}/24", clients.plug(f"10.99.0.{number}/24"), "peers")
             self._spaces[name] = space
-            member = Etcd(
+            member = kind(
                 folder / name,
                 namespace=space.name,
                 address=f"10.99.0.{number}",

@@ -5,7 +5,7 @@ RrwatchError
 ├── UnknownKeys           a file of keys without any key of Calico's
 ├── DatastoreError
 │   ├── TransportError    no usable answer; another endpoint may have one
-│   │   └── WrongApi      an etcd that does not serve the v2 API
+│   │   └── WrongApi      an etcd that does not serve the API that is set
 │   └── Resync            the watch has a gap: list again
 ├── StateError            the state directory cannot be used
 │   └── BaselineUnreadable    what was in force before may be there, and cannot be read
@@ -48,7 +48,7 @@ class TransportError(DatastoreError):
 
 
 class WrongApi(TransportError):
-    """An etcd that does not serve the v2 API; the message says how to enable it."""
+    """An etcd that does not serve the API that is set; the message says how to enable it, or which one to set."""
 
 
 class Resync(DatastoreError):

@@ -6,7 +6,7 @@ from rrwatch.settings.table import SETTINGS, Setting
 
 _TITLES = {
     "role": "This host",
-    "etcd_endpoints": "etcd",
+    "datastore": "etcd",
     "config": "BIRD",
     "state_dir": "State and guard",
     "status_listen": "Status, timing and log",

@@ -15,7 +15,7 @@ import click
 
 import rrwatch
 from rrwatch.cli.main import DONE, FAILED, HELD, REFUSED, USAGE, cli
-from rrwatch.settings.table import SETTINGS, SETTINGS_FILE, Setting
+from rrwatch.settings.table import ETCD_SETTINGS, SETTINGS, SETTINGS_FILE, Setting
 from scripts.groups import groups
 
 _SPECIAL = {"\\": r"\e", "^": r"\(ha", "~": r"\(ti", "`": r"\(ga"}
@@ -136,11 +136,11 @@ def _which_settings(context: click.Context) -> str:
     limited = [name for name, settings in taken.items() if settings != set(_BY_NAME)]
     if not limited:
         return f"{text}."
-    if any(not setting.startswith("etcd_") for name in limited for setting in taken[name]):
+    if any(taken[name] != {setting.name for setting in ETCD_SETTINGS} for name in limited):
         raise ValueError(f"{limited} take other settings than those of etcd: describe them in {__name__}")
     *names, last = (f"`{name}`" for name in limited)
     named = f"{', '.join(names)} and {last}" if names else last
-    return f"{text}; {named} only those whose names begin with `--etcd-`."
+    return f"{text}; {named} only `--datastore` and those whose names begin with `--etcd-`."
 
 
 def _leaves(context: click.Context) -> Iterator[click.Context]:

@@ -69,10 +69,11 @@ def etcd_without_v2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
 
 @pytest.fixture(scope="session")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of PEM files: `ca`, `server` and `client` with their keys, and `stranger`, another CA."""
+    """A folder of PEM files: `ca` with its key, `server` and `client` with their keys, and `stranger`, another CA."""
     folder = tmp_path_factory.mktemp("tls")
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    authority.private_key_pem.write_to_path(str(folder / "ca.key"))
     trustme.CA().cert_pem.write_to_path(str(folder / "stranger.pem"))
     for name, subject in ("server", "127.0.0.1"), ("client", "rrwatch.example"):
         leaf = authority.issue_cert(subject)

@@ -1,5 +1,6 @@
 """The command `check`: checks everything that rrwatch needs, with a hint on what to do about each problem."""
 
+import contextlib
 import os
 import re
 import threading
@@ -22,12 +23,13 @@ from rrwatch.commands.derivation import Derivation, derive
 from rrwatch.daemon.desired import Desired, render
 from rrwatch.daemon.reconciler import is_ours
 from rrwatch.datastore.access import Access
-from rrwatch.datastore.factory import open_datastore
+from rrwatch.datastore.factory import ADAPTERS, open_datastore
 from rrwatch.deadline import Deadline
 from rrwatch.errors import (
     BirdAbsent,
     BirdElsewhere,
     BirdRefused,
+    DatastoreError,
     MissingRecord,
     RrwatchError,
     TransportError,
@@ -176,11 +178,27 @@ def _check_etcd(access: Access, endpoint: str, prefixes: Iterable[str]) -> tuple
         fact, _, remedy = str(error).removeprefix(f"{endpoint}: ").partition(": ")
         return Finding(subject, False, fact, remedy), None
     except TransportError as error:
-        hint = "check that etcd runs there with --enable-v2=true, and check address, TLS files and password"
+        with_api = " with --enable-v2=true" if access.datastore == "etcdv2" else ""
+        hint = f"check that etcd runs there{with_api}, and check address, TLS files and password"
         return Finding(subject, False, str(error).removeprefix(f"{endpoint}: "), hint), None
+    if not any(snapshot.items for snapshot in snapshots):
+        other = _datastore_with_keys(access, endpoint, prefixes)
+        if other:
+            text = f"no keys of Calico in {access.datastore}, but in {other}, which the same etcd serves"
+            return Finding(subject, False, text, f"set datastore to {other}"), None
     counts = ", ".join(f"{len(snapshot.items)} keys below {snapshot.prefix}" for snapshot in snapshots)
     items = {key: value for snapshot in snapshots for key, value in snapshot.items.items()}
     return Finding(subject, True, f"{counts} at index {snapshots[-1].index}"), items
+
+
+def _datastore_with_keys(access: Access, endpoint: str, prefixes: Iterable[str]) -> str | None:
+    """Returns the other datastore behind an endpoint that has keys of Calico, if there is one."""
+    for name in ADAPTERS.keys() - {access.datastore}:
+        with contextlib.suppress(DatastoreError):
+            other = open_datastore(replace(access, endpoints=(endpoint,), datastore=name))
+            if any(other.list(prefix).items for prefix in prefixes):
+                return name
+    return None
 
 
 def _check_sessions(settings: Settings, derived: Derived) -> Finding:

@@ -11,8 +11,8 @@ class Access:
     Attributes:
         endpoints: URLs, `http://host:port` or `https://host:port`, at least one.
         ca_cert, cert, key: PEM files; without `ca_cert` the system's authorities are trusted.
-        username, password: for basic authentication; both or none.
-        watch_timeout: seconds after which a watch without events is sent again. A dead connection is noticed then.
+        username, password: of a user of etcd; both or none.
+        watch_timeout: seconds after which a watch without events is checked. A dead connection is noticed then.
         datastore: which API to use: a name in `factory.ADAPTERS`.
     """
 

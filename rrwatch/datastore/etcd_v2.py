@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 import etcd
 
+from rrwatch.datastore import etcd_apis
 from rrwatch.datastore.access import Access
 from rrwatch.datastore.http import Connection, Response, Silence
 from rrwatch.datastore.members import Members
@@ -43,7 +44,6 @@ _REMOVES = frozenset({"delete", "expire", "compareAndDelete"})
 
 _KEY_NOT_FOUND = 100
 _V2_GONE = (3, 6)
-_RELEASE = re.compile(r"([0-9]{1,3})\.([0-9]{1,3})\.[0-9]{1,3}")
 _INDEX = re.compile(r"[0-9]{1,20}")  # 64 bits
 
 _MAX_REASON = 300  # characters
@@ -235,17 +235,16 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
         Raises:
             WrongApi: this is an etcd without the v2 API.
         """
-        version = None
-        with contextlib.suppress(HTTPException, OSError, ValueError, LookupError, TypeError, RecursionError):
-            answer = json.loads(self._request("/version", self._MGET, None, LIST_TIMEOUT, 0).data)
-            version = _RELEASE.match(answer["etcdserver"])
-        if version:
-            remedy = (
-                "it is gone since etcd 3.6, rrwatch needs etcd 3.5 or older with --enable-v2=true"
-                if (int(version[1]), int(version[2])) >= _V2_GONE
-                else "start it with --enable-v2=true, which is off by default since etcd 3.4"
-            )
-            raise WrongApi(f"{self.endpoint}: etcd {version[0]} does not serve the v2 API: {remedy}")
+        release = etcd_apis.release(self._connection)
+        if not release:
+            return
+        if etcd_apis.holds_keys(self._connection, "etcdv3"):
+            remedy = "its v3 API has keys of Calico, set datastore to etcdv3"
+        elif release.number >= _V2_GONE:
+            remedy = "it is gone since etcd 3.6, rrwatch needs etcd 3.5 or older with --enable-v2=true for it"
+        else:
+            remedy = "start it with --enable-v2=true, which is off by default since etcd 3.4"
+        raise WrongApi(f"{self.endpoint}: etcd {release.name} does not serve the v2 API: {remedy}")
 
     def _request(
         self, path: str, method: str, params: Mapping[str, str] | None, timeout: float, lowest: int

@@ -20,7 +20,13 @@ def _etcd_v2() -> Adapter:
     return EtcdV2
 
 
-ADAPTERS: dict[str, Callable[[], Adapter]] = {"etcdv2": _etcd_v2}
+def _etcd_v3() -> Adapter:
+    from rrwatch.datastore.etcd_v3 import EtcdV3  # noqa: PLC0415
+
+    return EtcdV3
+
+
+ADAPTERS: dict[str, Callable[[], Adapter]] = {"etcdv2": _etcd_v2, "etcdv3": _etcd_v3}
 """Name, as in `Access.datastore` -> a function that imports the adapter."""
 
 

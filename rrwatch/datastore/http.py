@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
+from typing import Any
 from urllib.parse import urlsplit
 
 from rrwatch.datastore.access import Access
@@ -58,8 +59,10 @@ class Response:
         headers: their names are not case-sensitive.
     """
 
-    def __init__(self, response: http.client.HTTPResponse, timeout: float, limit: "_Limit") -> None:
-        self._response, self._timeout, self._limit = response, timeout, limit
+    def __init__(
+        self, response: http.client.HTTPResponse, timeout: float, limit: "_Limit", connected: socket.socket
+    ) -> None:
+        self._response, self._timeout, self._limit, self._socket = response, timeout, limit, connected
         self.status: int = response.status
         self.headers: Mapping[str, str] = response.headers  # type: ignore[assignment]  # a mapping, but not by its type
 
@@ -94,13 +97,37 @@ class Response:
         self._response.close()
         return body
 
+    def lines(self) -> Iterator[bytearray]:
+        """Yields the lines of a body that need not end, without their line ends. It may be silent between two lines.
+
+        Raises:
+            OSError, HTTPException: the body broke off, or a line is too large or arrives too slowly.
+        """
+        self._limit.lift()
+        line, began = bytearray(), 0.0
+        self._socket.settimeout(None)
+        while piece := self._response.read1(_PIECE):
+            *ends, rest = piece.split(b"\n")
+            if line and time.monotonic() > began + self._timeout + len(line) / RATE_MIN:
+                raise OSError(f"a line stopped after {len(line)} bytes, or arrives too slowly")
+            for end in ends:
+                yield line + end
+                line = bytearray()
+            began = began if line else time.monotonic()  # after the time that the reader took
+            line += rest
+            if len(line) > SIZE_MAX:
+                raise OSError(f"a line has more than {SIZE_MAX // 2**20} MiB")
+            self._socket.settimeout(self._timeout if line else None)
+        if line:  # etcd 3.4 does not end the last one
+            yield line
+
 
 class Connection:
     """A connection to one endpoint, for one exchange at a time. It connects when it is needed."""
 
     def __init__(self, endpoint: str, access: Access) -> None:
         self._endpoint, self._access = endpoint, access
-        self._client: http.client.HTTPConnection | None = None
+        self._client: _Client | None = None
         self._socket: socket.socket | None = None
 
     @contextlib.contextmanager
@@ -130,10 +157,12 @@ class Connection:
                 client = self._connect()
                 if limit.exceeded:
                     raise OSError("there was no connection to cut")
-                client.sock.settimeout(timeout)
+                connected = client.sock
+                connected.settimeout(timeout)
                 try:
                     client.request(method, target, body, dict(headers or {}))
-                    response = Response(client.getresponse(), timeout, limit)
+                    client.flush()
+                    response = Response(client.getresponse(), timeout, limit, connected)
                 except TimeoutError as error:
                     raise Silence(f"nothing arrived for {timeout:g} s") from error
                 yield response
@@ -164,7 +193,7 @@ class Connection:
         if connected:
             connected.close()
 
-    def _connect(self) -> http.client.HTTPConnection:
+    def _connect(self) -> "_Client":
         """Returns the connection, or a new one if the server has ended it."""
         if self._client and (self._client.sock is None or _has_input(self._client.sock)):
             self.close()
@@ -179,10 +208,27 @@ class Connection:
                     connected = self._socket = _tls(self._access).wrap_socket(connected, server_hostname=host)
             except TimeoutError as error:
                 raise OSError(f"no connection within {CONNECT_TIMEOUT:g} s") from error
-            self._client = http.client.HTTPConnection(host, port)
+            self._client = _Client(host, port)
             self._client.auto_open = 0  # it would not use TLS
             self._client.sock = connected
         return self._client
+
+
+class _Client(http.client.HTTPConnection):
+    """An HTTP client that sends headers and body at once.
+
+    A server that refuses TLS says why and closes the connection. A second write would find it closed, and hide that.
+    """
+
+    _unsent = b""
+
+    def send(self, data: Any) -> None:
+        self._unsent += data
+
+    def flush(self) -> None:
+        """Sends the request."""
+        unsent, self._unsent = self._unsent, b""
+        super().send(unsent)
 
 
 class _Limit:
@@ -203,6 +249,10 @@ class _Limit:
     def extend(self, received: int) -> None:
         """Allows the time that these bytes may take."""
         self.seconds = min(self.seconds + received / RATE_MIN, DURATION_MAX)
+
+    def lift(self) -> None:
+        """Ends the limit, for an answer that need not end."""
+        self._done.set()
 
     def _watch(self) -> None:
         while (left := self._began + self.seconds - time.monotonic()) > 0:

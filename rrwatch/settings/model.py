@@ -162,6 +162,7 @@ def access_of(values: Mapping[str, Any]) -> Access:
         username=values["etcd_username"],
         password=password,
         watch_timeout=values["etcd_watch_timeout"],
+        datastore=values["datastore"].value,
     )
 
 

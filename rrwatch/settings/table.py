@@ -7,7 +7,7 @@ from typing import Any
 
 from rrwatch.bgp.topology import Family
 from rrwatch.settings import parsers
-from rrwatch.settings.values import LogFormat, LogLevel, RoleName
+from rrwatch.settings.values import DatastoreName, LogFormat, LogLevel, RoleName
 
 SETTINGS_FILE = Path("/etc/rrwatch/rrwatch.toml")
 
@@ -90,6 +90,13 @@ SETTINGS = (
         "families", parsers.families, "Address families: 4, 6 or 4,6.", shown_default="by the addresses that are set"
     ),
     Setting(
+        "datastore",
+        parsers.choice(DatastoreName),
+        "The API of etcd in which Calico keeps its keys: etcdv2 or etcdv3.",
+        "etcdv2",
+        older=("DATASTORE_TYPE",),
+    ),
+    Setting(
         "etcd_endpoints",
         parsers.endpoints,
         "URLs of the members of etcd, separated by commas.",
@@ -115,7 +122,7 @@ SETTINGS = (
     Setting(
         "etcd_key_file", parsers.readable_file, "PEM file with the key of that certificate.", older=("ETCD_KEY_FILE",)
     ),
-    Setting("etcd_username", str, "User for etcd's basic authentication.", older=("ETCD_USERNAME",)),
+    Setting("etcd_username", str, "User of etcd, if it wants one.", older=("ETCD_USERNAME",)),
     Setting("etcd_password", str, "Password of that user; better kept in a file.", older=("ETCD_PASSWORD",)),
     Setting(
         "etcd_password_file", parsers.readable_file, "File that holds the password.", older=("ETCD_PASSWORD_FILE",)
@@ -196,4 +203,7 @@ SETTINGS = (
 )
 """Every setting. Flags, environment variables, settings file, manual page and completion follow from this table."""
 
-ETCD_SETTINGS = tuple(setting for setting in SETTINGS if setting.name.startswith("etcd_"))
+ETCD_SETTINGS = tuple(
+    setting for setting in SETTINGS if setting.name == "datastore" or setting.name.startswith("etcd_")
+)
+"""What commands accept that only talk to etcd."""

@@ -11,6 +11,13 @@ class RoleName(Enum):
     NODE = "node"
 
 
+class DatastoreName(Enum):
+    """The API that serves Calico's keys, by its name in `factory.ADAPTERS`."""
+
+    ETCD_V2 = "etcdv2"
+    ETCD_V3 = "etcdv3"
+
+
 class LogFormat(Enum):
     """The format of log lines."""
 

@@ -1,4 +1,4 @@
-"""A TCP relay in front of etcd whose connections a test can cut."""
+"""A TCP relay in front of etcd whose connections a test can cut or silence."""
 
 import contextlib
 import socket
@@ -22,6 +22,8 @@ class Relay:
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._is_cut = False
+        self._speaking = threading.Event()
+        self._speaking.set()
         self.connections = self.refused = 0
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -36,8 +38,16 @@ class Relay:
         with self._lock:
             self._is_cut = False
 
+    @contextlib.contextmanager
+    def mute(self) -> Iterator[None]:
+        """Keeps connections open, and passes nothing on while the context lasts."""
+        self._speaking.clear()
+        yield
+        self._speaking.set()
+
     def close(self) -> None:
         """Ends the relay."""
+        self._speaking.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._end_all()
@@ -70,6 +80,7 @@ class Relay:
     def _pass(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                self._speaking.wait()
                 sink.sendall(data)
         for end in source, sink:
             with contextlib.suppress(OSError):

@@ -14,6 +14,7 @@ from rrwatch.datastore.folders import Folders
 from rrwatch.datastore.follow import DatastoreEvent, Follower
 from rrwatch.datastore.port import Change, Changes, Snapshot
 from rrwatch.errors import TransportError
+from rrwatch.settings.values import DatastoreName
 from tests.datastore.memory import MemoryDatastore
 from tests.keys import CLUSTER, PREFIX
 
@@ -32,6 +33,10 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> MemoryDatastore:
 def test_the_default_is_etcd_v2() -> None:
     with pytest.raises(TransportError, match=r"http://127\.0\.0\.1:1: .*refused"):
         open_datastore(Access(("http://127.0.0.1:1",))).list(PREFIX)
+
+
+def test_the_setting_has_a_name_for_each() -> None:
+    assert {name.value for name in DatastoreName} == ADAPTERS.keys()
 
 
 def test_folders_follow_it(memory: MemoryDatastore) -> None:

@@ -29,8 +29,8 @@ PAIRS = [(nodes, reflectors) for nodes, reflectors in zip(RELEASES, [*RELEASES[1
 
 
 @pytest.fixture
-def lab(tmp_path: Path, nodes: Release, reflectors: Release) -> Iterator[Cluster]:
-    with cluster(tmp_path) as made:
+def lab(tmp_path: Path, datastore: str, nodes: Release, reflectors: Release) -> Iterator[Cluster]:
+    with cluster(tmp_path, datastore) as made:
         made.add_node("kube-master", MASTER, release=nodes)
         made.add_node("kube-node1", NODE1, "192.168.0.0/26", ("192.168.0.2",), nodes)
         made.add_node("kube-node2", NODE2, "192.168.0.64/26", ("192.168.0.64", "192.168.0.65"), nodes)
@@ -65,7 +65,16 @@ def names(kind: str, *addresses: str) -> list[str]:
     return [f"{kind}_{address.replace('.', '_')}" for address in addresses]
 
 
-@pytest.mark.parametrize(("nodes", "reflectors"), PAIRS, ids=lambda release: release.name)
+CASES = [
+    *(("etcdv2", *pair) for pair in PAIRS),
+    # The datastore does not depend on the BIRD; this etcd has no v2 API.
+    ("etcdv3", RELEASES[0], RELEASES[-1]),
+]
+
+
+@pytest.mark.parametrize(
+    ("datastore", "nodes", "reflectors"), CASES, ids=lambda value: value if isinstance(value, str) else value.name
+)
 def test_walkthrough(lab: Cluster, reflectors: Release) -> None:
     master, node1, node2, rr1 = (lab.hosts[name] for name in ("kube-master", "kube-node1", "kube-node2", "node1"))
 

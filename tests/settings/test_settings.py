@@ -172,6 +172,7 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
     pem.write_text("x")
     values = {
         "role": "reflector", "ip": "10.0.0.2", "ip6": "fd00::2", "nodename": "n", "families": "4,6",
+        "datastore": "etcdv3",
         "etcd_endpoints": "http://e:1", "etcd_authority": "e:1", "etcd_scheme": "https", "etcd_ca_cert_file": str(pem),
         "etcd_cert_file": str(pem), "etcd_key_file": str(pem), "etcd_username": "u", "etcd_password": "p",
         "etcd_password_file": str(pem),
