@@ -20,8 +20,8 @@ from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
 from rrwatch.commands import privileges, show
 from rrwatch.commands.derivation import Derivation, derive
+from rrwatch.daemon.birds import is_ours
 from rrwatch.daemon.desired import Desired, render
-from rrwatch.daemon.reconciler import is_ours
 from rrwatch.datastore.access import Access
 from rrwatch.datastore.factory import ADAPTERS, open_datastore
 from rrwatch.deadline import Deadline

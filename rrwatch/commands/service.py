@@ -6,8 +6,9 @@ import time
 
 from rrwatch.bird.apply import State
 from rrwatch.commands import keys
+from rrwatch.daemon.birds import LocalBird
 from rrwatch.daemon.loop import Daemon
-from rrwatch.daemon.reconciler import LocalBird, Reconciler
+from rrwatch.daemon.reconciler import Reconciler
 from rrwatch.errors import MissingRecord, RrwatchError
 from rrwatch.guard.baseline import Hold, StateFolder
 from rrwatch.report.events import EventLog

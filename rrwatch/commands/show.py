@@ -11,8 +11,8 @@ from rrwatch.bgp.sessions import Derived, session_document
 from rrwatch.bird import templates
 from rrwatch.bird.config_file import ConfigFile
 from rrwatch.commands.derivation import derive
+from rrwatch.daemon.birds import is_ours
 from rrwatch.daemon.desired import Desired, render
-from rrwatch.daemon.reconciler import is_ours
 from rrwatch.errors import RrwatchError, UsageError
 from rrwatch.settings.model import Settings
 from rrwatch.settings.values import Listen

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import rrwatch
 from rrwatch.bird.config_file import ConfigFile, Stamp
+from rrwatch.daemon.birds import Bird, LocalBird
 from rrwatch.daemon.cluster import Cluster
 from rrwatch.daemon.folder_watcher import FileChanged, FolderWatcher
-from rrwatch.daemon.reconciler import Bird, LocalBird, Reconciler
+from rrwatch.daemon.reconciler import Reconciler
 from rrwatch.daemon.retries import Retries
 from rrwatch.datastore.factory import open_datastore
 from rrwatch.datastore.folders import Folders

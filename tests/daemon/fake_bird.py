@@ -19,7 +19,7 @@ def _accept(_: str) -> str:
 
 @dataclass
 class FakeBird:
-    """One or more BIRDs in memory, as a `rrwatch.daemon.reconciler.Bird`.
+    """One or more BIRDs in memory, as a `rrwatch.daemon.birds.Bird`.
 
     Attributes:
         refuses: a text -> why BIRD refuses it, empty where it accepts it.
