@@ -34,7 +34,7 @@ def run(settings: Settings) -> None:
 
 
 def once(settings: Settings, timeout: float) -> set[State] | None:
-    """Runs one pass, the same as the first one of `run`.
+    """Runs one pass of the reconciler that `run` uses, after listing every folder that the role could need.
 
     Args:
         timeout: seconds to try to reach the datastore.
@@ -52,7 +52,7 @@ def once(settings: Settings, timeout: float) -> set[State] | None:
         for snapshot in keys.snapshots(settings.etcd, settings.role.all_prefixes, timeout):
             reconciler.hear(snapshot, snapshot.items.keys())
             items |= snapshot.items
-        outcome = reconciler.run(reconciler.settle(items))
+        outcome = reconciler.run_pass(reconciler.settle(items))
     finally:
         reconciler.close()
     if outcome is None or outcome.hold:

@@ -1,4 +1,4 @@
-"""Word of changes in folders, from the kernel by way of watchdog."""
+"""Notices file changes, with inotify through watchdog."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -26,21 +26,21 @@ _KINDS: list[type[FileSystemEvent]] = [
 
 @dataclass(frozen=True, slots=True)
 class FileChanged:
-    """Something happened to a name in a watched folder."""
+    """A file in a watched directory may have changed."""
 
     path: Path
 
 
 class FolderWatcher(FileSystemEventHandler):
-    """Watches the folders of some paths. It only hurries: what it misses, the next verification finds."""
+    """Watches the directories of some paths. It only speeds things up: the next pass finds what it misses."""
 
     def __init__(self, paths: Iterable[Path], folders: Iterable[Path], publish: Callable[[FileChanged], None]) -> None:
-        """Makes a watcher; `start()` sets it going.
+        """Watches nothing before `start()`.
 
         Args:
             paths: single files or sockets, there or not.
-            folders: all whose files are of interest.
-            publish: is called with news, from a thread of the watcher's.
+            folders: directories in which every file matters.
+            publish: called with each change, from a thread of the watcher's.
         """
         self._paths, self._whole = set(paths), set(folders)
         self._publish = publish
@@ -48,7 +48,7 @@ class FolderWatcher(FileSystemEventHandler):
         self._watches: dict[Path, tuple[tuple[int, int], ObservedWatch]] = {}
 
     def start(self) -> None:
-        """Begins to watch what is there. The kernel may have no more watches to give: then later ones are tried for."""
+        """Watches the directories that exist. If the kernel has no watch left, `refresh` tries again."""
         try:
             self._observer = self._started()
         except OSError as error:
@@ -56,7 +56,7 @@ class FolderWatcher(FileSystemEventHandler):
         self.refresh()
 
     def refresh(self) -> None:
-        """Takes up folders that have come, or come back as new ones, since the last time."""
+        """Watches directories that were created or replaced since the last call."""
         if self._observer is None:
             try:
                 self._observer = self._started()
@@ -81,7 +81,7 @@ class FolderWatcher(FileSystemEventHandler):
                 continue
 
     def stop(self) -> None:
-        """Ends the watching."""
+        """Stops watching."""
         if self._observer:
             self._observer.stop()
             self._observer.join(timeout=1)

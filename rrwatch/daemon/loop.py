@@ -159,7 +159,7 @@ class Daemon:
 
     @contextlib.contextmanager
     def _faults_logged(self) -> Iterator[None]:
-        """Logs a defect of rrwatch and goes on: after a crash it would be back; later it may find other records."""
+        """Logs a defect and continues: a restart would meet the same records, while a later pass may see others."""
         try:
             yield
         except Stopping:
@@ -218,7 +218,7 @@ class Daemon:
     def _pass(self) -> None:
         self._due = time.monotonic() + VERIFY_INTERVAL
         self._watcher.refresh()
-        outcome = self._reconciler.run(self._cluster.topology())
+        outcome = self._reconciler.run_pass(self._cluster.topology())
         if outcome is None:
             return
         if self._outcome is None:

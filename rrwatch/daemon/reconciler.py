@@ -36,7 +36,7 @@ class Reconciler:
     """Makes BIRD run what the records in force ask for, one pass at a time.
 
     First the datastore is heard (`hear`), then its records are settled (`settle`), then BIRD is brought in line
-    (`run`). The caller decides when.
+    (`run_pass`). The caller decides when.
     """
 
     def __init__(
@@ -99,16 +99,16 @@ class Reconciler:
         """
         self.guard.hear(event, changed)
 
-    def settle(self, literal: Items) -> Topology:
+    def settle(self, in_datastore: Items) -> Topology:
         """Decides which records are in force.
 
         Args:
-            literal: what the datastore says, as key -> value; every folder that matters has been listed.
+            in_datastore: what the datastore says, as key -> value; every folder that matters has been listed.
 
         Returns:
             The cluster by the records in force.
         """
-        self._verdict = self.guard.settle(literal)
+        self._verdict = self.guard.settle(in_datastore)
         self._unread |= self._verdict.changed
         if self._records.update(self._unread, self._verdict.items):
             room = max(0, _CAUSES_MAX - len(self._cause))
@@ -116,7 +116,7 @@ class Reconciler:
         self._unread = set()
         return self._records.topology()
 
-    def run(self, topology: Topology | None) -> Outcome | None:
+    def run_pass(self, topology: Topology | None) -> Outcome | None:
         """Runs one pass, and reports it.
 
         Args:

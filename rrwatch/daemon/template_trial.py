@@ -9,7 +9,7 @@ from rrwatch.bird.render import Templates
 from rrwatch.errors import TemplateError
 from rrwatch.report.outcome import TemplateState
 
-SETTLE_TIME = 0.3
+QUIET_TIME = 0.3
 """Seconds for which the operator's folder must not change before it is read: editors save in more than one step."""
 
 
@@ -34,7 +34,7 @@ class TemplateTrial:
         self._failed: Templates | None = None
         self._read: object = None
         self._seen: object = None
-        self._settled_at = 0.0
+        self._quiet_at = 0.0
         self._unreadable = ""
         self._error = ""
         self._loaded: Path | None = None
@@ -42,7 +42,7 @@ class TemplateTrial:
     @property
     def due(self) -> float | None:
         """When to call `refresh` again, on the clock; None where the folder has not changed."""
-        return self._settled_at if self._seen != self._read else None
+        return self._quiet_at if self._seen != self._read else None
 
     @property
     def state(self) -> TemplateState:
@@ -71,8 +71,8 @@ class TemplateTrial:
             return False
         now = self._clock()
         if files != self._seen:
-            self._seen, self._settled_at = files, now + SETTLE_TIME
-        if self._read is not None and now < self._settled_at:
+            self._seen, self._quiet_at = files, now + QUIET_TIME
+        if self._read is not None and now < self._quiet_at:
             return False
         first, self._read = self._newest is None, files
         try:

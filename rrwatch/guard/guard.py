@@ -141,11 +141,11 @@ class Guard:
         self._listed &= set(prefixes)
         self._has_unlisted = False
 
-    def settle(self, literal: Items) -> Verdict:
+    def settle(self, in_datastore: Items) -> Verdict:
         """Decides which records are in force from now on.
 
         Args:
-            literal: what the datastore says; every folder that matters has been listed.
+            in_datastore: what the datastore says; every folder that matters has been listed.
         """
         first = not self._has_settled
         self._has_unlisted = self._has_unlisted and any(
@@ -158,11 +158,11 @@ class Guard:
             held = self.hold is not None
             if self._frozen or not self._values_known:
                 running = None if self._values_known else Effects(dict.fromkeys(self._running()))
-                changed, loss = self._records.replace(literal, running, alarm, held=held, released=released)
+                changed, loss = self._records.replace(in_datastore, running, alarm, held=held, released=released)
                 frozen = alarm
             else:
                 heard = Heard(self._keys, self._asked, alarm, self._ended_lately())
-                changed, loss = self._records.update(literal, heard, held=held, released=released)
+                changed, loss = self._records.update(in_datastore, heard, held=held, released=released)
                 self._ended |= dict.fromkeys(self._records.ended, time.monotonic())
                 frozen = ""
             self._changed |= self._records.items.keys() | changed if first else changed

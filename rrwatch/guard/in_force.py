@@ -1,9 +1,9 @@
 """The records in force: those of the datastore, and those that went although nobody deleted them. Pure: no I/O.
 
-A session ends only where somebody asked for its end. A record may be missing for other reasons: a folder above many
-nodes was deleted, the datastore was wiped or restored from a backup, a list came without the events that led to it.
-Such a record stays in force, beside everything that is new, until the rule lets it go (`rrwatch.guard.rule`). The rule
-looks at what depends on the record: sessions, and a node's own routes.
+A session that nobody asked to end ends only if the rule allows it. A record may be missing for other reasons: a folder
+above many nodes was deleted, the datastore was wiped or restored from a backup, a list came without the events that led
+to it. Such a record stays in force, beside everything that is new, until the rule lets it go (`rrwatch.guard.rule`).
+The rule looks at what depends on the record: sessions, and a node's own routes.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -56,18 +56,18 @@ class RecordsInForce:
         self.is_undecided = False
         """Whether records are gone of which it is not known yet whether they are a loss: BIRD keeps what it has."""
 
-    def update(self, literal: Items, heard: Heard, *, held: bool, released: bool) -> tuple[set[str], Loss | None]:
+    def update(self, in_datastore: Items, heard: Heard, *, held: bool, released: bool) -> tuple[set[str], Loss | None]:
         """Takes over what the datastore says, except for losses that nobody asked for.
 
         Args:
-            literal: what the datastore says.
+            in_datastore: what the datastore says.
             held: a loss is held already.
             released: an operator lets it go.
 
         Returns:
             The keys that differ now, and the loss that is held from now on.
         """
-        values, gone = self._sort(literal, heard)
+        values, gone = self._sort(in_datastore, heard)
         known = self._effects(self.items) if self._retained or gone else None
         self._changed |= values.keys()
         for key, value in values.items():
@@ -87,7 +87,7 @@ class RecordsInForce:
             after = self._effects(kept) or Effects()
             known = known or safe
             loss = judge(known, safe, after, self._limits, alarm=heard.alarm, held=held, lately=heard.lately)
-            self.ended = frozenset() if loss else frozenset(known.that_are_also_in(safe).lost(after))
+            self.ended = frozenset() if loss else frozenset(known.limited_to(safe).lost(after))
         if loss is None:
             self._changed |= self._retained
             for key in self._retained:
@@ -96,7 +96,7 @@ class RecordsInForce:
         return self._take_changed(), loss
 
     def replace(
-        self, literal: Items, running: Effects | None, alarm: str, *, held: bool, released: bool
+        self, in_datastore: Items, running: Effects | None, alarm: str, *, held: bool, released: bool
     ) -> tuple[set[str], Loss | None]:
         """Takes over all that the datastore says, or nothing.
 
@@ -107,9 +107,9 @@ class RecordsInForce:
         Returns:
             As `update`.
         """
-        after = dict(literal)
+        after = dict(in_datastore)
         unreadable = {}
-        for key, value in literal.items():
+        for key, value in in_datastore.items():
             known_value = self.items.get(key, value)
             if value != known_value and (fault := self._fault(key, value, known_value)):
                 after[key], unreadable[key] = known_value, fault
@@ -117,7 +117,7 @@ class RecordsInForce:
         if alarm and not released:
             known = self._effects(self.items) if running is None else running
             if known is None:
-                known = self._effects({**literal, **self.items})
+                known = self._effects({**in_datastore, **self.items})
             if known is None:
                 self.is_undecided = True
                 return self._take_changed(), None
@@ -131,12 +131,12 @@ class RecordsInForce:
         changed, self._changed = self._changed, set()
         return changed
 
-    def _sort(self, literal: Items, heard: Heard) -> tuple[dict[str, str | None], set[str]]:
+    def _sort(self, in_datastore: Items, heard: Heard) -> tuple[dict[str, str | None], set[str]]:
         """Sorts what was heard into values that take effect, None where a record goes, and records gone unasked."""
         changed: dict[str, str | None] = {}
         gone: set[str] = set()
         for key in heard.keys:
-            value, known = literal.get(key), self.items.get(key)
+            value, known = in_datastore.get(key), self.items.get(key)
             self.unreadable.pop(key, None)
             if value == known:
                 continue

@@ -1,4 +1,4 @@
-"""The guard's rule: may the sessions end that nobody asked to end? Pure: no state, no I/O."""
+"""The guard's rule: may sessions end that nobody asked to end? Pure: no state, no I/O."""
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ class Limits:
 
     Attributes:
         percent: a loss of more than this share is held; 0 turns the guard off.
-        minimum: below this many known sessions (or routes), no share is held.
+        minimum: with fewer known sessions (or routes) than this, `percent` does not apply.
     """
 
     percent: int
@@ -32,10 +32,10 @@ class Effects:
     sessions: Mapping[str, Session | None] = field(default_factory=dict)
     routes: frozenset[str] = frozenset()
 
-    def that_are_also_in(self, safe: "Effects") -> "Effects":
-        """Returns the sessions that are in `safe` too, as they are there.
+    def limited_to(self, safe: "Effects") -> "Effects":
+        """Returns the known sessions that `safe` still has, with their terms from `safe`.
 
-        What somebody asked to end is gone there, and what is new there has never been known.
+        This leaves out sessions that somebody asked to end, and new ones.
         """
         return Effects({name: safe.sessions[name] for name in self.sessions if name in safe.sessions})
 
@@ -93,7 +93,7 @@ def judge(
     """
     if not limits.percent:
         return None
-    sessions, routes = known.that_are_also_in(safe), known.routes & safe.routes
+    sessions, routes = known.limited_to(safe), known.routes & safe.routes
     lost, lost_routes = sorted(sessions.lost(after)), routes - after.routes
     earlier = [name for name in lately if name not in sessions.sessions]
     if not (lost or lost_routes):

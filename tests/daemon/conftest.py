@@ -44,7 +44,7 @@ class Passes:
 
     def run(self) -> Outcome:
         """Runs a pass."""
-        outcome = self.reconciler.run(self.reconciler.settle(self.items))
+        outcome = self.reconciler.run_pass(self.reconciler.settle(self.items))
         assert outcome
         return outcome
 

@@ -67,7 +67,7 @@ class Node:
 
     def sessions(self) -> set[str]:
         """Runs a pass; returns the sessions that BIRD has after it."""
-        self.passes.reconciler.run(self.cluster.topology())
+        self.passes.reconciler.run_pass(self.cluster.topology())
         return self.passes.bird.sessions()
 
 
@@ -184,7 +184,7 @@ def test_a_node_whose_baseline_is_lost_is_held_and_waits_for_no_key(
     everything = node.list_all(MESH_OF_EIGHT).sessions()
     again = restarted(node, passes, damage=tmp_path / "state" / "baseline.json")
     again.list_all({key: value for key, value in MESH_OF_EIGHT.items() if "/n8/" not in key})
-    outcome = again.passes.reconciler.run(again.cluster.topology())
+    outcome = again.passes.reconciler.run_pass(again.cluster.topology())
     assert outcome
     assert outcome.hold
     assert (outcome.waits_for, outcome.derived) == ("", None)

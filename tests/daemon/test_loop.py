@@ -15,7 +15,7 @@ from rrwatch.bird.apply import Applied, State
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
 from rrwatch.daemon.loop import Daemon
-from rrwatch.daemon.template_trial import SETTLE_TIME
+from rrwatch.daemon.template_trial import QUIET_TIME
 from rrwatch.datastore.factory import ADAPTERS
 from rrwatch.datastore.folders import Folders
 from rrwatch.datastore.port import Change, Changes, Snapshot
@@ -184,7 +184,7 @@ def test_templates_are_read_when_their_folder_is_at_rest(run: Callable[..., Run]
         began = time.monotonic()
         (folder / "session.cfg.j2").write_text("{% broken")
         yield lambda status: "session.cfg.j2" in status.template_error
-        assert time.monotonic() - began >= SETTLE_TIME
+        assert time.monotonic() - began >= QUIET_TIME
         (folder / "session.cfg.j2").unlink()
         yield lambda status: status.template_error == ""
 

@@ -59,7 +59,7 @@ def test_a_first_pass_installs_and_a_second_one_finds_nothing_to_do(
 
 def test_nothing_is_done_before_etcd_was_heard(passes: Make) -> None:
     subject = passes()
-    assert subject.reconciler.run(None) is None
+    assert subject.reconciler.run_pass(None) is None
     assert subject.bird.configures == 0
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rrwatch.daemon.template_trial import SETTLE_TIME, TemplateTrial
+from rrwatch.daemon.template_trial import QUIET_TIME, TemplateTrial
 
 
 class Clock:
@@ -35,10 +35,10 @@ def test_a_folder_is_read_when_it_has_not_changed_for_a_while(
         (tmp_path / "session.cfg.j2").write_text(text)
         assert trial.has_changed()
         assert not trial.refresh()
-        assert trial.due == clock.now + SETTLE_TIME
-        clock.now += SETTLE_TIME * 0.9
+        assert trial.due == clock.now + QUIET_TIME
+        clock.now += QUIET_TIME * 0.9
         assert not trial.refresh()
-    clock.now += SETTLE_TIME * 0.2
+    clock.now += QUIET_TIME * 0.2
     assert trial.refresh()
     assert (trial.state.error, trial.state.loaded, trial.due) == ("", tmp_path, None)
     assert not trial.refresh()
