@@ -154,10 +154,11 @@ class _Attempt:
         plan = self._compare(found)
         self.note(plan=plan)
         incomplete = None if plan.is_empty else self._lint(found, plan)
+        asked_at = time.perf_counter()
         try:
             with connect(self._target.socket, self._deadline) as bird:
                 self.note(version=version_in(bird.greeting))
-                self._apply_to(bird, incomplete)
+                self._apply_to(bird, incomplete, asked_at)
         except BirdAbsent as absent:
             self._apply_without_bird(incomplete)
             self.note(state=State.WAITING, message=str(absent))
@@ -207,12 +208,14 @@ class _Attempt:
             return incomplete
         return None
 
-    def _apply_to(self, bird: Connection, incomplete: LintError | None) -> None:
+    def _apply_to(self, bird: Connection, incomplete: LintError | None, asked_at: float) -> None:
         is_installed = self.applied.plan.is_empty
         self.note(running=bird.generation())
         if is_installed and self.applied.running == self._wanted.generation:
             self._confirm()
             return
+        # A BIRD that is busy with its sessions greets late.
+        self.applied.took["connect"] = time.perf_counter() - asked_at
         with self._timed("wait"):
             bird.wait_until_idle()
         if not self.trusted:

@@ -54,7 +54,7 @@ def test_applied_and_confirmed(bird: Bird) -> None:
     assert applied.configured
     assert applied.running == bird.generation() == 7
     assert applied.plan.added == ("A", "B")
-    assert list(applied.took) == ["wait", "stage", "check", "replace", "configure", "confirm"]
+    assert list(applied.took) == ["connect", "wait", "stage", "check", "replace", "configure", "confirm"]
     assert bird.sessions() == {"A", "B"}
     assert litter(bird) == []
 
@@ -148,7 +148,7 @@ def test_a_text_that_leaves_a_session_out(bird: Bird, away: bool) -> None:
 class TestParsedOnce:
     """Changes of a BIRD that has shown that it reads the file."""
 
-    STEPS = ("wait", "stage", "configure", "replace", "confirm")
+    STEPS = ("connect", "wait", "stage", "configure", "replace", "confirm")
 
     @pytest.fixture
     def applier(self, bird: Bird) -> Applier:
