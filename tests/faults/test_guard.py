@@ -4,7 +4,8 @@ import http.client
 import json
 import os
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -282,27 +283,33 @@ def test_an_orderly_end_remembers_the_latest_nodes(
     assert "/host/n7/" in (tmp_path / "state" / "baseline.json").read_text()
 
 
-def test_a_release_by_root_reaches_a_service_of_another_user(
-    etcd: Etcd, bird: Bird, start_rrwatch: Start, tmp_path: Path
-) -> None:
-    state = tmp_path / "state"
-    state.mkdir()
-    for path in (state, bird.folder, bird.config, bird.socket):
-        os.chown(path, NOBODY, NOBODY)
-    for folder in (tmp_path, *tmp_path.parents[:-1]):
-        folder.chmod(folder.stat().st_mode | 0o011)
-    as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    strict = ["sh", "-c", 'umask 027; exec "$@"', "sh"]
-    etcd.put_all(SIX)
-    settings = beside(bird, etcd.url, state, **reflector(REFLECTOR))
-    assert run_command("once", environment=settings, through=strict).returncode == 0
-    rrwatch = start_rrwatch(etcd.url, bird, through=as_nobody)
-    rrwatch.wait_for("confirmed")
-    etcd.delete(f"{PREFIX}/host", recursive=True)
-    rrwatch.wait_for("held")
-    assert not rrwatch.all("state_lost")
-    assert run_command("release", environment=settings, through=strict).stdout.startswith("released; 6 sessions")
-    wait_for_sessions(bird, set())
+class TestAnotherUser:
+    @pytest.fixture
+    def tmp_path(self) -> Iterator[Path]:
+        """A folder that every user can reach; pytest's own are for root alone."""
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)
+            yield Path(folder)
+
+    def test_a_release_by_root_reaches_a_service_of_another_user(
+        self, etcd: Etcd, bird: Bird, start_rrwatch: Start, tmp_path: Path
+    ) -> None:
+        state = tmp_path / "state"
+        state.mkdir()
+        for path in (state, bird.folder, bird.config, bird.socket):
+            os.chown(path, NOBODY, NOBODY)
+        as_nobody = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        strict = ["sh", "-c", 'umask 027; exec "$@"', "sh"]
+        etcd.put_all(SIX)
+        settings = beside(bird, etcd.url, state, **reflector(REFLECTOR))
+        assert run_command("once", environment=settings, through=strict).returncode == 0
+        rrwatch = start_rrwatch(etcd.url, bird, through=as_nobody)
+        rrwatch.wait_for("confirmed")
+        etcd.delete(f"{PREFIX}/host", recursive=True)
+        rrwatch.wait_for("held")
+        assert not rrwatch.all("state_lost")
+        assert run_command("release", environment=settings, through=strict).stdout.startswith("released; 6 sessions")
+        wait_for_sessions(bird, set())
 
 
 def test_writing_all_records_again_does_not_blind_it(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
