@@ -1,1 +1,1 @@
-"""Whether a change may go ahead, and what has to outlive a restart for that."""
+"""May sessions end that nobody asked to end, and what survives a restart so that this can be decided then too."""

@@ -65,6 +65,7 @@ class StateFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._baseline, self._history = folder / "baseline.json", folder / "history.jsonl"
+        self._lock = folder / "baseline.lock"
         self.release_file = folder / "release"
         self._others: dict[str, Any] = {}
         self._known_state: object = None
@@ -188,10 +189,13 @@ class StateFolder:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
+        # A file of its own: the folder may also be that of BIRD's configuration, which is locked all the time.
         self._folder.mkdir(exist_ok=True)
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        descriptor = os.open(self._lock, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _MODE)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # Another process has it for milliseconds. One that hangs must not stop the loop: the write is repeated.
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._share_with_owner(descriptor)
             yield
         finally:
             os.close(descriptor)

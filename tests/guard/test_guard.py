@@ -1,5 +1,6 @@
 """What the guard makes of what it hears: which records are in force, what is held, and what survives a restart."""
 
+import fcntl
 import json
 import os
 import time
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rrwatch.bird.lock import FolderLock
 from rrwatch.datastore.follow import Alarm, UpToDate
 from rrwatch.datastore.port import Change, Snapshot
 from rrwatch.errors import StateError
@@ -500,6 +502,27 @@ def test_what_root_writes_belongs_to_the_owner_of_the_folder(tmp_path: Path, wri
         os.umask(umask)
     for path in tmp_path.iterdir():
         assert (path.stat().st_uid, path.stat().st_gid, path.stat().st_mode & 0o777) == (1234, 1235, 0o640), path
+
+
+def test_another_process_that_hangs_with_the_lock_stops_nothing(tmp_path: Path, eight: Host) -> None:
+    with (tmp_path / "baseline.lock").open("r") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        eight.put(node(9)).settle()
+        eight.guard.close()
+        assert len(eight.errors) == 1
+    eight.guard.close()
+    assert Host(tmp_path).list(cluster(*EIGHT), 40).settle() == names(*EIGHT)
+    assert "/n9/" in (tmp_path / "baseline.json").read_text()
+
+
+def test_a_folder_that_is_locked_for_another_reason_can_be_used(tmp_path: Path) -> None:
+    lock = FolderLock()
+    lock.claim([tmp_path / "bird.cfg"])
+    host = Host(tmp_path).list(cluster(*EIGHT))
+    assert host.settle() == names(*EIGHT)
+    host.guard.close()
+    lock.release()
+    assert host.errors == []
 
 
 def test_the_history_is_bounded_and_survives_damaged_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
