@@ -21,14 +21,16 @@ _R = TypeVar("_R", bound=Remark)
 class Deriver:
     """Derives the sessions of one topology after another, reusing what did not change."""
 
-    def __init__(self, rules: Callable[[Topology], Derived], always: Collection[str] = ()) -> None:
+    def __init__(
+        self, rules: Callable[[Topology], Derived], always: Callable[[Topology], Collection[str]] = lambda _: ()
+    ) -> None:
         """Creates a deriver that has derived nothing yet.
 
         Args:
             rules: derives everything from a topology.
-            always: hosts that the rules need to see, whichever hosts changed.
+            always: returns the hosts that the rules need to see, whichever hosts changed.
         """
-        self._rules, self._always = rules, frozenset(always)
+        self._rules, self._always = rules, always
         self._topology: Topology | None = None
         self._derived = Derived((), (), ())
         self._by_neighbor: dict[Address, Session] = {}
@@ -50,9 +52,10 @@ class Deriver:
         changed = _changed_hosts(before.hosts, topology.hosts)
         if not changed:
             return known
-        if changed & self._always or 2 * len(changed) > len(before.hosts):
+        always = frozenset(self._always(topology))
+        if always != frozenset(self._always(before)) or changed & always or 2 * len(changed) > len(before.hosts):
             return None
-        old, new = (self._rules(_only(some, changed | self._always)) for some in (before, topology))
+        old, new = (self._rules(_only(some, changed | always)) for some in (before, topology))
         if old.contested or new.contested:
             return None
         remarks = [{*some.rejected, *some.warnings} for some in (old, new)]

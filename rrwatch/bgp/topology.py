@@ -169,6 +169,118 @@ class CustomFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class HostLabels:
+    """The labels of a Node resource, which selectors look at."""
+
+    key: str
+    host: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class HostClusterId:
+    """The `routeReflectorClusterID` of a Node resource, which makes the node a route reflector."""
+
+    key: str
+    host: str
+    cluster_id: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class ListenPort:
+    """The TCP port on which the BIRDs of all nodes listen, or that of one node if there is a host."""
+
+    key: str
+    host: str | None
+    port: int
+
+
+class Selector(Protocol):
+    """Chooses nodes by their labels."""
+
+    def matches(self, labels: Mapping[str, str], /) -> bool:
+        """Whether a node with those labels is chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """The password of a session (TCP MD5, RFC 2385). Its text never shows in a representation.
+
+    Attributes:
+        secret, key: where it is kept: the name of a Kubernetes Secret, and a key in it.
+        text: the password itself; empty while it is not known.
+    """
+
+    secret: str
+    key: str
+    text: str = field(default="", repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.secret}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class BgpPeer:
+    """A BGPPeer resource (Calico's documentation, "BGP peer").
+
+    Attributes:
+        name: the name of the resource.
+        node: the only node that peers, by name; it need not exist.
+        nodes: the nodes that peer; without it, and without `node`, all nodes do.
+        peers: the nodes that they peer with; without it they peer with `address`.
+        address: the address to peer with.
+        port: the port at that address; None if the resource names none.
+        as_number: the AS at that address.
+        local_as: the AS in which the nodes speak to it; None for their own.
+        reverse: whether the nodes at the far end peer back.
+        from_own_address: whether the nodes connect from their own address, not from any.
+        password: what both ends need to know, None for a session without a password.
+        ttl_security: the number of hops of GTSM (RFC 5082); None without it.
+        graceful_restart_time, keepalive_time: seconds; None for BIRD's own defaults.
+        filters: names of BGPFilter resources that the nodes apply.
+    """
+
+    key: str
+    name: str
+    node: str | None = None
+    nodes: Selector | None = None
+    peers: Selector | None = None
+    address: Address | None = None
+    port: int | None = None
+    as_number: AsNumber | None = None
+    local_as: AsNumber | None = None
+    reverse: bool = True
+    from_own_address: bool = True
+    password: Password | None = None
+    ttl_security: int | None = None
+    graceful_restart_time: int | None = None
+    keepalive_time: int | None = None
+    filters: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MeshOptions:
+    """What the sessions of the node mesh have in common, by BGPConfiguration `default`.
+
+    Attributes:
+        password: see `BgpPeer`.
+        graceful_restart_time: seconds; None for BIRD's own default.
+    """
+
+    key: str
+    password: Password | None = None
+    graceful_restart_time: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BgpFilter:
+    """A BGPFilter resource, of which only the name matters."""
+
+    key: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class HostLeaf:
     """Any other key below `host/<host>`, which only shows that the host exists."""
 
@@ -176,8 +288,8 @@ class HostLeaf:
     host: str
 
 
-HostRecord = HostAddress | HostAs | HostNetwork | HostLeaf | Peer | LogLevel
-"""A fact that a key below `host/<name>` states."""
+HostRecord = HostAddress | HostAs | HostNetwork | HostLabels | HostClusterId | HostLeaf | Peer | LogLevel | ListenPort
+"""A fact about one host, except for records of these types that have no host."""
 
 Record = (
     GlobalAs
@@ -188,17 +300,23 @@ Record = (
     | HostAddress
     | HostAs
     | HostNetwork
+    | HostLabels
+    | HostClusterId
     | HostLeaf
+    | ListenPort
+    | BgpPeer
+    | MeshOptions
+    | BgpFilter
     | Pool
     | Block
     | CustomFilter
 )
-"""A fact that one key states."""
+"""A fact that a key states."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host, with everything that the keys below `host/<name>` state."""
+    """One host, with everything that records state about it."""
 
     name: str
     addresses: Mapping[Family, HostAddress] = field(default_factory=dict)
@@ -206,6 +324,9 @@ class Host:
     debug: Debug | None = None
     network: IPv4Network | None = None
     peers: tuple[Peer, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cluster_id: IPv4Address | None = None
+    port: int | None = None
     known: frozenset[Address] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -228,6 +349,12 @@ class Host:
                     single["network"] = network
                 case LogLevel(debug=debug):
                     single["debug"] = debug
+                case HostLabels(labels=labels):
+                    single["labels"] = labels
+                case HostClusterId(cluster_id=cluster_id):
+                    single["cluster_id"] = cluster_id
+                case ListenPort(port=port):
+                    single["port"] = port
                 case Peer():
                     peers.append(record)
         return cls(name, addresses, peers=tuple(peers), **single)
@@ -263,7 +390,11 @@ class Topology:
 
     Attributes:
         hosts: every host with at least one key, by name.
-        reflectors, peers: those of both families; `peers` are the global ones.
+        reflectors, peers: those of both families; `peers` are the global ones of the data model v1.
+        bgp_peers: the BGPPeer resources.
+        mesh_options: what the sessions of the node mesh have in common.
+        listen_port: the port of hosts that have none of their own; None for BGP's own, 179.
+        filters: the BGPFilter resources.
         pools, blocks, custom_filters: those of both families; blocks are those of all known hosts.
         rejected: records that could not be read, by key.
         names: the names of keys in the data model that all this was read from.
@@ -278,6 +409,10 @@ class Topology:
     pools: tuple[Pool, ...]
     blocks: tuple[Block, ...]
     custom_filters: tuple[CustomFilter, ...]
+    bgp_peers: tuple[BgpPeer, ...]
+    mesh_options: MeshOptions | None
+    listen_port: int | None
+    filters: tuple[BgpFilter, ...]
     rejected: Mapping[str, Rejected]
     names: KeyNames
 
@@ -290,8 +425,9 @@ class Topology:
             others: all records that do not belong to a single host, in any order.
             names: the names of keys in the data model that the records were read from.
         """
-        single: dict[str, Any] = {"global_as": None, "node_mesh": None, "debug": None}
-        several: dict[type, list[Any]] = {kind: [] for kind in (Reflector, Peer, Pool, Block, CustomFilter, Rejected)}
+        single: dict[str, Any] = dict.fromkeys(("global_as", "node_mesh", "debug", "listen_port", "mesh_options"))
+        kinds = (Reflector, Peer, Pool, Block, CustomFilter, BgpPeer, BgpFilter, Rejected)
+        several: dict[type, list[Any]] = {kind: [] for kind in kinds}
         for record in sorted(others, key=_key):
             match record:
                 case GlobalAs(as_number=as_number):
@@ -300,6 +436,10 @@ class Topology:
                     single["node_mesh"] = enabled
                 case LogLevel(debug=debug):
                     single["debug"] = debug
+                case ListenPort(port=port):
+                    single["listen_port"] = port
+                case MeshOptions():
+                    single["mesh_options"] = record
                 case _:
                     several[type(record)].append(record)
         return cls(
@@ -310,6 +450,8 @@ class Topology:
             pools=tuple(several[Pool]),
             blocks=tuple(several[Block]),
             custom_filters=tuple(several[CustomFilter]),
+            bgp_peers=tuple(several[BgpPeer]),
+            filters=tuple(several[BgpFilter]),
             rejected={record.key: record for record in several[Rejected]},
             names=names,
         )
@@ -318,7 +460,9 @@ class Topology:
 def host_of_record(record: Record | Rejected) -> str | None:
     """Returns the host whose `Host` a record is part of; None if it is part of none."""
     match record:
-        case HostAddress() | HostAs() | HostNetwork() | HostLeaf() | Peer() | LogLevel():
+        case HostAddress() | HostAs() | HostNetwork() | HostLabels() | HostClusterId() | HostLeaf():
+            return record.host
+        case Peer() | LogLevel() | ListenPort():
             return record.host
     return None
 

@@ -43,6 +43,7 @@ class ReflectorConfig:
 
     Attributes:
         source_addresses: one for each family of which this BIRD has sessions.
+        port: where it listens; None for BGP's own port, 179.
         log: where BIRD logs; None for BIRD's own default.
     """
 
@@ -51,6 +52,7 @@ class ReflectorConfig:
     source_addresses: tuple[Address, ...]
     debug: Debug
     sessions: tuple[Session, ...]
+    port: int | None = None
     log: LogTarget | None = None
 
 

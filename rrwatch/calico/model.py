@@ -1,13 +1,29 @@
 """The port for data models: what the keys and values in a datastore mean."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
-from rrwatch.bgp.topology import Address, KeyNames, Record, Rejected
+from rrwatch.bgp.sessions import Derived
+from rrwatch.bgp.speaker import Speaker
+from rrwatch.bgp.topology import Address, Family, KeyNames, Record, Rejected, Topology
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterState:
+    """What a datastore says about the cluster as a whole.
+
+    Attributes:
+        identity: what is the same for as long as it is the same cluster; empty where the data model has no such thing.
+        locked: why nothing in the datastore counts at the moment, as one line; empty where it counts.
+    """
+
+    identity: str = ""
+    locked: str = ""
 
 
 class DataModel(Protocol):
-    """Parses keys and values into records, and knows the names of keys.
+    """Parses keys and values into records, and derives sessions from them.
 
     A model has no state and does no I/O. `rrwatch.calico.v1.CalicoV1` is one. To add another one, write a class with
     these methods and add it to `rrwatch.calico.models`; `tests/calico/flat.py` is a small example.
@@ -24,6 +40,21 @@ class DataModel(Protocol):
     def parse(self, key: str, value: str) -> Sequence[Record | Rejected]:
         """Parses one key into any number of records; none if the key is not about BGP. Never raises."""
 
+    def reflector_sessions(self, topology: Topology, speaker: Speaker) -> Derived:
+        """Derives the sessions of a route reflector."""
+
+    def node_sessions(self, topology: Topology, name: str, families: Iterable[Family]) -> Derived:
+        """Derives the sessions of a node, in those families in which it has an address."""
+
+    def registered_node(self, topology: Topology, speaker: Speaker) -> str | None:
+        """Returns the name of the node that a route reflector is registered as; None if it is not."""
+
+    def ends_by_effect(self, key: str, before: str, after: str) -> bool:
+        """Whether a new value of a key may end sessions that whoever wrote it need not have thought of."""
+
+    def cluster_state(self, items: Mapping[str, str]) -> ClusterState:
+        """Returns what all keys and values say about the cluster as a whole."""
+
     def reflector_folders(self) -> tuple[str, ...]:
         """Returns the folders that a route reflector needs."""
 
@@ -39,4 +70,8 @@ class DataModel(Protocol):
         """Returns the folders that a node of that name can ever need."""
 
     def peer_of_all(self, address: Address) -> str:
-        """Returns the key that makes every node peer with an address."""
+        """Returns the key that makes every node peer with an address, as an example for people."""
+
+    @property
+    def configures_nodes(self) -> bool:
+        """Whether `NodeRole` knows how to configure BIRD beside a node, and not only which sessions it has."""

@@ -7,8 +7,12 @@ strings, dotted AS numbers) and strict about everything else.
 
 import json
 import re
+from collections.abc import Iterable, Mapping
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+from rrwatch.bgp import rules_v1
+from rrwatch.bgp.sessions import Derived
+from rrwatch.bgp.speaker import Speaker
 from rrwatch.bgp.topology import (
     Address,
     AsNumber,
@@ -29,8 +33,10 @@ from rrwatch.bgp.topology import (
     Record,
     Reflector,
     Rejected,
+    Topology,
     TunnelUse,
 )
+from rrwatch.calico.model import ClusterState
 
 PREFIX = "/calico/bgp/v1"
 POOLS = "/calico/v1/ipam"
@@ -292,11 +298,31 @@ class CalicoV1:
 
     names = _Names()
     root = PREFIX
+    configures_nodes = True
 
     def parse(self, key: str, value: str) -> tuple[Record | Rejected, ...]:
         """Parses one key."""
         record = parse(key, value)
         return () if record is None else (record,)
+
+    def reflector_sessions(self, topology: Topology, speaker: Speaker) -> Derived:
+        """Derives the sessions of a route reflector."""
+        return rules_v1.reflector_sessions(topology, speaker)
+
+    def node_sessions(self, topology: Topology, name: str, families: Iterable[Family]) -> Derived:
+        """Derives the sessions of a node."""
+        return rules_v1.node_sessions(topology, name, families)
+
+    def registered_node(self, topology: Topology, speaker: Speaker) -> None:  # the port's signature
+        """Returns None: a reflector is no node in v1."""
+
+    def ends_by_effect(self, key: str, before: str, after: str) -> bool:  # noqa: ARG002  # the port's signature
+        """Returns False: each record of v1 is about the sessions that it names."""
+        return False
+
+    def cluster_state(self, items: Mapping[str, str]) -> ClusterState:  # noqa: ARG002  # the port's signature
+        """Returns nothing: v1 has no key about the cluster as a whole."""
+        return ClusterState()
 
     def reflector_folders(self) -> tuple[str, ...]:
         """Returns the folders that a route reflector needs."""

@@ -133,7 +133,9 @@ def render(settings: Settings, keys_file: Path | None, timeout: float, diff: boo
     """Print the configuration that BIRD should run."""
     from rrwatch.commands import show
 
-    texts = show.configurations(settings, _keys_and_values(settings, keys_file, timeout))
+    settings, items = _with_keys(settings, keys_file, timeout)
+    settings.require_configuration()
+    texts = show.configurations(settings, items)
     if diff:
         click.echo("".join(show.difference(path, text) for path, text in texts.items()), nl=False)
     else:
@@ -152,7 +154,7 @@ def sessions(settings: Settings, keys_file: Path | None, timeout: float, as_json
     from rrwatch.commands import show
     from rrwatch.commands.derivation import derive
 
-    derivation = derive(settings, _keys_and_values(settings, keys_file, timeout))
+    derivation = derive(*_with_keys(settings, keys_file, timeout))
     if derivation.unanswered:
         click.echo(f"rrwatch: warning: {visible(derivation.unanswered)}", err=True)
     if as_json:
@@ -229,14 +231,18 @@ def _log_unknown(unknown: Iterable[Unknown]) -> None:
         structlog.get_logger("rrwatch").warning("setting_unknown", setting=one.name, place=one.origin, hint=one.hint)
 
 
-def _keys_and_values(settings: Settings, keys_file: Path | None, timeout: float) -> dict[str, str]:
+def _with_keys(settings: Settings, keys_file: Path | None, timeout: float) -> tuple[Settings, dict[str, str]]:
+    """Returns keys and values, and the settings with the data model of those keys."""
     from rrwatch.commands import keys
 
-    return (
-        keys.from_file(keys_file, settings.role.model)
-        if keys_file
-        else keys.from_etcd(settings.etcd, settings.role.all_prefixes, timeout)
-    )
+    if keys_file is None:
+        settings.require_datastore()
+        return settings, keys.from_etcd(settings.etcd, settings.role.all_prefixes, timeout)
+    items = keys.from_file(keys_file)
+    if not settings.has_own_model:
+        settings = settings.with_model(keys.model_of(items, settings.role.model))
+    keys.require_sessions(keys_file, items, settings.role.model)
+    return settings, items
 
 
 for _group in rr, peer, node_mesh:

@@ -14,8 +14,9 @@ from rrwatch.calico import v1
 from rrwatch.cli.options import etcd_timeout, json_output, with_settings
 from rrwatch.datastore.access import Access
 from rrwatch.errors import UsageError
-from rrwatch.settings.model import access_of
+from rrwatch.settings.model import records_access_of
 from rrwatch.settings.table import ETCD_SETTINGS
+from rrwatch.settings.values import ModelName
 
 if TYPE_CHECKING:
     from rrwatch.commands.records import Records
@@ -41,6 +42,11 @@ _AS_NUMBER = _Parsed("AS number", v1.as_number)
 _CLUSTER_ID = _Parsed("cluster id", v1.cluster_id)
 _NODE = _Parsed("node", v1.plain_name)
 
+_RESOURCES = {
+    "peer": "peers are BGPPeer resources",
+    "node-mesh": "the node mesh is switched by nodeToNodeMeshEnabled of the BGPConfiguration `default`",
+}
+
 _address = click.argument("address", type=_ADDRESS)
 _node = click.option("--node", type=_NODE, metavar="NAME", help="Only this node, instead of all of them.")
 
@@ -61,16 +67,24 @@ def node_mesh() -> None:
 
 
 def _record_command(group: click.Group, name: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """Adds a command with the settings of etcd to a group; its function gets `Records`, then its own options."""
+    """Adds a command with the settings of etcd to a group; its function gets `Records`, then its own options.
+
+    Raises:
+        UsageError: the data model does not have such records. Those of reflectors are the same in each.
+    """
 
     def add(function: Callable[..., Any]) -> click.Command:
         @functools.wraps(function)
-        def with_records(access: Access, *, timeout: float, **own: Any) -> Any:
+        def with_records(settings: tuple[Access, ModelName], *, timeout: float, **own: Any) -> Any:
+            access, model = settings
+            if model is not ModelName.CALICO_V1 and group is not rr:
+                raise UsageError(f"model is {model.value}: there {_RESOURCES[str(group.name)]}, see `calicoctl apply`; "
+                                 "for keys of Calico up to 2.6 set model to calico-v1")  # fmt: skip
             from rrwatch.commands.records import Records
 
             return function(Records(access, timeout), **own)
 
-        return group.command(name)(etcd_timeout(with_settings(with_records, access_of, ETCD_SETTINGS)))
+        return group.command(name)(etcd_timeout(with_settings(with_records, records_access_of, ETCD_SETTINGS)))
 
     return add
 

@@ -2,27 +2,27 @@
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from rrwatch.bgp.topology import Family
 from rrwatch.calico.model import DataModel
+from rrwatch.calico.models import MODELS
 from rrwatch.datastore.access import Access
 from rrwatch.datastore.factory import open_retrying
+from rrwatch.datastore.mirror import is_below
 from rrwatch.datastore.port import Snapshot
 from rrwatch.errors import UnknownKeys, UsageError
 
 
-def from_file(path: Path, model: DataModel) -> dict[str, str]:
+def from_file(path: Path) -> dict[str, str]:
     """Reads a flat JSON object of keys and values, as etcd would hold them; null is an empty value.
 
     Args:
         path: the file, or `-` for standard input.
-        model: the data model of the keys.
 
     Raises:
         UsageError: the file cannot be read, or is not such an object.
-        UnknownKeys: there are keys, but sessions follow from none of them.
     """
     try:
         text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
@@ -36,13 +36,25 @@ def from_file(path: Path, model: DataModel) -> dict[str, str]:
     for key, value in items.items():
         if value is not None and not isinstance(value, str):
             raise UsageError(f"{path}: the value of {key!r} is {value!r:.60}: want a string")
-    keys = {key: value or "" for key, value in items.items()}
-    if keys and not any(model.parse(key, value) for key, value in keys.items()):
+    return {key: value or "" for key, value in items.items()}
+
+
+def model_of(items: Mapping[str, str], default: DataModel) -> DataModel:
+    """Returns the data model that keys belong to by their names; the default if they belong to none."""
+    return next((model for model in MODELS.values() if any(is_below(key, model.root) for key in items)), default)
+
+
+def require_sessions(path: Path, items: Mapping[str, str], model: DataModel) -> None:
+    """Makes sure that the keys of a file are of that data model.
+
+    Raises:
+        UnknownKeys: there are keys, but sessions follow from none of them.
+    """
+    if items and not any(model.parse(key, value) for key, value in items.items()):
         raise UnknownKeys(
-            f"{path}: sessions follow from none of its {len(keys)} keys, such as {min(keys)!r:.80}: "
+            f"{path}: sessions follow from none of its {len(items)} keys, such as {min(items)!r:.80}: "
             f"want keys as Calico writes them, like {model.names.host_address('NODE', Family.IPV4)}"
         )
-    return keys
 
 
 def from_etcd(access: Access, prefixes: Iterable[str], timeout: float) -> dict[str, str]:

@@ -25,6 +25,8 @@ def run(settings: Settings) -> None:
     Raises:
         UsageError: the settings cannot be put into effect.
     """
+    settings.require_datastore()
+    settings.require_configuration()
     with contextlib.ExitStack() as stack:
         server = StatusServer(settings.status_listen) if settings.status_listen else None
         if server:
@@ -43,8 +45,11 @@ def once(settings: Settings, timeout: float) -> set[State] | None:
         How the BIRDs stand after it, None where the guard holds something.
 
     Raises:
+        UsageError: the settings cannot be put into effect.
         RrwatchError: nothing could be applied.
     """
+    settings.require_datastore()
+    settings.require_configuration()
     reconciler = Reconciler(settings, LocalBird(settings, threading.Event()), EventLog())
     reconciler.claim()
     try:

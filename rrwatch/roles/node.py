@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from rrwatch.bgp.ipam import announced
-from rrwatch.bgp.sessions import Derived, node_sessions
+from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import AsNumber, Debug, Family, Pool, Rejected, Remark, Topology
 from rrwatch.bird.config import Capabilities, NodeConfig, NodeFamily
 from rrwatch.calico.model import DataModel
@@ -26,6 +26,10 @@ class NodeRole:
     model: DataModel
     only: tuple[Family, ...] | None = None
     takes_filters: bool = False
+
+    def with_model(self, model: DataModel) -> "NodeRole":
+        """Returns the same role for keys of another data model."""
+        return replace(self, model=model)
 
     def summary(self) -> str:
         """Returns `node` and its name."""
@@ -68,14 +72,13 @@ class NodeRole:
         blocks = {block.key for one in known for block in one.blocks}
         return frozenset(blocks | {pool.key for one in known for pool in one.pools})
 
-    @property
-    def own_hosts(self) -> tuple[str, ...]:
-        """The node itself."""
+    def own_hosts(self, topology: Topology) -> tuple[str, ...]:  # the port's signature
+        """Returns the node itself."""
         return (self.name,)
 
     def sessions(self, topology: Topology) -> Derived:
         """Derives the sessions of all its families."""
-        return node_sessions(topology, self.name, self.only or tuple(Family))
+        return self.model.node_sessions(topology, self.name, self.only or tuple(Family))
 
     def with_remarks(self, derived: Derived, topology: Topology, capabilities: Capabilities | None) -> Derived:
         """Adds what is wrong with pools, blocks and filters."""

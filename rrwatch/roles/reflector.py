@@ -1,11 +1,12 @@
 """The role of a route reflector."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
-from rrwatch.bgp.sessions import Derived, reflector_sessions
-from rrwatch.bgp.topology import Address, Debug, Family, Topology
+from rrwatch.bgp.sessions import Derived
+from rrwatch.bgp.speaker import BGP_PORT, Speaker
+from rrwatch.bgp.topology import Debug, Family, Topology
 from rrwatch.bird.config import Capabilities, ReflectorConfig
 from rrwatch.calico.model import DataModel
 
@@ -16,12 +17,12 @@ class ReflectorRole:
 
     Attributes:
         router_id: the BGP identifier, its IPv4 address.
-        addresses: the source address of each family that is on.
+        speaker: the rest of what is known about it besides the datastore.
         model: what the keys mean.
     """
 
     router_id: IPv4Address
-    addresses: Mapping[Family, Address]
+    speaker: Speaker
     model: DataModel
 
     @property
@@ -34,22 +35,26 @@ class ReflectorRole:
         """A reflector passes on everything."""
         return False
 
-    @property
-    def own_hosts(self) -> tuple[str, ...]:
-        """A reflector is no host of the cluster."""
-        return ()
+    def own_hosts(self, topology: Topology) -> tuple[str, ...]:
+        """Returns the node that it is registered as, if it is."""
+        name = self.model.registered_node(topology, self.speaker)
+        return (name,) if name else ()
+
+    def with_model(self, model: DataModel) -> "ReflectorRole":
+        """Returns the same role for keys of another data model."""
+        return replace(self, model=model)
 
     def summary(self) -> str:
         """Returns `reflector` and its addresses."""
-        return f"reflector {', '.join(map(str, self.addresses.values()))}"
+        return f"reflector {', '.join(map(str, self.speaker.addresses.values()))}"
 
     def baseline(self) -> str:
         """Returns `reflector` and its first address."""
-        return f"reflector {next(iter(self.addresses.values()))}"
+        return f"reflector {next(iter(self.speaker.addresses.values()))}"
 
     def advice(self) -> str:
         """Returns the key that makes all nodes peer with it."""
-        own = next(iter(self.addresses.values()))
+        own = next(iter(self.speaker.addresses.values()))
         return f"no key asks for a session: check that {self.model.peer_of_all(own)} is set"
 
     def prefixes(self, topology: Topology | None) -> tuple[str, ...]:
@@ -62,7 +67,7 @@ class ReflectorRole:
 
     def families(self, topology: Topology) -> tuple[Family, ...]:
         """Returns the families that it has addresses of."""
-        return tuple(self.addresses)
+        return tuple(self.speaker.addresses)
 
     def routes(self, topology: Topology) -> frozenset[str]:
         """Returns nothing: it has no routes of its own."""
@@ -70,7 +75,7 @@ class ReflectorRole:
 
     def sessions(self, topology: Topology) -> Derived:
         """Derives the sessions of all its families."""
-        return reflector_sessions(topology, self.addresses.values())
+        return self.model.reflector_sessions(topology, self.speaker)
 
     def with_remarks(self, derived: Derived, topology: Topology, capabilities: Capabilities | None) -> Derived:
         """Adds nothing: sessions are all that it has."""
@@ -83,7 +88,8 @@ class ReflectorRole:
         return ReflectorConfig(
             grammar=capabilities.grammar,
             router_id=self.router_id,
-            source_addresses=tuple(self.addresses[family] for family in families),
+            source_addresses=tuple(self.speaker.addresses[family] for family in families),
             debug=topology.debug or Debug.OFF,
             sessions=derived.of(families),
+            port=None if self.speaker.port == BGP_PORT else self.speaker.port,
         )

@@ -24,9 +24,11 @@ class Role(Protocol):
     def takes_filters(self) -> bool:
         """Whether the custom filters of operators count."""
 
-    @property
-    def own_hosts(self) -> tuple[str, ...]:
-        """Names of the hosts that every session depends on, in addition to its neighbor."""
+    def own_hosts(self, topology: Topology) -> tuple[str, ...]:
+        """Returns the names of the hosts that every session depends on, in addition to its neighbor."""
+
+    def with_model(self, model: DataModel) -> "Role":
+        """Returns the same role for keys of another data model."""
 
     def summary(self) -> str:
         """Returns what the host is and which one, for people."""

@@ -2,14 +2,16 @@
 
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
+from rrwatch.bgp.speaker import Speaker
 from rrwatch.bgp.topology import Family
 from rrwatch.bird.target import BirdPaths
 from rrwatch.bird.version import Grammar
+from rrwatch.calico.model import DataModel
 from rrwatch.calico.models import MODELS
 from rrwatch.datastore.access import Access
 from rrwatch.errors import UsageError
@@ -17,10 +19,10 @@ from rrwatch.guard.rule import Limits
 from rrwatch.roles import NodeRole, ReflectorRole, Role
 from rrwatch.settings import parsers
 from rrwatch.settings.table import ETCD_SETTINGS, SETTINGS, Setting
-from rrwatch.settings.values import OFF, Listen, LogFormat, LogLevel, RoleName
+from rrwatch.settings.values import OFF, DatastoreName, Listen, LogFormat, LogLevel, ModelName, RoleName
 
 _NODE_SPREAD = 3.0  # seconds
-_MODEL = "calico-v1"
+_MODEL_OF = {DatastoreName.ETCD_V2: ModelName.CALICO_V1, DatastoreName.ETCD_V3: ModelName.CALICO_V3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,8 @@ class Settings:
         resync_interval: seconds between two full lists of etcd.
         etcd_spread: seconds over which lists at the start and after an outage are spread.
         log_format: the format of log lines, or None for console on a terminal and JSON elsewhere.
+        passwords: the directory with the passwords of sessions, if there is one.
+        has_own_model: whether the data model was set, and is not that of the datastore.
         files: the files that settings name and that rrwatch reads, except for templates.
     """
 
@@ -55,7 +59,33 @@ class Settings:
     etcd_spread: float
     log_format: LogFormat | None
     log_level: LogLevel
+    passwords: Path | None = None
+    has_own_model: bool = False
     files: tuple[Path, ...] = ()
+
+    def with_model(self, model: DataModel) -> "Settings":
+        """Returns the same settings for keys of another data model."""
+        return replace(self, role=self.role.with_model(model))
+
+    def require_datastore(self) -> None:
+        """Makes sure that the datastore can hold keys of the data model.
+
+        Raises:
+            UsageError: it cannot.
+        """
+        if self.role.model is MODELS["calico-v3"] and self.etcd.datastore == DatastoreName.ETCD_V2.value:
+            raise UsageError("model is calico-v3 and datastore is etcdv2: Calico keeps its resources in etcd v3, set "
+                             "datastore to etcdv3")  # fmt: skip
+
+    def require_configuration(self) -> None:
+        """Makes sure that rrwatch knows how to configure BIRD in this role with this data model.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if isinstance(self.role, NodeRole) and not self.role.model.configures_nodes:
+            raise UsageError("role is node and model is calico-v3: rrwatch prints the sessions of such a node "
+                             "(`rrwatch sessions`), but does not configure its BIRD; calico-node does")  # fmt: skip
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
@@ -69,7 +99,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
     """
     values = {setting.name: _value(setting, values) for setting in SETTINGS}
     role = _role(values)
-    families = role.only or tuple(Family) if isinstance(role, NodeRole) else tuple(role.addresses)
+    families = role.only or tuple(Family) if isinstance(role, NodeRole) else tuple(role.speaker.addresses)
     bird_paths = BirdPaths(
         families,
         values["config"],
@@ -97,6 +127,8 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         etcd_spread=_etcd_spread(values),
         log_format=values["log_format"],
         log_level=values["log_level"],
+        passwords=values["bgp_passwords"],
+        has_own_model=values["model"] is not None,
         files=tuple(values[setting.name] for setting in SETTINGS if setting.is_file and values[setting.name]),
     )
 
@@ -116,8 +148,9 @@ def _value(setting: Setting, values: Mapping[str, Any]) -> Any:
 
 def _role(values: Mapping[str, Any]) -> ReflectorRole | NodeRole:
     families: tuple[Family, ...] | None = values["families"]
+    model = MODELS[_model_name(values).value]
     if values["role"] is RoleName.NODE:
-        return NodeRole(values["nodename"] or socket.gethostname(), MODELS[_MODEL], families, values["custom_filters"])
+        return NodeRole(values["nodename"] or socket.gethostname(), model, families, values["custom_filters"])
     for name in "ip", "ip6":
         if isinstance(values[name], parsers.Misread):
             raise UsageError(f"{name} is {values[name].text!r}: {values[name].reason}")
@@ -129,7 +162,23 @@ def _role(values: Mapping[str, Any]) -> ReflectorRole | NodeRole:
         raise UsageError("ip6 is not set: families has 6, which needs an IPv6 address, --ip6 or the variable IP6")
     addresses = {Family.IPV4: ip, Family.IPV6: ip6}
     own = {family: one for family, one in addresses.items() if one and family in (families or Family)}
-    return ReflectorRole(ip, own, MODELS[_MODEL])
+    others = tuple(one for one in values["reflectors"] or () if one not in own.values())
+    return ReflectorRole(ip, Speaker(own, values["listen_port"], others, values["cluster_id"]), model)
+
+
+def _model_name(values: Mapping[str, Any]) -> ModelName:
+    name: ModelName | None = values["model"]
+    return name or _MODEL_OF[values["datastore"]]
+
+
+def records_access_of(values: Mapping[str, Any]) -> tuple[Access, ModelName]:
+    """Builds what the commands need that read and write records: a client of etcd, and the data model.
+
+    Raises:
+        UsageError: as for `access_of`.
+    """
+    access = access_of(values)
+    return access, _model_name({setting.name: _value(setting, values) for setting in ETCD_SETTINGS})
 
 
 def access_of(values: Mapping[str, Any]) -> Access:

@@ -1,8 +1,10 @@
 """Parsers for the texts of settings. Each returns the value, or raises ValueError with what is wanted instead."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from ipaddress import IPv4Address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -55,6 +57,25 @@ def families(text: str) -> tuple[Family, ...]:
     if not names or names - {"4", "6"}:
         raise ValueError("want 4, 6 or 4,6")
     return tuple(Family(int(name)) for name in sorted(names))
+
+
+def addresses(text: str) -> tuple[Address, ...]:
+    """Parses addresses of BGP speakers, separated by commas."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    return tuple(dict.fromkeys(v1.address(name, Family.IPV6 if ":" in name else Family.IPV4) for name in names))
+
+
+def cluster_id(text: str) -> IPv4Address | None:
+    """Parses a cluster id: a dotted quad or a number."""
+    return v1.cluster_id(text)
+
+
+def port(text: str) -> int:
+    """Parses a TCP port."""
+    number = int(text) if re.fullmatch("[0-9]{1,5}", text) else 0
+    if not 0 < number < 1 << 16:
+        raise ValueError("want a port, 1 to 65535")
+    return number
 
 
 def endpoints(text: str) -> tuple[str, ...]:

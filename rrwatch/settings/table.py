@@ -7,7 +7,7 @@ from typing import Any
 
 from rrwatch.bgp.topology import Family
 from rrwatch.settings import parsers
-from rrwatch.settings.values import DatastoreName, LogFormat, LogLevel, RoleName
+from rrwatch.settings.values import DatastoreName, LogFormat, LogLevel, ModelName, RoleName
 
 SETTINGS_FILE = Path("/etc/rrwatch/rrwatch.toml")
 
@@ -95,6 +95,29 @@ SETTINGS = (
         "The API of etcd in which Calico keeps its keys: etcdv2 or etcdv3.",
         "etcdv2",
         older=("DATASTORE_TYPE",),
+    ),
+    Setting(
+        "model",
+        parsers.choice(ModelName),
+        "What Calico's keys are: those of its releases up to 2.6, calico-v1, or resources, calico-v3.",
+        shown_default="calico-v1 with etcdv2, calico-v3 with etcdv3",
+    ),
+    Setting("listen_port", parsers.port, "TCP port on which the BIRD of this reflector listens.", "179"),
+    Setting(
+        "reflectors",
+        parsers.addresses,
+        "Addresses of the other reflectors, separated by commas; used if etcd has no record of this one.",
+    ),
+    Setting(
+        "cluster_id",
+        parsers.cluster_id,
+        "Cluster id of this reflector; used if etcd has none for it.",
+        shown_default="BIRD's own, the router id",
+    ),
+    Setting(
+        "bgp_passwords",
+        parsers.folder,
+        "Directory with the passwords of sessions, one file SECRET/KEY for each, as Kubernetes mounts Secrets.",
     ),
     Setting(
         "etcd_endpoints",
@@ -204,6 +227,6 @@ SETTINGS = (
 """Every setting. Flags, environment variables, settings file, manual page and completion follow from this table."""
 
 ETCD_SETTINGS = tuple(
-    setting for setting in SETTINGS if setting.name == "datastore" or setting.name.startswith("etcd_")
+    setting for setting in SETTINGS if setting.name in ("datastore", "model") or setting.name.startswith("etcd_")
 )
 """What commands accept that only talk to etcd."""

@@ -18,6 +18,13 @@ class DatastoreName(Enum):
     ETCD_V3 = "etcdv3"
 
 
+class ModelName(Enum):
+    """What Calico's keys mean, by its name in `models.MODELS`."""
+
+    CALICO_V1 = "calico-v1"
+    CALICO_V3 = "calico-v3"
+
+
 class LogFormat(Enum):
     """The format of log lines."""
 

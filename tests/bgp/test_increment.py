@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rrwatch.bgp.increment import Deriver
+from rrwatch.bgp.speaker import Speaker
 from rrwatch.bgp.topology import Family, Topology
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v1 import V1
@@ -15,7 +16,7 @@ from tests.keys import CLUSTER, PREFIX, REFLECTOR, global_peer, host, node_peer,
 
 ROLES: list[Role] = [
     ReflectorRole(
-        IPv4Address(REFLECTOR), {Family.IPV4: IPv4Address(REFLECTOR), Family.IPV6: IPv6Address("fd00::28")}, V1
+        IPv4Address(REFLECTOR), Speaker({Family.IPV4: IPv4Address(REFLECTOR), Family.IPV6: IPv6Address("fd00::28")}), V1
     ),
     NodeRole("n1", V1),
 ]
@@ -90,13 +91,12 @@ def test_hosts_without_a_change_are_the_same_and_are_not_asked_about() -> None:
     assert [name for name in second.hosts if second.hosts[name] is not first.hosts[name]] == ["n3"]
     assert first.hosts["n3"].address(Family.IPV4) == IPv4Address("172.17.42.33")
 
-    store.update(node_peer("n3", REFLECTOR), items | node_peer("n3", REFLECTOR))
+    items |= node_peer("n3", REFLECTOR)  # beside the global one: it gives way, and no other host is concerned
+    store.update(node_peer("n3", REFLECTOR), items)
     deriver.derive(store.topology())
-    assert asked == [
-        len(first.hosts),
-        1,
-        1,
-        1,
-        1,
-        len(first.hosts),
-    ]  # two records ask for one neighbor: everything is derived again
+    assert asked == [len(first.hosts), 1, 1, 1, 1]
+
+    items |= host("n4", "172.17.42.99")  # that of n3: everything is derived again
+    store.update(host("n4", ""), items)
+    deriver.derive(store.topology())
+    assert asked[-1] == len(first.hosts)

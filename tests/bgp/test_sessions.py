@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrwatch.bgp.sessions import Derived, Kind, node_sessions, reflector_sessions, session_name
+from rrwatch.bgp.rules_v1 import node_sessions, reflector_sessions
+from rrwatch.bgp.sessions import Derived, Kind, session_name
+from rrwatch.bgp.speaker import Speaker
 from rrwatch.bgp.topology import Family
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v1 import V1
@@ -28,9 +30,9 @@ PRECEDENCE = ["Mesh", "Global", "Node"]
 
 
 def reflector_sees(items: dict[str, str], *addresses: str) -> Derived:
-    return reflector_sessions(
-        RecordStore.of(items, V1).topology(), [ip_address(own) for own in addresses or (REFLECTOR,)]
-    )
+    own = [ip_address(address) for address in addresses or (REFLECTOR,)]
+    speaker = Speaker({Family(address.version): address for address in own})
+    return reflector_sessions(RecordStore.of(items, V1).topology(), speaker)
 
 
 def node_sees(items: dict[str, str], name: str, *families: Family) -> Derived:

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rrwatch.bgp.sessions import Session, reflector_sessions
+from rrwatch.bgp.rules_v1 import reflector_sessions
+from rrwatch.bgp.sessions import Session
+from rrwatch.bgp.speaker import Speaker
 from rrwatch.bgp.topology import AsNumber, Block, CustomFilter, Debug, Family, Pool, TunnelUse
 from rrwatch.bird import templates
 from rrwatch.bird.config import NodeConfig, NodeFamily, ReflectorConfig
@@ -29,7 +31,7 @@ SHIPPED = templates.load(None)
 
 def config(items: dict[str, str] = CLUSTER) -> ReflectorConfig:
     topology = RecordStore.of(items, V1).topology()
-    sessions = reflector_sessions(topology, [OWN]).sessions
+    sessions = reflector_sessions(topology, Speaker({Family.IPV4: OWN})).sessions
     return ReflectorConfig(Grammar.BIRD1, OWN, (OWN,), topology.debug or Debug.OFF, sessions)
 
 

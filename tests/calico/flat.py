@@ -1,9 +1,13 @@
 """A second data model, as small as one can be: `/flat/node/NAME` is `ADDRESS AS`, and `/flat/peer/ADDRESS` is `AS`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import IPv4Address
 
-from rrwatch.bgp.topology import Address, AsNumber, Family, HostAddress, HostAs, Peer, Record, Rejected
+from rrwatch.bgp import rules_v1
+from rrwatch.bgp.sessions import Derived
+from rrwatch.bgp.speaker import Speaker
+from rrwatch.bgp.topology import Address, AsNumber, Family, HostAddress, HostAs, Peer, Record, Rejected, Topology
+from rrwatch.calico.model import ClusterState
 
 
 class FlatNames:
@@ -30,6 +34,7 @@ class Flat:
 
     names = FlatNames()
     root = "/flat"
+    configures_nodes = True
 
     def parse(self, key: str, value: str) -> Sequence[Record | Rejected]:
         try:
@@ -43,6 +48,21 @@ class Flat:
         except ValueError as error:
             return (Rejected(key, str(error)),)
         return ()
+
+    def reflector_sessions(self, topology: Topology, speaker: Speaker) -> Derived:
+        return rules_v1.reflector_sessions(topology, speaker)
+
+    def node_sessions(self, topology: Topology, name: str, families: Iterable[Family]) -> Derived:
+        return rules_v1.node_sessions(topology, name, families)
+
+    def registered_node(self, topology: Topology, speaker: Speaker) -> None:
+        pass
+
+    def ends_by_effect(self, key: str, before: str, after: str) -> bool:  # noqa: ARG002  # no key does
+        return False
+
+    def cluster_state(self, items: Mapping[str, str]) -> ClusterState:  # noqa: ARG002  # no key says anything
+        return ClusterState()
 
     def reflector_folders(self) -> tuple[str, ...]:
         return ("/flat",)

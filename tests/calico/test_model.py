@@ -9,6 +9,7 @@ import pytest
 
 from lab.etcd import Etcd
 from rrwatch import roles
+from rrwatch.bgp.speaker import Speaker
 from rrwatch.bgp.topology import Family
 from rrwatch.calico.model import DataModel
 from rrwatch.calico.store import RecordStore
@@ -29,7 +30,7 @@ ITEMS = {
     f"/flat/peer/{REFLECTOR}": "65100",
 }
 OWN = IPv4Address(REFLECTOR)
-REFLECTOR_ROLE = ReflectorRole(OWN, {Family.IPV4: OWN}, FLAT)
+REFLECTOR_ROLE = ReflectorRole(OWN, Speaker({Family.IPV4: OWN}), FLAT)
 
 
 def settings(folder: Path, role: Role, **values: object) -> Settings:
@@ -85,9 +86,10 @@ def test_commands_list_it_and_render_it(own_etcd: Etcd, tmp_path: Path) -> None:
 def test_files_of_keys_are_of_the_same_data_model(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     file.write_text(json.dumps(ITEMS))
-    assert keys.from_file(file, FLAT) == ITEMS
+    items = keys.from_file(file)
+    assert items == ITEMS
+    keys.require_sessions(file, items, FLAT)
     with pytest.raises(UnknownKeys, match="/calico/bgp/v1/host/NODE/ip_addr_v4"):
-        keys.from_file(file, V1)
-    file.write_text(json.dumps(CLUSTER))
+        keys.require_sessions(file, items, V1)
     with pytest.raises(UnknownKeys, match="like /flat/node/NODE"):
-        keys.from_file(file, FLAT)
+        keys.require_sessions(file, CLUSTER, FLAT)

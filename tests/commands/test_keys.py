@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rrwatch.calico.v1 import V1
-from rrwatch.commands.keys import from_file
+from rrwatch.commands.keys import from_file, model_of, require_sessions
 from rrwatch.errors import RrwatchError, UsageError
 from tests.fuzz import EXAMPLES
 from tests.keys import CLUSTER, PREFIX
@@ -27,7 +27,8 @@ _documents = st.one_of(_values, st.dictionaries(_keys, st.one_of(st.text(max_siz
 def refusal(file: Path) -> str:
     """The line with which a file is refused; empty if it is accepted."""
     try:
-        keys = from_file(file, V1)
+        keys = from_file(file)
+        require_sessions(file, keys, model_of(keys, V1))
     except RrwatchError as error:
         return str(error)
     assert all(isinstance(value, str) for value in keys.values())
@@ -54,4 +55,4 @@ def test_files_of_any_content(content: bytes) -> None:
 def test_a_value_nested_as_deeply_as_json_can_be_read(depth: int, tmp_path: Path) -> None:
     (tmp_path / "keys").write_bytes(b'{"a": ' + b"[" * depth + b"]" * depth + b"}")
     with pytest.raises(UsageError, match=r"^[^\n]+$"):
-        from_file(tmp_path / "keys", V1)
+        from_file(tmp_path / "keys")

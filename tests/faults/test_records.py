@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from lab.bird import BIRD1, BIRD2, Release
+from rrwatch.bgp.speaker import Speaker
 from rrwatch.bgp.topology import Address, Family
 from rrwatch.bird import templates
 from rrwatch.bird.config import Capabilities
@@ -22,7 +23,7 @@ from tests.fuzz import EXAMPLES
 from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, block, pool
 
 BOTH: dict[Family, Address] = {Family.IPV4: IPv4Address(REFLECTOR), Family.IPV6: IPv6Address("fd00::28")}
-REFLECTOR_ROLE = ReflectorRole(IPv4Address(REFLECTOR), BOTH, V1)
+REFLECTOR_ROLE = ReflectorRole(IPv4Address(REFLECTOR), Speaker(BOTH), V1)
 NODE_ROLE = NodeRole("kube-node1", V1, (Family.IPV4, Family.IPV6))
 VALID = CLUSTER | pool("192.168.0.0/16") | block("kube-node1", "192.168.0.0/26")
 SHIPPED = templates.load(None)

@@ -5,6 +5,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 
+from rrwatch.bgp.speaker import Speaker
 from rrwatch.bgp.topology import Family
 from rrwatch.calico.v1 import V1
 from rrwatch.daemon.desired import effects
@@ -18,7 +19,7 @@ from rrwatch.guard.rule import Effects, Limits
 from rrwatch.roles import ReflectorRole
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, global_peer, host
 
-ROLE = ReflectorRole(IPv4Address(REFLECTOR), {Family.IPV4: IPv4Address(REFLECTOR)}, V1)
+ROLE = ReflectorRole(IPv4Address(REFLECTOR), Speaker({Family.IPV4: IPv4Address(REFLECTOR)}), V1)
 
 GLOBAL = {key: value for key, value in CLUSTER.items() if f"{PREFIX}/host/" not in key}
 PEER = next(iter(global_peer(REFLECTOR)))

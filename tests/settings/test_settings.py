@@ -9,6 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from rrwatch.bgp.speaker import Speaker
 from rrwatch.bgp.topology import Family
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
@@ -60,7 +61,7 @@ BIRD6 = Target("bird6", (Family.IPV6,), Path("/etc/bird/bird6.cfg"), Path("/run/
 def test_defaults(resolve: Resolve) -> None:
     settings = resolve()
     own = IPv4Address("10.0.0.1")
-    assert settings.role == ReflectorRole(own, {Family.IPV4: own}, V1)
+    assert settings.role == ReflectorRole(own, Speaker({Family.IPV4: own}), V1)
     assert settings.bird_paths.targets(Grammar.BIRD1) == settings.bird_paths.targets(Grammar.BIRD2)
     assert settings.bird_paths.targets(Grammar.BIRD2) == (BIRD,)
     assert settings.grammar is None
@@ -92,7 +93,9 @@ def test_a_list_in_the_file(resolve: Resolve) -> None:
 def test_ipv6(resolve: Resolve) -> None:
     settings = resolve(IP6="FD00::1")
     assert settings.role == ReflectorRole(
-        IPv4Address("10.0.0.1"), {Family.IPV4: IPv4Address("10.0.0.1"), Family.IPV6: IPv6Address("fd00::1")}, V1
+        IPv4Address("10.0.0.1"),
+        Speaker({Family.IPV4: IPv4Address("10.0.0.1"), Family.IPV6: IPv6Address("fd00::1")}),
+        V1,
     )
     assert settings.bird_paths.targets(Grammar.BIRD1) == (BIRD, BIRD6)
     assert settings.bird_paths.targets(Grammar.BIRD2) == (replace(BIRD, families=(Family.IPV4, Family.IPV6)),)
@@ -172,7 +175,8 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
     pem.write_text("x")
     values = {
         "role": "reflector", "ip": "10.0.0.2", "ip6": "fd00::2", "nodename": "n", "families": "4,6",
-        "datastore": "etcdv3",
+        "datastore": "etcdv3", "model": "calico-v1", "listen_port": "1790", "reflectors": "10.0.0.3,fd00::3",
+        "cluster_id": "1.0.0.1", "bgp_passwords": str(folder),
         "etcd_endpoints": "http://e:1", "etcd_authority": "e:1", "etcd_scheme": "https", "etcd_ca_cert_file": str(pem),
         "etcd_cert_file": str(pem), "etcd_key_file": str(pem), "etcd_username": "u", "etcd_password": "p",
         "etcd_password_file": str(pem),
@@ -192,7 +196,14 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
 
     assert by_flag == by_file == by_variable == resolve(**older)
     assert by_flag.role == ReflectorRole(
-        IPv4Address("10.0.0.2"), {Family.IPV4: IPv4Address("10.0.0.2"), Family.IPV6: IPv6Address("fd00::2")}, V1
+        IPv4Address("10.0.0.2"),
+        Speaker(
+            {Family.IPV4: IPv4Address("10.0.0.2"), Family.IPV6: IPv6Address("fd00::2")},
+            1790,
+            (IPv4Address("10.0.0.3"), IPv6Address("fd00::3")),
+            IPv4Address("1.0.0.1"),
+        ),
+        V1,
     )
     assert by_flag.log_format is LogFormat.JSON
 
