@@ -19,8 +19,8 @@ def reflector_sessions(topology: Topology, speaker: Speaker) -> Derived:
     """
     collected = Collector(topology)
     _reject_hosts_without_address(collected, list(speaker.addresses))
-    for family, own in speaker.addresses.items():
-        _reflector_family(collected, speaker, own, family)
+    for own in speaker.addresses.values():
+        _reflector_family(collected, speaker, own)
     return collected.derived()
 
 
@@ -42,7 +42,7 @@ def node_sessions(topology: Topology, name: str, families: Iterable[Family]) -> 
     return collected.derived()
 
 
-def _reflector_family(collected: Collector, speaker: Speaker, own: Address, family: Family) -> None:
+def _reflector_family(collected: Collector, speaker: Speaker, own: Address) -> None:
     topology = collected.topology
     record = next((reflector for reflector in topology.reflectors if reflector.address == own), None)
     _reflector_mesh(collected, speaker, own)

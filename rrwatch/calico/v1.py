@@ -8,7 +8,7 @@ strings, dotted AS numbers) and strict about everything else.
 import json
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from rrwatch.bgp import rules_v1
 from rrwatch.bgp.sessions import Derived
@@ -37,17 +37,21 @@ from rrwatch.bgp.topology import (
     TunnelUse,
 )
 from rrwatch.calico.model import ClusterState
+from rrwatch.calico.values import (
+    MAX_VALUE,
+    address,
+    as_number,
+    cluster_id,
+    json_object,
+    member,
+    plain_name,
+    shown,
+    text_of,
+)
 
 PREFIX = "/calico/bgp/v1"
 POOLS = "/calico/v1/ipam"
 BLOCKS = "/calico/ipam/v2/host"
-
-_MAX_VALUE = 64 * 1024  # characters; the longest value that Calico writes has some hundred
-
-# Printable ASCII without the characters that quote, separate or comment in a configuration, a shell or a log. Calico's
-# Go code validates [a-zA-Z0-9_.-]{1,128}, its Python code nothing; a DNS name has at most 253 characters (RFC 1035,
-# section 2.3.4).
-_NAME = re.compile(r"[!$%&()*+,.:<=>?@A-Z\[\]^_a-z|~0-9-]{1,253}")
 
 _PEERS = {"peer_v4": Family.IPV4, "peer_v6": Family.IPV6}
 _ADDRESSES = {"ip_addr_v4": Family.IPV4, "ip_addr_v6": Family.IPV6}
@@ -71,7 +75,7 @@ def _bgp(key: str, path: list[str], value: str) -> Record | None:
         case ["global", "as_num"]:
             return GlobalAs(key, as_number(value))
         case ["global", "node_mesh"]:
-            return NodeMesh(key, _enabled(_object(value)))
+            return NodeMesh(key, _enabled(json_object(value)))
         case ["global", "loglevel"]:
             return LogLevel(key, None, _debug(value))
         case ["global", ("peer_v4" | "peer_v6") as kind, name]:
@@ -107,16 +111,16 @@ def _host(key: str, host: str, leaf: list[str], value: str) -> Record:
 def _peer(key: str, host: str | None, name: str, family: Family, value: str) -> Peer:
     # Like Calico's own readers, use the address in the value, not the one in the key.
     plain_name(name)
-    entry = _object(value)
-    return Peer(key, host, address(_text(entry, "ip"), family), as_number(_member(entry, "as_num")))
+    entry = json_object(value)
+    return Peer(key, host, address(text_of(entry, "ip"), family), as_number(member(entry, "as_num")))
 
 
 def _pools(key: str, path: list[str], value: str) -> Record | None:
     match path:
         case [("v4" | "v6") as kind, "pool", _]:
             # Use the network in the value: there is more than one spelling of the key.
-            entry = _object(value)
-            network = _network(_text(entry, "cidr"), _FAMILIES[kind])
+            entry = json_object(value)
+            network = _network(text_of(entry, "cidr"), _FAMILIES[kind])
             return Pool(key, network, _interface(entry.get("ipip")), _tunnel_use(entry.get("ipip_mode")))
         case _:
             return None
@@ -131,38 +135,11 @@ def _blocks(key: str, path: list[str], _: str) -> Record | None:
 
 
 def _reflector(key: str, name: str, family: Family, value: str) -> Reflector:
-    entry = _object(value)
-    own = address(_text(entry, "ip"), family)
+    entry = json_object(value)
+    own = address(text_of(entry, "ip"), family)
     if own != address(plain_name(name), family):
         raise ValueError(f"the value names {own} and the key {name!r}: they must agree")
     return Reflector(key, own, cluster_id(entry.get("cluster_id")))
-
-
-def address(text: str, family: Family) -> Address:
-    """Parses the address of a BGP speaker that may be several hops away.
-
-    Raises:
-        ValueError: the text is not an address of that family, or no such speaker can have it. BIRD itself accepts
-            multicast neighbors silently, and refuses link-local ones in multihop BGP.
-    """
-    parsed: Address
-    try:
-        parsed = IPv4Address(text) if family is Family.IPV4 else IPv6Address(text)
-    except AddressValueError:
-        raise ValueError(f"{_show(text)} is not an IPv{family:d} address") from None
-    why = (
-        "unspecified" if parsed.is_unspecified
-        else "a loopback address" if parsed.is_loopback
-        else "a multicast address" if parsed.is_multicast
-        else "a link-local address" if parsed.is_link_local
-        else "an IPv4-mapped address" if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped
-        else "a scoped address" if isinstance(parsed, IPv6Address) and parsed.scope_id
-        else "a reserved address" if isinstance(parsed, IPv4Address) and (parsed.is_reserved or int(parsed) < 1 << 24)
-        else None
-    )  # fmt: skip
-    if why:
-        raise ValueError(f"{_show(text)} is {why}: no BGP neighbor can have it")
-    return parsed
 
 
 def _network(text: str, family: Family) -> Network:
@@ -172,7 +149,7 @@ def _network(text: str, family: Family) -> Network:
         return IPv4Network(text) if family is Family.IPV4 else IPv6Network(text)
     except ValueError as error:
         why = ": bits are set after the prefix length" if "has host bits set" in str(error) else ""
-        raise ValueError(f"{_show(text)} is not an IPv{family:d} network{why}") from None
+        raise ValueError(f"{shown(text)} is not an IPv{family:d} network{why}") from None
 
 
 def _interface(value: object) -> str | None:
@@ -180,7 +157,7 @@ def _interface(value: object) -> str | None:
         return None
     # IFNAMSIZ of Linux is 16 with the NUL.
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,15}", value):
-        raise ValueError(f"ipip is {_show(value)}, not the name of an interface")
+        raise ValueError(f"ipip is {shown(value)}, not the name of an interface")
     return value
 
 
@@ -188,84 +165,30 @@ def _tunnel_use(value: object) -> TunnelUse:
     if value is None or value == "":
         return TunnelUse.ALWAYS
     if value not in ("always", "cross-subnet"):
-        raise ValueError(f"ipip_mode is {_show(value)}: want always or cross-subnet")
+        raise ValueError(f"ipip_mode is {shown(value)}: want always or cross-subnet")
     return TunnelUse(value)
 
 
 def _code(value: str) -> str:
-    if len(value) > _MAX_VALUE or "\0" in value:
+    if len(value) > MAX_VALUE or "\0" in value:
         raise ValueError("the filter has more than 65536 characters, or a NUL")
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError("the filter has half of a surrogate pair, which is no character")
     return value
 
 
-def as_number(value: object) -> AsNumber:
-    """Parses an AS number: 65100, "65100", or dotted "1.10" (asdot, RFC 5396), which is 65546.
-
-    Raises:
-        ValueError: it is none of these, or outside 1..4294967295.
-    """
-    number = value
-    if isinstance(value, str):
-        if dotted := re.fullmatch(r"([0-9]{1,5})\.([0-9]{1,5})", value):
-            high, low = (int(part) for part in dotted.groups())
-            number = (high << 16 | low) if max(high, low) < 1 << 16 else None
-        elif re.fullmatch(r"[0-9]{1,10}", value):
-            number = int(value)
-    if not isinstance(number, int) or isinstance(number, bool) or not 0 < number < 1 << 32:
-        raise ValueError(f"{_show(value)} is not an AS number, 1 to 4294967295")
-    return AsNumber(number)
-
-
-def cluster_id(value: object) -> IPv4Address | None:
-    """Parses a cluster id (RFC 4456, section 7): a dotted quad, or a number or its text; None and "" give None.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    if value is None or value == "":
-        return None
-    try:
-        if isinstance(value, str):
-            number = IPv4Address(int(value) if re.fullmatch(r"[0-9]{1,10}", value) else value)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            number = IPv4Address(value)
-        else:
-            raise AddressValueError
-        if not int(number):
-            raise AddressValueError
-    except AddressValueError:
-        raise ValueError(
-            f"cluster_id {_show(value)} is neither a dotted quad nor a number from 1 to 4294967295"
-        ) from None
-    return number
-
-
 def _enabled(entry: dict[str, object]) -> bool:
     value = entry.get("enabled")
     if value is not None and not isinstance(value, bool):
-        raise ValueError(f"enabled is {_show(value)}, not true or false")
+        raise ValueError(f"enabled is {shown(value)}, not true or false")
     return bool(value)
 
 
 def _debug(value: str) -> Debug:
     # Calico itself tells only `none` and `debug` from all other words. What is not a word is not a level.
     if not re.fullmatch(r"[A-Za-z]{0,32}", value):
-        raise ValueError(f"{_show(value)} is not a log level: none, info or debug")
+        raise ValueError(f"{shown(value)} is not a log level: none, info or debug")
     return {"none": Debug.OFF, "debug": Debug.ALL}.get(value, Debug.STATES)
-
-
-def plain_name(text: str) -> str:
-    """Validates the name of a node, or another part of a key, and returns it.
-
-    Raises:
-        ValueError: it has characters that names do not have.
-    """
-    if not _NAME.fullmatch(text):
-        raise ValueError(f"{_show(text)} is not a name: 1 to 253 printable ASCII characters without "
-                         "space, quotes, braces, backslash, # and ;")  # fmt: skip
-    return text
 
 
 class _Names:
@@ -365,33 +288,3 @@ def reflector_record(address: Address, cluster: IPv4Address | None) -> tuple[str
 def mesh_record(enabled: bool) -> tuple[str, str]:
     """Returns key and value that switch the node mesh on or off."""
     return f"{PREFIX}/global/node_mesh", json.dumps({"enabled": enabled})
-
-
-def _object(value: str) -> dict[str, object]:
-    if len(value) > _MAX_VALUE:
-        raise ValueError(f"the value has {len(value)} characters, more than {_MAX_VALUE}")
-    try:
-        entry = json.loads(value)
-    except (ValueError, RecursionError):
-        raise ValueError(f"{_show(value)} is not JSON") from None
-    if not isinstance(entry, dict):
-        raise ValueError(f"{_show(value)} is not a JSON object")  # noqa: TRY004  # the text is wrong, not the type of an argument
-    return entry
-
-
-def _member(entry: dict[str, object], name: str) -> object:
-    if name not in entry:
-        raise ValueError(f"{name} is missing")
-    return entry[name]
-
-
-def _text(entry: dict[str, object], name: str) -> str:
-    value = _member(entry, name)
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is {_show(value)}, not a string")  # noqa: TRY004  # as above
-    return value
-
-
-def _show(value: object) -> str:
-    shown = ascii(value)
-    return shown if len(shown) <= 80 else shown[:77] + "..."

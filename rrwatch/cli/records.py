@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rrwatch.bgp.topology import Address, Family
-from rrwatch.calico import v1
+from rrwatch.calico import values
 from rrwatch.cli.options import etcd_timeout, json_output, with_settings
 from rrwatch.datastore.access import Access
 from rrwatch.errors import UsageError
@@ -37,10 +37,10 @@ class _Parsed(click.ParamType[Any]):
             raise UsageError(f"{self.name}: {error}") from None
 
 
-_ADDRESS = _Parsed("address", lambda text: v1.address(text, Family.IPV6 if ":" in text else Family.IPV4))
-_AS_NUMBER = _Parsed("AS number", v1.as_number)
-_CLUSTER_ID = _Parsed("cluster id", v1.cluster_id)
-_NODE = _Parsed("node", v1.plain_name)
+_ADDRESS = _Parsed("address", lambda text: values.address(text, Family.IPV6 if ":" in text else Family.IPV4))
+_AS_NUMBER = _Parsed("AS number", values.as_number)
+_CLUSTER_ID = _Parsed("cluster id", values.cluster_id)
+_NODE = _Parsed("node", values.plain_name)
 
 _RESOURCES = {
     "peer": "peers are BGPPeer resources",

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from rrwatch.bgp.topology import Address, Family
 from rrwatch.bird.config import LogTarget
 from rrwatch.bird.version import Grammar, version_in
-from rrwatch.calico import v1
+from rrwatch.calico import values
 from rrwatch.settings.values import OFF, Listen
 
 _WANT_URLS = "want URLs like http://127.0.0.1:2379, separated by commas"
@@ -44,7 +44,7 @@ def address(family: Family) -> Callable[[str], Address | Misread]:
 
     def parse(text: str) -> Address | Misread:
         try:
-            return v1.address(text, family)
+            return values.address(text, family, multicast=True)
         except ValueError as error:
             return Misread(text, str(error))
 
@@ -62,12 +62,12 @@ def families(text: str) -> tuple[Family, ...]:
 def addresses(text: str) -> tuple[Address, ...]:
     """Parses addresses of BGP speakers, separated by commas."""
     names = [part.strip() for part in text.split(",") if part.strip()]
-    return tuple(dict.fromkeys(v1.address(name, Family.IPV6 if ":" in name else Family.IPV4) for name in names))
+    return tuple(dict.fromkeys(values.address(name, Family.IPV6 if ":" in name else Family.IPV4) for name in names))
 
 
 def cluster_id(text: str) -> IPv4Address | None:
     """Parses a cluster id: a dotted quad or a number."""
-    return v1.cluster_id(text)
+    return values.cluster_id(text)
 
 
 def port(text: str) -> int:
@@ -131,7 +131,7 @@ def node_name(text: str) -> str:
         raise ValueError("want the name of a node in etcd, without /")
     if text in (".", ".."):
         raise ValueError("want the name of a node in etcd, which . and .. cannot be")
-    return v1.plain_name(text)
+    return values.plain_name(text)
 
 
 def switch(text: str) -> bool:

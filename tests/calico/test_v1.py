@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rrwatch.bgp import topology as bgp
-from rrwatch.calico.v1 import address, as_number, parse
+from rrwatch.calico.v1 import parse
+from rrwatch.calico.values import address, as_number
 
 P = "/calico/bgp/v1"
 
