@@ -54,6 +54,12 @@ def registered_node(topology: Topology, speaker: Speaker) -> str | None:
     return next((name for name, host in topology.hosts.items() if not own.isdisjoint(host.known)), None)
 
 
+def listen_port(topology: Topology, speaker: Speaker) -> int:
+    """Returns the port on which a route reflector listens: as a node, where the other nodes expect it."""
+    itself = topology.hosts.get(registered_node(topology, speaker) or "")
+    return (itself and port_of(topology, itself)) or speaker.port
+
+
 def _reflector_family(collected: Collector, speaker: Speaker, own: Address) -> None:
     topology = collected.topology
     itself = topology.hosts.get(registered_node(topology, speaker) or "")
@@ -95,7 +101,7 @@ def _mirrored(
     collected: Collector, speaker: Speaker, own: Address, itself: Host | None, cluster_id: IPv4Address | None
 ) -> list[Session]:
     """Returns the other end of each session that a node has with the reflector."""
-    topology = collected.topology
+    topology, listens_on = collected.topology, listen_port(collected.topology, speaker)
     peerings = Peerings(topology, [itself] if itself else [], own)
     found = []
     for host in topology.hosts.values():
@@ -106,7 +112,7 @@ def _mirrored(
         _warn_about_losing(collected, host, peers)
         for peering in peers.peerings:
             resource = peering.resource
-            if (peering.port or BGP_PORT) != speaker.port:
+            if (peering.port or BGP_PORT) != listens_on:
                 reason = f"asks for port {peering.port or BGP_PORT} of {own}, where this reflector does not listen"
                 collected.warn(resource.key, reason)
                 continue

@@ -49,6 +49,9 @@ class DataModel(Protocol):
     def registered_node(self, topology: Topology, speaker: Speaker) -> str | None:
         """Returns the name of the node that a route reflector is registered as; None if it is not."""
 
+    def listen_port(self, topology: Topology, speaker: Speaker) -> int:
+        """Returns the TCP port on which a route reflector listens."""
+
     def ends_by_effect(self, key: str, before: str, after: str) -> bool:
         """Whether a new value of a key may end sessions that whoever wrote it need not have thought of."""
 

@@ -239,6 +239,10 @@ class CalicoV1:
     def registered_node(self, topology: Topology, speaker: Speaker) -> None:  # the port's signature
         """Returns None: a reflector is no node in v1."""
 
+    def listen_port(self, topology: Topology, speaker: Speaker) -> int:  # noqa: ARG002  # the port's signature
+        """Returns the reflector's own setting."""
+        return speaker.port
+
     def ends_by_effect(self, key: str, before: str, after: str) -> bool:  # noqa: ARG002  # the port's signature
         """Returns False: each record of v1 is about the sessions that it names."""
         return False

@@ -365,6 +365,10 @@ class CalicoV3:
         """Returns the name of the node that has an address of the reflector."""
         return rules_v3.registered_node(topology, speaker)
 
+    def listen_port(self, topology: Topology, speaker: Speaker) -> int:
+        """Returns the port of the node that has an address of the reflector, else its own."""
+        return rules_v3.listen_port(topology, speaker)
+
     def ends_by_effect(self, key: str, before: str, after: str) -> bool:
         """Whether the labels of a node, or the nodes that a BGPPeer is about, differ."""
         return _conditions(parse(key, before)) != _conditions(parse(key, after))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from rrwatch.bgp.increment import Deriver
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Rejected, Topology
 from rrwatch.bird.config import Capabilities
@@ -59,9 +60,22 @@ def render(
     return rendered
 
 
-def effects(role: Role, items: Items) -> Effects | None:
-    """What records make the BIRDs of this host do; None where they keep what they have, since a record is missing."""
-    topology = RecordStore.of(items, role.model).topology()
-    if role.waits_for(topology):
-        return None
-    return Effects({session.name: session for session in role.sessions(topology).sessions}, role.routes(topology))
+class EffectsOfRecords:
+    """What records make the BIRDs of this host do. Only what differs from the records asked about before is derived."""
+
+    def __init__(self, role: Role) -> None:
+        """Knows of no records yet."""
+        self._role = role
+        self._items: Items = {}
+        self._store, self._deriver = RecordStore(role.model), Deriver(role.sessions, role.own_hosts)
+
+    def __call__(self, items: Items) -> Effects | None:
+        """Returns their effects; None where the BIRDs keep what they have, since a record is missing."""
+        changed = {key for key, _ in self._items.items() ^ items.items()}
+        self._store.update(changed, items)
+        self._items = dict(items)
+        topology = self._store.topology()
+        if self._role.waits_for(topology):
+            return None
+        sessions = self._deriver.derive(topology).sessions
+        return Effects({session.name: session for session in sessions}, self._role.routes(topology))

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 
 from rrwatch.bgp.increment import Deriver
@@ -15,7 +14,7 @@ from rrwatch.bird.render import Rendered, Templates
 from rrwatch.bird.target import Target
 from rrwatch.calico.store import RecordStore
 from rrwatch.daemon.birds import Bird
-from rrwatch.daemon.desired import Desired, effects, render
+from rrwatch.daemon.desired import Desired, EffectsOfRecords, render
 from rrwatch.daemon.retries import Retries
 from rrwatch.daemon.template_trial import TemplateTrial
 from rrwatch.datastore.follow import Alarm, UpToDate
@@ -63,7 +62,7 @@ class Reconciler:
             settings.guard,
             role.baseline(),
             role.model,
-            effects=partial(effects, role),
+            effects=EffectsOfRecords(role),
             running=bird.sessions,
             on_error=log.state_lost,
         )

@@ -47,12 +47,14 @@ class Baseline:
         items: key -> value of the records in force; None where those are not known.
         cluster_id: of the datastore, empty where none has answered yet.
         index: the newest one that is known of the datastore.
+        identity: what the records say about which cluster it is, see `ClusterState`; empty where they say nothing.
         hold: what is held, None where nothing is.
     """
 
     items: Mapping[str, str] | None = None
     cluster_id: str = ""
     index: int = 0
+    identity: str = ""
     hold: Hold | None = None
 
 
@@ -235,6 +237,7 @@ def _document_of(baseline: Baseline) -> dict[str, Any]:
     return {
         "cluster_id": baseline.cluster_id,
         "index": baseline.index,
+        "identity": baseline.identity,
         "items": baseline.items,
         "hold": {
             "id": hold.id,
@@ -255,6 +258,7 @@ def _baseline_of(document: Mapping[str, Any]) -> Baseline:
         items=None if items is None else {_text(key): _text(value) for key, value in items.items()},
         cluster_id=_text(document["cluster_id"]),
         index=_integer(document["index"]),
+        identity=_text(document.get("identity", "")),
         hold=None if document["hold"] is None else _hold_of(document["hold"]),
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from rrwatch.bgp.topology import KeyNames, Rejected
-from rrwatch.calico.model import DataModel
+from rrwatch.calico.model import ClusterState, DataModel
 from rrwatch.datastore.follow import Alarm, UpToDate
 from rrwatch.datastore.mirror import is_below
 from rrwatch.datastore.port import Changes, Snapshot
@@ -73,7 +73,7 @@ class Guard:
         """
         self._folder, self._role, self._model, self._on_error = folder, role, model, on_error
         self._running = running
-        self._accepted, self._frozen = Baseline(), ""
+        self._accepted, self._frozen, self._locked = Baseline(), "", ""
         try:
             self._accepted = folder.load(role) or self._accepted
         except BaselineUnreadable as error:
@@ -151,12 +151,13 @@ class Guard:
         self._has_unlisted = self._has_unlisted and any(
             not any(is_below(key, prefix) for prefix in self._listed) for key in self._records.items
         )
+        state = self._look_at_cluster(in_datastore)
         decides = not (self._awaited or self._has_unlisted)
         released = decides and self.hold is not None and self._folder.is_released(self.hold)
         if (first or released or self._keys or self.has_doubts) and not self._awaited:
-            alarm = self._frozen or "; ".join(self._emptied.values())
+            alarm = self._frozen or self._locked or "; ".join(self._emptied.values())
             held = self.hold is not None
-            if self._frozen or not self._values_known:
+            if self._frozen or self._locked or not self._values_known:
                 running = None if self._values_known else Effects(dict.fromkeys(self._running()))
                 changed, loss = self._records.replace(in_datastore, running, alarm, held=held, released=released)
                 frozen = alarm
@@ -171,7 +172,7 @@ class Guard:
                 self._hold_back(loss, frozen)
             # What was held before the start may be in a folder that is still to be listed.
             elif not (self._records.is_undecided or (self.hold and self._has_unlisted)):
-                self._accept()
+                self._accept(state.identity)
         if released:
             self._folder.forget_release()
         changed, self._changed = self._changed, set()
@@ -241,19 +242,33 @@ class Guard:
             self._accepted = replace(self._accepted, hold=hold)
             self._save()
 
-    def _accept(self) -> None:
+    def _look_at_cluster(self, in_datastore: Items) -> ClusterState:
+        """Takes note of what the records say about the cluster as a whole."""
+        state, known = self._model.cluster_state(in_datastore), self._accepted.identity
+        if known and state.identity not in ("", known):
+            self._frozen = f"Calico's cluster is another one than before: {state.identity}, it was {known}"
+        if self._locked and not state.locked:
+            # What was written or deleted meanwhile counts as unasked: nobody is known to have meant it for BIRD.
+            self._keys |= {key for key, _ in self._records.items.items() ^ in_datastore.items()}
+        self._locked = state.locked
+        return state
+
+    def _accept(self, identity: str) -> None:
         before = self.hold
         self._frozen, self._emptied, self._values_known = "", {}, True
         cluster_id, index = self._latest or (self._accepted.cluster_id, self._accepted.index)
         if cluster_id != self._accepted.cluster_id:
             self._saver.changed()
-        self._accepted = Baseline(self._records.items, cluster_id, index)
+        identity = identity or self._accepted.identity
+        if identity != self._accepted.identity:
+            self._saver.changed()
+        self._accepted = Baseline(self._records.items, cluster_id, index, identity)
         if before:
             self._save()
 
     def _index(self) -> int:
         """The datastore's newest index, as far as what it says has been accepted."""
-        return self._accepted.index if self._frozen or not self._latest else self._latest[1]
+        return self._accepted.index if self._frozen or self._locked or not self._latest else self._latest[1]
 
     def _save(self) -> None:
         items = self._records.items if self._values_known else None

@@ -2,8 +2,10 @@
 
 A session that nobody asked to end ends only if the rule allows it. A record may be missing for other reasons: a folder
 above many nodes was deleted, the datastore was wiped or restored from a backup, a list came without the events that led
-to it. Such a record stays in force, beside everything that is new, until the rule lets it go (`rrwatch.guard.rule`).
-The rule looks at what depends on the record: sessions, and a node's own routes.
+to it. And a new value may end sessions that whoever wrote it did not think of: labels that a selector no longer
+matches, or a selector that no longer matches labels. Such a record stays in force as it was, beside everything that is
+new, until the rule lets it go (`rrwatch.guard.rule`). The rule looks at what depends on the record: sessions, and a
+node's own routes.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -49,7 +51,8 @@ class RecordsInForce:
         self.items: dict[str, str] = dict(items)
         self.unreadable: dict[str, Rejected] = {}
         self._model, self._limits, self._effects = model, limits, effects
-        self._retained: set[str] = set()
+        self._retained: dict[str, str | None] = {}
+        """What the datastore says of records that stay in force as they were; None where it has none any more."""
         self._changed: set[str] = set()  # not returned yet; an exception on the way must not lose them
         self.ended: frozenset[str] = frozenset()
         """Names of the sessions that the last update ended although nobody asked for it."""
@@ -67,15 +70,12 @@ class RecordsInForce:
         Returns:
             The keys that differ now, and the loss that is held from now on.
         """
-        values, gone = self._sort(in_datastore, heard)
-        known = self._effects(self.items) if self._retained or gone else None
+        values, doubtful = self._sort(in_datastore, heard)
+        known = self._effects(self.items) if self._retained or doubtful else None
         self._changed |= values.keys()
-        for key, value in values.items():
-            if value is None:
-                self.items.pop(key, None)
-            else:
-                self.items[key] = value
-        self._retained = (self._retained - set(heard.keys)) | gone
+        _apply(values, self.items)
+        retained = {key: value for key, value in self._retained.items() if key not in heard.keys}
+        self._retained = retained | doubtful
         loss = None
         self.is_undecided, self.ended = False, frozenset()
         if self._retained and not released:
@@ -83,16 +83,16 @@ class RecordsInForce:
             if safe is None:
                 self.is_undecided = True
                 return self._take_changed(), None
-            kept = {key: value for key, value in self.items.items() if key not in self._retained}
-            after = self._effects(kept) or Effects()
+            without = dict(self.items)
+            _apply(self._retained, without)
+            after = self._effects(without) or Effects()
             known = known or safe
             loss = judge(known, safe, after, self._limits, alarm=heard.alarm, held=held, lately=heard.lately)
             self.ended = frozenset() if loss else frozenset(known.limited_to(safe).lost(after))
         if loss is None:
-            self._changed |= self._retained
-            for key in self._retained:
-                del self.items[key]
-            self._retained = set()
+            self._changed |= self._retained.keys()
+            _apply(self._retained, self.items)
+            self._retained = {}
         return self._take_changed(), loss
 
     def replace(
@@ -124,17 +124,17 @@ class RecordsInForce:
             if loss := judge(known, known, self._effects(after) or Effects(), self._limits, alarm=alarm, held=held):
                 return self._take_changed(), loss
         self._changed |= {key for key, _ in self.items.items() ^ after.items()}
-        self.items, self.unreadable, self._retained = after, unreadable, set()
+        self.items, self.unreadable, self._retained = after, unreadable, {}
         return self._take_changed(), None
 
     def _take_changed(self) -> set[str]:
         changed, self._changed = self._changed, set()
         return changed
 
-    def _sort(self, in_datastore: Items, heard: Heard) -> tuple[dict[str, str | None], set[str]]:
-        """Sorts what was heard into values that take effect, None where a record goes, and records gone unasked."""
+    def _sort(self, in_datastore: Items, heard: Heard) -> tuple[dict[str, str | None], dict[str, str | None]]:
+        """Sorts what was heard: values that take effect, and values that the rule decides about; None means gone."""
         changed: dict[str, str | None] = {}
-        gone: set[str] = set()
+        doubtful: dict[str, str | None] = {}
         for key in heard.keys:
             value, known = in_datastore.get(key), self.items.get(key)
             self.unreadable.pop(key, None)
@@ -142,15 +142,17 @@ class RecordsInForce:
                 continue
             if known is None or value is None:
                 if value is None and key not in heard.asked and self._model.parse(key, known or ""):
-                    gone.add(key)
+                    doubtful[key] = None
                 else:
                     changed[key] = value
                 continue
             if fault := self._fault(key, value, known):
                 self.unreadable[key] = fault
+            elif self._model.ends_by_effect(key, known, value):
+                doubtful[key] = value
             else:
                 changed[key] = value
-        return changed, gone
+        return changed, doubtful
 
     def _fault(self, key: str, value: str, known: str) -> Rejected | None:
         """Why a new value cannot be read although the known one could be; None where it takes effect."""
@@ -158,3 +160,12 @@ class RecordsInForce:
         if not faults or any(isinstance(one, Rejected) for one in self._model.parse(key, known)):
             return None
         return Rejected(key, f"{faults[0].reason}; its last readable value stays in force")
+
+
+def _apply(values: Mapping[str, str | None], items: dict[str, str]) -> None:
+    """Puts values in; None removes one."""
+    for key, value in values.items():
+        if value is None:
+            items.pop(key, None)
+        else:
+            items[key] = value

@@ -4,7 +4,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from rrwatch.bgp.sessions import Session
-from rrwatch.bgp.topology import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +117,15 @@ def limits_exceeded(lost: Collection[str], known: Collection[str], limits: Limit
     return len(known) >= limits.minimum and len(lost) * 100 > limits.percent * len(known)
 
 
-def _terms(session: Session) -> tuple[Address, object, object, object, object]:
+def _terms(session: Session) -> tuple[object, ...]:
     """What two speakers agree on: if any of it changes, the session restarts as something else."""
-    return session.neighbor, session.local_as, session.remote_as, session.rr_client, session.cluster_id
+    return (
+        session.neighbor,
+        session.local_as,
+        session.remote_as,
+        session.rr_client,
+        session.cluster_id,
+        session.port,
+        session.password,
+        session.ttl_security,
+    )

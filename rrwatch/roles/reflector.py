@@ -85,11 +85,12 @@ class ReflectorRole:
         self, topology: Topology, derived: Derived, families: Sequence[Family], capabilities: Capabilities
     ) -> ReflectorConfig:
         """Returns the content of the configuration for the BIRD of those families."""
+        port = self.model.listen_port(topology, self.speaker)
         return ReflectorConfig(
             grammar=capabilities.grammar,
             router_id=self.router_id,
             source_addresses=tuple(self.speaker.addresses[family] for family in families),
             debug=topology.debug or Debug.OFF,
             sessions=derived.of(families),
-            port=None if self.speaker.port == BGP_PORT else self.speaker.port,
+            port=None if port == BGP_PORT else port,
         )

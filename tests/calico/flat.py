@@ -58,6 +58,9 @@ class Flat:
     def registered_node(self, topology: Topology, speaker: Speaker) -> None:
         pass
 
+    def listen_port(self, topology: Topology, speaker: Speaker) -> int:  # noqa: ARG002  # there is a setting only
+        return speaker.port
+
     def ends_by_effect(self, key: str, before: str, after: str) -> bool:  # noqa: ARG002  # no key does
         return False
 
