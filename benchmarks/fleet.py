@@ -97,10 +97,8 @@ def measure(folder: Path, source: Source, watchers: int, changes: int = 20) -> F
 
 def _start(stack: contextlib.ExitStack, etcd: Etcd, source: Source, file: Path, number: int) -> Process:
     file.parent.mkdir()
-    variables = (
-        node(f"node{number:05d}") | {"RRWATCH_BIRD_VERSION": "2", "RRWATCH_STATUS_LISTEN": ""}
+    variables = node(f"node{number:05d}") | {"RRWATCH_BIRD_VERSION": "2", "RRWATCH_STATUS_LISTEN": ""}
     variables |= source.settings
-    )
     del variables["RRWATCH_ETCD_SPREAD"]  # the default is measured
     settings = environment(file, file.with_name("bird.ctl"), file.parent / "state", etcd.url, **variables)
     process = Process([sys.executable, "-m", "rrwatch", "run"], file.with_name("log"), environment=settings)
