@@ -13,7 +13,6 @@ class Collector:
         self._sessions: dict[Address, Session] = {}
         self._rejected: dict[str, Rejected] = dict(topology.rejected)
         self._warnings: dict[str, Remark] = {}
-        self._contested = False
 
     def add(self, session: Session) -> Session | None:
         """Adds a session, unless there is one with that neighbor already, which is returned.
@@ -24,7 +23,6 @@ class Collector:
         if first is session:
             return None
         if is_contested(first, session):
-            self._contested = True
             address_key = self.topology.hosts[str(session.node)].addresses[session.family].key
             self.reject(
                 address_key,
@@ -50,7 +48,6 @@ class Collector:
             tuple(sorted(self._sessions.values(), key=sort_key)),
             tuple(self._rejected[key] for key in sorted(self._rejected)),
             tuple(self._warnings[key] for key in sorted(self._warnings)),
-            self._contested,
         )
 
 

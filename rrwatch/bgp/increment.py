@@ -1,14 +1,15 @@
 """Derives sessions incrementally, with the same result as deriving everything again.
 
-The rules are those of `rrwatch.bgp.sessions`. They are applied to the hosts that changed, once as these hosts were and
-once as they are, and the difference is applied to what was derived before. This is correct while hosts are independent
-of each other. If two hosts claim the same address, or if anything but a host changed, everything is derived again.
+The rules of a data model are applied to the hosts that changed, once as these hosts were and once as they are, and the
+difference is applied to what was derived before. This is correct while hosts are independent of each other. If one of
+them shares an address with another host, or if anything but a host changed, everything is derived again.
 """
 
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from itertools import compress
+from itertools import chain, compress
 from operator import is_not
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ from rrwatch.bgp.sessions import Derived, Session, sort_key
 from rrwatch.bgp.topology import Address, Host, Remark, Topology
 
 _R = TypeVar("_R", bound=Remark)
+_T = TypeVar("_T")
 
 
 class Deriver:
@@ -33,21 +35,22 @@ class Deriver:
         self._rules, self._always = rules, always
         self._topology: Topology | None = None
         self._derived = Derived((), (), ())
-        self._by_neighbor: dict[Address, Session] = {}
+        self._owners: Counter[Address] = Counter()  # how many hosts have an address
 
     def derive(self, topology: Topology) -> Derived:
         """Returns what follows from the topology."""
-        derived = self._derive_changes(topology)
+        before, self._topology = self._topology, None  # after an exception, everything is derived again
+        derived = self._derive_changes(before, topology) if before else None
         if derived is None:
             derived = self._rules(topology)
-            self._by_neighbor = {session.neighbor: session for session in derived.sessions}
+            self._owners = Counter(chain.from_iterable(host.known for host in topology.hosts.values()))
         self._topology, self._derived = topology, derived
         return derived
 
-    def _derive_changes(self, topology: Topology) -> Derived | None:
+    def _derive_changes(self, before: Topology, topology: Topology) -> Derived | None:
         """Returns None if everything has to be derived again."""
-        before, known = self._topology, self._derived
-        if before is None or known.contested or replace(topology, hosts=before.hosts) != before:
+        known = self._derived
+        if replace(topology, hosts=before.hosts) != before:
             return None
         changed = _changed_hosts(before.hosts, topology.hosts)
         if not changed:
@@ -55,36 +58,44 @@ class Deriver:
         always = frozenset(self._always(topology))
         if always != frozenset(self._always(before)) or changed & always or 2 * len(changed) > len(before.hosts):
             return None
-        old, new = (self._rules(_only(some, changed | always)) for some in (before, topology))
-        if old.contested or new.contested:
+        if self._is_address_shared(before.hosts, topology.hosts, changed):
             return None
-        remarks = [{*some.rejected, *some.warnings} for some in (old, new)]
-        if any(topology.names.host_of(remark.key) not in changed for remark in remarks[0] ^ remarks[1]):
-            return None  # the remark is about a record that all hosts share
-        sessions = self._patch_sessions(set(old.sessions), set(new.sessions))
-        if sessions is None:
+        old, new = (self._rules(_only(some, changed | always)) for some in (before, topology))
+        removed, added = _differences({*old.rejected, *old.warnings}, {*new.rejected, *new.warnings})
+        others = {remark for remark in removed | added if topology.names.host_of(remark.key) not in changed}
+        # Other hosts may be a reason for a remark about a shared record as well, and its text names one of them.
+        if others & removed or any(remark not in (*known.rejected, *known.warnings) for remark in others):
             return None
         return Derived(
-            sessions,
+            _patch_sessions(known.sessions, old.sessions, new.sessions),
             _patch_remarks(known.rejected, old.rejected, new.rejected),
             _patch_remarks(known.warnings, old.warnings, new.warnings),
         )
 
-    def _patch_sessions(self, old: set[Session], new: set[Session]) -> tuple[Session, ...] | None:
-        removed, added = old - new, new - old
-        freed = {session.neighbor for session in removed}
-        if any(session.neighbor in self._by_neighbor and session.neighbor not in freed for session in added):
-            return None  # two hosts claim one address
-        if not (removed or added):
-            return self._derived.sessions
-        sessions = list(self._derived.sessions)
-        for session in removed:
-            del sessions[bisect_left(sessions, sort_key(session), key=sort_key)]
-            del self._by_neighbor[session.neighbor]
-        for session in added:
-            insort(sessions, session, key=sort_key)
-            self._by_neighbor[session.neighbor] = session
-        return tuple(sessions)
+    def _is_address_shared(self, before: Mapping[str, Host], now: Mapping[str, Host], changed: set[str]) -> bool:
+        """Whether a changed host has, or had, an address of another host."""
+        most = 0
+        for hosts, step in (before, -1), (now, 1):
+            for address in chain.from_iterable(hosts[name].known for name in changed & hosts.keys()):
+                most = max(most, self._owners[address], self._owners[address] + step)
+                self._owners[address] += step
+                if not self._owners[address]:
+                    del self._owners[address]
+        return most > 1
+
+
+def _patch_sessions(
+    known: tuple[Session, ...], old: tuple[Session, ...], new: tuple[Session, ...]
+) -> tuple[Session, ...]:
+    removed, added = _differences(set(old), set(new))
+    if not (removed or added):
+        return known
+    sessions = list(known)
+    for session in removed:
+        del sessions[bisect_left(sessions, sort_key(session), key=sort_key)]
+    for session in added:
+        insort(sessions, session, key=sort_key)
+    return tuple(sessions)
 
 
 def _changed_hosts(before: Mapping[str, Host], now: Mapping[str, Host]) -> set[str]:
@@ -102,7 +113,7 @@ def _only(topology: Topology, names: Collection[str]) -> Topology:
 
 
 def _patch_remarks(known: tuple[_R, ...], old: tuple[_R, ...], new: tuple[_R, ...]) -> tuple[_R, ...]:
-    removed, added = set(old) - set(new), set(new) - set(old)
+    removed, added = _differences(set(old), set(new))
     if not (removed or added):
         return known  # a remark about a shared record keeps the text that all hosts together gave it
     by_key = {remark.key: remark for remark in known}
@@ -110,3 +121,8 @@ def _patch_remarks(known: tuple[_R, ...], old: tuple[_R, ...], new: tuple[_R, ..
         by_key.pop(remark.key, None)
     by_key |= {remark.key: remark for remark in added}
     return tuple(by_key[key] for key in sorted(by_key))
+
+
+def _differences(old: set[_T], new: set[_T]) -> tuple[set[_T], set[_T]]:
+    """Returns what is only in the first set, and what is only in the second."""
+    return old - new, new - old

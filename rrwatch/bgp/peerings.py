@@ -47,7 +47,7 @@ class PeersOfNode:
 
     Attributes:
         peerings: those of all nodes first; at most one for each scope, address and port.
-        losing: the peers that give way to those of another resource, each with the one that comes first.
+        losing: the peers that give way, each to the one that comes first.
     """
 
     peerings: Sequence[Peering]
@@ -87,7 +87,7 @@ class Peerings:
         for one in self._all_of(host):
             winner = found.get((Kind.GLOBAL, one.address, one.port))
             winner = winner or found.setdefault((one.scope, one.address, one.port), one)
-            if winner.resource is not one.resource:
+            if winner is not one:
                 losing.append((one, winner))
         return PeersOfNode(list(found.values()), losing)
 

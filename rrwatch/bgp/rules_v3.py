@@ -4,8 +4,7 @@ A node has the sessions that calico-node configures. A route reflector outside o
 computes for it, so that both ends agree on AS numbers, ports and passwords whatever BGPPeer resources say.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address
 
 from rrwatch.bgp.collector import Collector, is_contested
@@ -26,9 +25,10 @@ def node_sessions(topology: Topology, name: str, families: Iterable[Family]) -> 
     _warn_about_resources(collected)
     _warn_about_filters(collected, host)
     peers = Peerings(topology, topology.hosts.values()).of(host)
-    _warn_about_losing(collected, host, peers)
+    _report_losing(collected, peers, f"on node {host.name}")
     for family in families:
         if own := host.address(family):
+            _reject_doubles(collected, host, own)
             for session in _as_node(topology, peers.peerings, host, own):
                 _add(collected, session)
     return collected.derived()
@@ -43,39 +43,39 @@ def reflector_sessions(topology: Topology, speaker: Speaker) -> Derived:
     """
     collected = Collector(topology)
     _warn_about_resources(collected)
+    registered = [topology.hosts[name] for name in registered_nodes(topology, speaker)]
     for own in speaker.addresses.values():
-        _reflector_family(collected, speaker, own)
+        _reflector_family(collected, speaker, own, [host for host in registered if own in host.known])
     return collected.derived()
 
 
-def registered_node(topology: Topology, speaker: Speaker) -> str | None:
-    """Returns the name of the first node that has an address of the reflector."""
+def registered_nodes(topology: Topology, speaker: Speaker) -> tuple[str, ...]:
+    """Returns the names of the nodes that have an address of the reflector."""
     own = frozenset(speaker.addresses.values())
-    return next((name for name, host in topology.hosts.items() if not own.isdisjoint(host.known)), None)
+    return tuple(name for name, host in topology.hosts.items() if not own.isdisjoint(host.known))
 
 
 def listen_port(topology: Topology, speaker: Speaker) -> int:
     """Returns the port on which a route reflector listens: as a node, where the other nodes expect it."""
-    itself = topology.hosts.get(registered_node(topology, speaker) or "")
-    return (itself and port_of(topology, itself)) or speaker.port
+    ports = (port_of(topology, topology.hosts[name]) for name in registered_nodes(topology, speaker))
+    return next(filter(None, ports), speaker.port)
 
 
-def _reflector_family(collected: Collector, speaker: Speaker, own: Address) -> None:
+def _reflector_family(collected: Collector, speaker: Speaker, own: Address, registered: Sequence[Host]) -> None:
     topology = collected.topology
-    itself = topology.hosts.get(registered_node(topology, speaker) or "")
-    if itself and itself.address(Family(own.version)) != own:
-        itself = None
+    itself = registered[0] if registered else None
     cluster_id = _cluster_id(topology, speaker, own, itself)
     as_node: list[Session] = []
     if itself:
+        _reject_doubles(collected, itself, own)
         peers = Peerings(topology, topology.hosts.values()).of(itself)
-        found = _as_node(topology, peers.peerings, itself, own)
-        as_node = [replace(session, source_address=own) for session in found]
+        _report_losing(collected, peers, f"on node {itself.name}")
+        as_node = list(_as_node(topology, peers.peerings, itself, own))
     for session in as_node:
         if session.kind is Kind.MESH:
             _add(collected, session)
     _reflector_mesh(collected, speaker, own, itself)
-    mirrored = _mirrored(collected, speaker, own, itself, cluster_id)
+    mirrored = _mirrored(collected, speaker, own, registered, cluster_id)
     for kind in Kind.GLOBAL, Kind.NODE:
         for sessions in mirrored, as_node:
             for session in sessions:
@@ -98,18 +98,18 @@ def _reflector_mesh(collected: Collector, speaker: Speaker, own: Address, itself
 
 
 def _mirrored(
-    collected: Collector, speaker: Speaker, own: Address, itself: Host | None, cluster_id: IPv4Address | None
+    collected: Collector, speaker: Speaker, own: Address, registered: Sequence[Host], cluster_id: IPv4Address | None
 ) -> list[Session]:
     """Returns the other end of each session that a node has with the reflector."""
     topology, listens_on = collected.topology, listen_port(collected.topology, speaker)
-    peerings = Peerings(topology, [itself] if itself else [], own)
+    peerings = Peerings(topology, registered, own)
     found = []
     for host in topology.hosts.values():
         neighbor = host.address(Family(own.version))
         if neighbor is None or neighbor == own:
             continue
         peers = peerings.of(host)
-        _warn_about_losing(collected, host, peers)
+        _report_losing(collected, peers, "on some nodes")
         for peering in peers.peerings:
             resource = peering.resource
             if (peering.port or BGP_PORT) != listens_on:
@@ -244,10 +244,23 @@ def _add(collected: Collector, session: Session) -> None:
         collected.warn(session.key, f"{session.neighbor} already has session {first.name}, from {first.key}")
 
 
-def _warn_about_losing(collected: Collector, host: Host, peers: PeersOfNode) -> None:
+def _report_losing(collected: Collector, peers: PeersOfNode, where: str) -> None:
     for loser, winner in peers.losing:
-        what = f"does not count for node {host.name} and {loser.address}"
-        collected.warn(loser.resource.key, f"{what}: {winner.resource.key} comes first")
+        if loser.resource is not winner.resource:
+            collected.warn(loser.resource.key, f"{winner.resource.key} comes first for {loser.address} {where}")
+        elif loser.node and winner.node and loser.node != winner.node:
+            _reject_double(collected, loser.node, loser.address, f"node {winner.node}")
+
+
+def _reject_doubles(collected: Collector, host: Host, own: Address) -> None:
+    for other in collected.topology.hosts.values():
+        if other is not host and own in other.known:
+            _reject_double(collected, other.name, own, f"this node, {host.name},")
+
+
+def _reject_double(collected: Collector, name: str, address: Address, owner: str) -> None:
+    key = collected.topology.hosts[name].addresses[Family(address.version)].key
+    collected.reject(key, f"{address} is the address of {owner} too")
 
 
 def _warn_about_resources(collected: Collector) -> None:
@@ -261,5 +274,6 @@ def _warn_about_filters(collected: Collector, host: Host) -> None:
     for resource in collected.topology.bgp_peers:
         missing = sorted(set(resource.filters) - known)
         if missing:
-            reason = f"names filters that do not exist: {', '.join(missing)}; node {host.name} peers without them"
+            shown = ", ".join(ascii(name)[:80] for name in missing[:5])
+            reason = f"names filters that do not exist: {shown}; node {host.name} peers without them"
             collected.warn(resource.key, reason)

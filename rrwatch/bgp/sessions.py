@@ -62,13 +62,11 @@ class Derived:
         sessions: sorted by `sort_key`; at most one for each neighbor, so that names are unique too.
         rejected: records that are left out, sorted by key.
         warnings: remarks about records that are used but will not work, sorted by key.
-        contested: whether two records ask for a session with the same neighbor.
     """
 
     sessions: tuple[Session, ...]
     rejected: tuple[Rejected, ...]
     warnings: tuple[Remark, ...]
-    contested: bool = False
 
     def of(self, families: Collection[Family]) -> tuple[Session, ...]:
         """Returns the sessions of those families."""

@@ -46,8 +46,8 @@ class DataModel(Protocol):
     def node_sessions(self, topology: Topology, name: str, families: Iterable[Family]) -> Derived:
         """Derives the sessions of a node, in those families in which it has an address."""
 
-    def registered_node(self, topology: Topology, speaker: Speaker) -> str | None:
-        """Returns the name of the node that a route reflector is registered as; None if it is not."""
+    def registered_nodes(self, topology: Topology, speaker: Speaker) -> tuple[str, ...]:
+        """Returns the names of the nodes that a route reflector is registered as, at most one for each family."""
 
     def listen_port(self, topology: Topology, speaker: Speaker) -> int:
         """Returns the TCP port on which a route reflector listens."""

@@ -236,8 +236,9 @@ class CalicoV1:
         """Derives the sessions of a node."""
         return rules_v1.node_sessions(topology, name, families)
 
-    def registered_node(self, topology: Topology, speaker: Speaker) -> None:  # the port's signature
-        """Returns None: a reflector is no node in v1."""
+    def registered_nodes(self, topology: Topology, speaker: Speaker) -> tuple[str, ...]:  # noqa: ARG002  # the port's signature
+        """Returns nothing: a reflector is no node in v1."""
+        return ()
 
     def listen_port(self, topology: Topology, speaker: Speaker) -> int:  # noqa: ARG002  # the port's signature
         """Returns the reflector's own setting."""

@@ -381,9 +381,9 @@ class CalicoV3:
         """Derives the sessions of a node."""
         return rules_v3.node_sessions(topology, name, families)
 
-    def registered_node(self, topology: Topology, speaker: Speaker) -> str | None:
-        """Returns the name of the node that has an address of the reflector."""
-        return rules_v3.registered_node(topology, speaker)
+    def registered_nodes(self, topology: Topology, speaker: Speaker) -> tuple[str, ...]:
+        """Returns the names of the nodes that have an address of the reflector."""
+        return rules_v3.registered_nodes(topology, speaker)
 
     def listen_port(self, topology: Topology, speaker: Speaker) -> int:
         """Returns the port of the node that has an address of the reflector, else its own."""

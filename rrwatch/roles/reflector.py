@@ -36,9 +36,8 @@ class ReflectorRole:
         return False
 
     def own_hosts(self, topology: Topology) -> tuple[str, ...]:
-        """Returns the node that it is registered as, if it is."""
-        name = self.model.registered_node(topology, self.speaker)
-        return (name,) if name else ()
+        """Returns the nodes that it is registered as."""
+        return self.model.registered_nodes(topology, self.speaker)
 
     def with_model(self, model: DataModel) -> "ReflectorRole":
         """Returns the same role for keys of another data model."""

@@ -55,8 +55,8 @@ class Flat:
     def node_sessions(self, topology: Topology, name: str, families: Iterable[Family]) -> Derived:
         return rules_v1.node_sessions(topology, name, families)
 
-    def registered_node(self, topology: Topology, speaker: Speaker) -> None:
-        pass
+    def registered_nodes(self, topology: Topology, speaker: Speaker) -> tuple[str, ...]:  # noqa: ARG002  # as above
+        return ()
 
     def listen_port(self, topology: Topology, speaker: Speaker) -> int:  # noqa: ARG002  # there is a setting only
         return speaker.port
