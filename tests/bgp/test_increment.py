@@ -1,6 +1,6 @@
 """Deriving step by step gives the same as deriving everything at once."""
 
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,8 +11,11 @@ from rrwatch.bgp.speaker import Speaker
 from rrwatch.bgp.topology import Family, Topology
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v1 import V1
+from rrwatch.calico.v3 import V3
 from rrwatch.roles import NodeRole, ReflectorRole, Role
+from tests.fuzz import EXAMPLES
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, global_peer, host, node_peer, reflector
+from tests.resources import REFLECTORS, a_configuration, a_node, a_peer, a_reflector_record, clusters, node
 
 ROLES: list[Role] = [
     ReflectorRole(
@@ -50,13 +53,11 @@ SHARED_REMARK = [
 ]
 
 
-@pytest.mark.parametrize("role", ROLES, ids=lambda role: type(role).__name__)
-@given(_steps)
-@example(SHARED_REMARK)
-@settings(deadline=None, max_examples=500)
-def test_as_if_all_at_once(role: Role, steps: list[list[tuple[tuple[str, str], bool]]]) -> None:
-    items = dict(START)
-    store, deriver = RecordStore.of(items, V1), Deriver(role.sessions, role.own_hosts)
+Steps = list[list[tuple[tuple[str, str], bool]]]
+
+
+def assert_as_if_all_at_once(role: Role, items: dict[str, str], steps: Steps) -> None:
+    store, deriver = RecordStore.of(items, role.model), Deriver(role.sessions, role.own_hosts)
     deriver.derive(store.topology())
     for step in steps:
         for (key, value), stays in step:
@@ -66,9 +67,49 @@ def test_as_if_all_at_once(role: Role, steps: list[list[tuple[tuple[str, str], b
                 items.pop(key, None)
         store.update([key for (key, _), _ in step], items)
         topology = store.topology()
-        assert topology == RecordStore.of(items, V1).topology()
+        assert topology == RecordStore.of(items, role.model).topology()
         assert list(topology.hosts) == sorted(topology.hosts)
         assert deriver.derive(topology) == role.sessions(topology)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: type(role).__name__)
+@given(_steps)
+@example(SHARED_REMARK)
+@settings(deadline=None, max_examples=500)
+def test_as_if_all_at_once(role: Role, steps: Steps) -> None:
+    assert_as_if_all_at_once(role, dict(START), steps)
+
+
+def a_reflector(*addresses: str) -> ReflectorRole:
+    own = [ip_address(address) for address in addresses]
+    speaker = Speaker({Family(address.version): address for address in own}, reflectors=(IPv4Address("10.0.0.42"),))
+    return ReflectorRole(IPv4Address(addresses[0]), speaker, V3)
+
+
+V3_ROLES: dict[str, Role] = {
+    "reflector outside": a_reflector("10.0.0.77"),
+    "reflector registered": a_reflector(*REFLECTORS),
+    "node": NodeRole("n1", V3),
+}
+
+
+@st.composite
+def v3_steps(draw: st.DrawFn) -> Steps:
+    # Mostly nodes: any other change makes everything be derived again.
+    one = st.one_of(a_node(), a_node(), a_node(), a_node(), a_node(), a_peer(), a_configuration(), a_reflector_record())
+    change = st.tuples(one.map(lambda resource: next(iter(resource.items()))), st.sampled_from([True, True, False]))
+    return draw(st.lists(st.lists(change, min_size=1, max_size=2), max_size=8))
+
+
+@pytest.mark.parametrize("role", V3_ROLES.values(), ids=V3_ROLES)
+@given(clusters(), v3_steps())
+@settings(deadline=None, max_examples=EXAMPLES)
+def test_as_if_all_at_once_with_calico_v3(role: Role, items: dict[str, str], steps: Steps) -> None:
+    # Of few hosts, more than half would have changed at each step.
+    bystanders = [node(f"bystander{number}", f"10.0.1.{number}", {"rack": "1"}) for number in range(4)]
+    for bystander in bystanders:
+        items |= bystander
+    assert_as_if_all_at_once(role, items, steps)
 
 
 def test_hosts_without_a_change_are_the_same_and_are_not_asked_about() -> None:
