@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from rrwatch.bgp.increment import Deriver
+from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.speaker import Speaker
 from rrwatch.bgp.topology import Family, Topology
 from rrwatch.calico.store import RecordStore
@@ -15,7 +16,18 @@ from rrwatch.calico.v3 import V3
 from rrwatch.roles import NodeRole, ReflectorRole, Role
 from tests.fuzz import EXAMPLES
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, global_peer, host, node_peer, reflector
-from tests.resources import REFLECTORS, a_configuration, a_node, a_peer, a_reflector_record, clusters, node
+from tests.resources import (
+    REFLECTORS,
+    a_configuration,
+    a_node,
+    a_peer,
+    a_reflector_record,
+    clusters,
+    configuration,
+    mesh_off,
+    node,
+    peer,
+)
 
 ROLES: list[Role] = [
     ReflectorRole(
@@ -93,6 +105,14 @@ V3_ROLES: dict[str, Role] = {
 }
 
 
+# Of few hosts, more than half would have changed at each step.
+BYSTANDERS = {
+    key: value
+    for number in range(4)
+    for key, value in node(f"bystander{number}", f"10.0.1.{number}", {"rack": "1"}).items()
+}
+
+
 @st.composite
 def v3_steps(draw: st.DrawFn) -> Steps:
     # Mostly nodes: any other change makes everything be derived again.
@@ -105,11 +125,93 @@ def v3_steps(draw: st.DrawFn) -> Steps:
 @given(clusters(), v3_steps())
 @settings(deadline=None, max_examples=EXAMPLES)
 def test_as_if_all_at_once_with_calico_v3(role: Role, items: dict[str, str], steps: Steps) -> None:
-    # Of few hosts, more than half would have changed at each step.
-    bystanders = [node(f"bystander{number}", f"10.0.1.{number}", {"rack": "1"}) for number in range(4)]
-    for bystander in bystanders:
-        items |= bystander
-    assert_as_if_all_at_once(role, items, steps)
+    assert_as_if_all_at_once(role, items | BYSTANDERS, steps)
+
+
+TO_B = peer("b", peerIP="10.0.0.9", asNumber=64512)
+PORT_OF_B, PORT_OF_C = configuration("node.b", listenPort=1790), configuration("node.c", listenPort=1791)
+B, C = node("b", "10.0.0.9"), node("c", "10.0.0.9")
+A = node("n1", "10.0.0.1")
+TO_REFLECTOR = peer("a", peerIP="10.0.0.40", asNumber=64512)
+
+
+@pytest.mark.parametrize("role", V3_ROLES.values(), ids=V3_ROLES)
+@pytest.mark.parametrize(
+    ("start", "changes"),
+    [
+        pytest.param(A | TO_B | B | C | PORT_OF_B | PORT_OF_C, [(C, False), (C, True), (B, False), (B, True)], id="twins"),
+        pytest.param(A | TO_B | C | PORT_OF_C, [(B, True), (C, False), (C, True), (B, False)], id="a twin before"),
+        pytest.param(A | TO_B | B | PORT_OF_C, [(C, True), (node("c", "10.0.0.8"), True), (B, False)], id="moves away"),
+        pytest.param(
+            A | TO_REFLECTOR | peer("b", nodeSelector="has(x)", peerIP="10.0.0.40", asNumber=65101),
+            [
+                (node("n2", "10.0.0.2", {"x": ""}), True),
+                (node("n3", "10.0.0.3", {"x": ""}), True),
+                (node("n2", "10.0.0.2"), True),
+                (node("n3", "10.0.0.3"), True),
+            ],
+            id="a BGPPeer that gives way on some nodes",
+        ),
+        pytest.param(
+            peer("a", nodeSelector="has(x)", peerIP="10.0.0.40", asNumber=64512)
+            | peer("b", nodeSelector="has(y)", peerIP="10.0.0.40", asNumber=64512)
+            | peer("z", nodeSelector="all()", peerIP="10.0.0.40", asNumber=64512)
+            | node("n3", "10.0.0.3", {"x": ""}),
+            [(node("n4", "10.0.0.4", {"y": ""}), True), (node("n2", "10.0.0.2", {"y": ""}), True)],
+            id="a BGPPeer that gives way to several",
+        ),
+        pytest.param(
+            A | TO_REFLECTOR | configuration("node.rr", listenPort=1790),
+            [
+                (node("rr", "10.0.0.40"), True),
+                (node("rr", "10.0.0.40", routeReflectorClusterID="1.0.0.1"), True),
+                (node("aa", "10.0.0.40"), True),
+                (node("rr6", "fd00::40"), True),
+                (node("rr", "10.0.0.40"), False),
+                (node("aa", "10.0.0.40"), False),
+            ],
+            id="the reflector is registered and not",
+        ),
+        pytest.param(
+            A | peer("a", peerIP="10.0.0.40:1790", asNumber=64512),
+            [(node("n2", "10.0.0.2"), True), (A, False), (node("n2", "10.0.0.2"), False), (A, True)],
+            id="a port where it does not listen",
+        ),
+    ],
+)  # fmt: skip
+def test_nodes_that_depend_on_each_other(
+    role: Role, start: dict[str, str], changes: list[tuple[dict[str, str], bool]]
+) -> None:
+    for mesh in ({}, mesh_off()):
+        steps = [[(next(iter(resource.items())), stays)] for resource, stays in changes]
+        assert_as_if_all_at_once(role, BYSTANDERS | start | mesh, steps)
+
+
+def test_a_label_is_evaluated_for_one_node() -> None:
+    items = mesh_off()
+    for number in range(1000):
+        items |= node(f"n{number}", f"10.1.{number // 256}.{number % 256}", {"rack": str(number % 10)})
+    for rack in range(10):
+        items |= peer(f"rack{rack}", nodeSelector=f"rack == '{rack}'", peerIP="10.0.0.40", asNumber=64512)
+        items |= peer(f"tor{rack}", nodeSelector=f"rack == '{rack}'", peerIP=f"10.0.0.5{rack}", asNumber=65001)
+    reflector_node = node("rr", "10.0.0.40", {"rr": ""}, routeReflectorClusterID="1.0.0.1")
+    for role, known, most in (
+        (V3_ROLES["reflector registered"], items, 1),
+        (V3_ROLES["reflector registered"], items | reflector_node, 2),
+        (V3_ROLES["node"], items, 2),
+    ):
+        asked: list[int] = []
+
+        def rules(topology: Topology, role: Role = role, asked: list[int] = asked) -> Derived:
+            asked.append(len(topology.hosts))
+            return role.sessions(topology)
+
+        store, deriver = RecordStore.of(known, V3), Deriver(rules, role.own_hosts)
+        deriver.derive(store.topology())
+        changed = node("n77", "10.1.0.77", {"rack": "8"})
+        store.update(changed, known | changed)
+        assert deriver.derive(store.topology()) == role.sessions(store.topology())
+        assert asked == [len(store.topology().hosts), most, most]
 
 
 def test_hosts_without_a_change_are_the_same_and_are_not_asked_about() -> None:
