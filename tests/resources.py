@@ -46,6 +46,17 @@ def configuration(name: str = "default", **spec: Any) -> dict[str, str]:
     return resource("BGPConfiguration", name, spec)
 
 
+def patched(case: Fields) -> dict[str, str]:
+    """Returns the keys of a golden case, with the changes to them that the case names."""
+    keys: dict[str, str] = dict(case["keys"])
+    for patch in case["patches"]:
+        key = resource_key(patch["kind"], patch["name"])
+        value = json.loads(keys[key])
+        value["spec"] |= patch["spec"]
+        keys[key] = json.dumps(value)
+    return keys
+
+
 def mesh_off(**spec: Any) -> dict[str, str]:
     """Returns the BGPConfiguration of all nodes, without the mesh."""
     return configuration(nodeToNodeMeshEnabled=False, **spec)

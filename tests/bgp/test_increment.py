@@ -139,7 +139,8 @@ TO_REFLECTOR = peer("a", peerIP="10.0.0.40", asNumber=64512)
 @pytest.mark.parametrize(
     ("start", "changes"),
     [
-        pytest.param(A | TO_B | B | C | PORT_OF_B | PORT_OF_C, [(C, False), (C, True), (B, False), (B, True)], id="twins"),
+        pytest.param(A | TO_B | B | C | PORT_OF_B | PORT_OF_C,
+                     [(C, False), (C, True), (B, False), (B, True)], id="twins"),
         pytest.param(A | TO_B | C | PORT_OF_C, [(B, True), (C, False), (C, True), (B, False)], id="a twin before"),
         pytest.param(A | TO_B | B | PORT_OF_C, [(C, True), (node("c", "10.0.0.8"), True), (B, False)], id="moves away"),
         pytest.param(

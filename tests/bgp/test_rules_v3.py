@@ -1,6 +1,7 @@
 """The sessions that follow from Calico's v3 resources."""
 
 import json
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from lab import confd
 from rrwatch.bgp.sessions import Derived, Session, sort_key
 from rrwatch.bgp.speaker import Speaker
-from rrwatch.bgp.topology import Family, Topology
+from rrwatch.bgp.topology import Family, Remark, Topology
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v3 import V3
 from tests.fuzz import EXAMPLES
@@ -22,10 +23,23 @@ from tests.resources import (
     SECRETS,
     Fields,
     clusters,
+    configuration,
+    mesh_off,
+    node,
+    patched,
+    peer,
+    reflector_record,
+    resource,
+    resource_key,
 )
 
 ONLY_NODES = {"next_hop", "allow_local_as"}
 CASES = Path(__file__).parent.parent / "cases"
+GOLDEN_NODES = json.loads((CASES / "calico-v3-nodes.json").read_text())["cases"]
+GOLDEN_REFLECTORS = json.loads((CASES / "calico-v3-reflector.json").read_text())["cases"]
+
+# Calico has two sessions with one neighbor here; rrwatch has the one of the first BGPPeer by name.
+LOSING = {"explicit_peering/global-external": {resource_key("BGPPeer", "bgppeer-3"): "Global_10_192_0_4"}}
 
 
 def topology(keys: dict[str, str]) -> Topology:
@@ -70,6 +84,16 @@ def fields(session: Session) -> Fields:
     }
 
 
+def with_passwords(derived: Derived, secrets: dict[str, dict[str, str]]) -> Derived:
+    """Returns sessions with the text of their password in place of its name, or with none if there is no text."""
+    found = []
+    for session in derived.sessions:
+        asked = session.password
+        known = secrets.get(asked.secret, {}).get(asked.key) if asked else None
+        found.append(replace(session, password=known))  # type: ignore[arg-type]  # as `fields` shows it
+    return replace(derived, sessions=tuple(found))
+
+
 def by_name(sessions: list[Fields]) -> dict[str, Fields]:
     return {session["name"]: session for session in sessions}
 
@@ -85,6 +109,36 @@ def assert_equal(derived: Derived, oracle: list[Fields]) -> None:
     for remark in (*derived.rejected, *derived.warnings):
         assert remark.reason.isascii()
         assert remark.reason.isprintable()
+
+
+@pytest.mark.parametrize("case", GOLDEN_NODES, ids=lambda case: case["case"])
+def test_a_node_has_the_sessions_of_calico(case: Fields) -> None:
+    keys = patched(case)
+    derived = node_sees(keys, case["node"])
+    assert not derived.rejected
+    assert {remark.key for remark in derived.warnings} == LOSING.get(case["case"], {}).keys()
+    lost = set(LOSING.get(case["case"], {}).values())
+    wanted = [session for session in case["sessions"] if session["name"] not in lost]
+    by_key = {session.name: session.key for session in derived.sessions}
+    assert set(by_key.values()) <= keys.keys()
+    assert_equal(
+        with_passwords(derived, case["secrets"]),
+        [session | {"key": by_key.get(session["name"])} for session in wanted],
+    )
+
+
+@pytest.mark.parametrize("case", GOLDEN_REFLECTORS, ids=lambda case: f"{case['case']}-{case['reflector']}")
+def test_a_reflector_mirrors_the_session_of_a_node(case: Fields) -> None:
+    golden = case["golden"]
+    derived = reflector_sees(case["keys"], case["reflector"], port=golden["reflector_port"] or 179)
+    mirrored = [session for session in derived.sessions if str(session.neighbor) == golden["neighbor"]]
+    (session,) = with_passwords(replace(derived, sessions=tuple(mirrored)), case["secrets"]).sessions
+    assert session.node == golden["node"]
+    assert session.name == f"{session.kind.name.capitalize()}_{golden['neighbor']}".replace(".", "_").replace(":", "_")
+    compared = "port", "remote_as", "local_as", "rr_client", "password"
+    assert {field: fields(session)[field] for field in compared} == {field: golden[field] for field in compared}
+    assert session.ttl_security == golden["ttl_hops"]
+    assert not session.passive
 
 
 class TestRandomClusters:
@@ -115,3 +169,235 @@ class TestRandomClusters:
             ports.add(V3.listen_port(known, Speaker({Family.IPV4: ip_address(own)}, port)))
         if len(ports) == 1:  # one BIRD listens on one port for both families
             assert_equal(reflector_sees(keys, *REFLECTORS, **told), both)
+
+
+def key(kind: str, name: str) -> str:
+    return resource_key({"node": "Node", "peer": "BGPPeer"}[kind], name)
+
+
+def remarks(found: tuple[Remark, ...]) -> dict[str, str]:
+    return {remark.key: remark.reason for remark in found}
+
+
+def brief(derived: Derived) -> dict[str, tuple[Any, ...]]:
+    return {
+        session.name: (session.port, session.local_as, session.remote_as, session.rr_client)
+        for session in derived.sessions
+    }
+
+
+def rr(address: str = "10.0.0.40", **spec: Any) -> Fields:
+    return {"peerIP": address, "asNumber": 64512} | spec
+
+
+TWO_NODES = node("n1", "10.0.0.1", {"rack": "1"}) | node("n2", "10.0.0.2", {"rack": "2"})
+
+
+def test_racks_with_a_reflector_each() -> None:
+    keys = (
+        mesh_off(asNumber=65100)
+        | configuration("node.n1", listenPort=1790)
+        | node("n1", "172.17.42.31", {"rack": "1"})
+        | node("n2", "172.17.42.32", {"rack": "2"}, asNumber=65102)
+        | node("n3", "172.17.42.33")
+        | peer("a", peerIP="172.17.42.40", asNumber=65100)
+        | peer("b", nodeSelector="rack == '1'", peerIP="172.17.42.40", asNumber=65100,
+               password={"secretKeyRef": {"name": "bgp", "key": "x"}})
+        | peer("c", nodeSelector="has(rack)", peerIP="172.17.42.41", asNumber=65100)
+    )  # fmt: skip
+    first = reflector_sees(keys, "172.17.42.40", cluster_id=IPv4Address("1.0.0.1"))
+    assert brief(first) == {
+        "Global_172_17_42_31": (1790, 65100, 65100, True),
+        "Global_172_17_42_32": (None, 65100, 65102, False),
+        "Global_172_17_42_33": (None, 65100, 65100, True),
+    }
+    assert {session.password for session in first.sessions} == {None}
+    assert [text(session.cluster_id) for session in first.sessions] == ["1.0.0.1", None, "1.0.0.1"]
+    assert remarks(first.warnings) == {
+        key("peer", "b"): f"{key('peer', 'a')} comes first for 172.17.42.40 on some nodes"
+    }
+    assert brief(reflector_sees(keys, "172.17.42.41")) == {
+        "Node_172_17_42_31": (1790, 65100, 65100, True),
+        "Node_172_17_42_32": (None, 65100, 65102, False),
+    }
+
+
+class TestRemarks:
+    """What people are told about records that do not work as they ask for."""
+
+    def test_none_about_an_ordinary_cluster(self) -> None:
+        keys = (
+            mesh_off()
+            | TWO_NODES
+            | node("no-bgp")
+            | configuration("node.gone", listenPort=1790)
+            | peer("a", **rr(), localASNumber=65001, filters=["f"])
+            | peer("b", node="unknown", peerIP="10.0.0.99", asNumber=1)
+            | peer("mesh", peerSelector="has(rack)", nodeSelector="has(rack)")
+            | resource("BGPFilter", "f", {})
+            | reflector_record("10.0.0.40")
+            | reflector_record("10.0.0.41")
+        )
+        for derived in (reflector_sees(keys), node_sees(keys, "n1"), node_sees(keys, "no-bgp")):
+            assert derived.rejected == derived.warnings == ()
+
+    def test_a_node_without_a_resource(self) -> None:
+        derived = node_sees(TWO_NODES, "n3")
+        assert derived.sessions == ()
+        assert remarks(derived.rejected) == {
+            key("node", "n3"): "is missing: this node, n3, has no record in etcd",
+        }
+
+    def test_records_that_cannot_be_read(self) -> None:
+        keys = TWO_NODES | {key("node", "n3"): "{"} | peer("a", peerIP="10.0.0.40")
+        for derived in (reflector_sees(keys), node_sees(keys, "n1")):
+            assert list(remarks(derived.rejected)) == [key("peer", "a"), key("node", "n3")]
+
+    def test_two_peers_for_one_address(self) -> None:
+        keys = mesh_off() | TWO_NODES | peer("b", **rr()) | peer("a", node="n2", **rr()) | peer("c", **rr())
+        losing = {
+            key("peer", "a"): f"{key('peer', 'b')} comes first for 10.0.0.40",
+            key("peer", "c"): f"{key('peer', 'b')} comes first for 10.0.0.40",
+        }
+        on_node = node_sees(keys, "n2")
+        assert {session.key for session in on_node.sessions} == {key("peer", "b")}
+        assert remarks(on_node.warnings) == {name: f"{reason} on node n2" for name, reason in losing.items()}
+        assert list(remarks(node_sees(keys, "n1").warnings)) == [key("peer", "c")]
+        at_reflector = reflector_sees(keys)
+        assert {session.key for session in at_reflector.sessions} == {key("peer", "b")}
+        assert remarks(at_reflector.warnings) == {name: f"{reason} on some nodes" for name, reason in losing.items()}
+
+    def test_two_ports_of_one_address(self) -> None:
+        derived = node_sees(mesh_off() | TWO_NODES | peer("a", **rr()) | peer("b", **rr("10.0.0.40:1790")), "n1")
+        assert list(brief(derived)) == ["Global_10_0_0_40"]
+        assert remarks(derived.warnings) == {
+            key("peer", "b"): f"10.0.0.40 already has session Global_10_0_0_40, from {key('peer', 'a')}"
+        }
+
+    def test_a_peer_that_is_in_the_mesh_already(self) -> None:
+        derived = node_sees(TWO_NODES | peer("a", nodeSelector="all()", peerSelector="has(rack)"), "n1")
+        assert list(brief(derived)) == ["Mesh_10_0_0_2"]
+        assert remarks(derived.warnings) == {
+            key("peer", "a"): f"10.0.0.2 already has session Mesh_10_0_0_2, from {key('node', 'n2')}"
+        }
+
+    def test_filters_that_do_not_exist(self) -> None:
+        names = ["known", "b\n\ud800", "a"]
+        keys = TWO_NODES | resource("BGPFilter", "known", {}) | peer("a", **rr(), filters=names)
+        assert remarks(node_sees(keys, "n1").warnings) == {
+            key("peer", "a"): "names filters that do not exist: 'a', 'b\\n\\ud800'; node n1 peers without them"
+        }
+        assert reflector_sees(keys).warnings == ()
+
+    def test_many_filters_that_do_not_exist(self) -> None:
+        keys = TWO_NODES | peer("a", **rr(), filters=["x" * 1000 + str(number) for number in range(100)])
+        ((_, reason),) = remarks(node_sees(keys, "n1").warnings).items()
+        assert len(reason) < 600
+
+    def test_a_local_as_number_beside_a_peer_selector(self) -> None:
+        keys = mesh_off() | TWO_NODES | peer("a", peerSelector="rack == '2'", localASNumber=65001)
+        for derived in (node_sees(keys, "n1"), reflector_sees(keys)):
+            assert remarks(derived.warnings) == {
+                key("peer", "a"): "localASNumber has no effect with a peerSelector: Calico ignores it"
+            }
+        assert brief(node_sees(keys, "n1")) == {"Global_10_0_0_2": (None, 64512, 64512, False)}
+
+    def test_a_port_where_the_reflector_does_not_listen(self) -> None:
+        keys = mesh_off() | TWO_NODES | peer("a", **rr("10.0.0.40:1790")) | peer("b", **rr())
+        told = "of 10.0.0.40, where this reflector does not listen"
+        derived = reflector_sees(keys)
+        assert {session.key for session in derived.sessions} == {key("peer", "b")}
+        assert remarks(derived.warnings) == {key("peer", "a"): f"asks for port 1790 {told}"}
+        derived = reflector_sees(keys, port=1790)
+        assert {session.key for session in derived.sessions} == {key("peer", "a")}
+        assert {session.port for session in derived.sessions} == {None}
+        assert list(brief(derived)) == ["Global_10_0_0_1", "Global_10_0_0_2"]
+        assert remarks(derived.warnings) == {key("peer", "b"): f"asks for port 179 {told}"}
+
+    @pytest.mark.parametrize("role", ["node", "reflector"])
+    @pytest.mark.parametrize(
+        "options",
+        [
+            pytest.param({}, id="in the mesh"),
+            pytest.param(mesh_off() | peer("a", nodeSelector="all()", peerSelector="all()"), id="selected"),
+        ],
+    )
+    def test_two_nodes_with_one_address(self, role: str, options: dict[str, str]) -> None:
+        keys = TWO_NODES | node("twin", "10.0.0.2", {"rack": "2"}, asNumber=65001) | options
+        derived = node_sees(keys, "n1") if role == "node" else reflector_sees(keys | peer("b", **rr()))
+        assert [session.node for session in derived.sessions if str(session.neighbor) == "10.0.0.2"] == ["n2"]
+        (reason,) = remarks(derived.rejected).values()
+        assert list(remarks(derived.rejected)) == [key("node", "twin")]
+        assert reason.startswith("10.0.0.2 is the address of node n2 too")
+
+    def test_another_node_with_the_own_address(self) -> None:
+        keys = TWO_NODES | node("twin", "10.0.0.1")
+        assert remarks(node_sees(keys, "n1").rejected) == {
+            key("node", "twin"): "10.0.0.1 is the address of this node, n1, too"
+        }
+        assert list(brief(node_sees(keys, "n1"))) == ["Mesh_10_0_0_2"]
+        registered = node("rr1", "10.0.0.40") | node("rr2", "10.0.0.40")
+        assert remarks(reflector_sees(TWO_NODES | registered).rejected) == {
+            key("node", "rr2"): "10.0.0.40 is the address of this node, rr1, too"
+        }
+
+
+class TestRegisteredReflector:
+    def test_it_is_found_by_its_address(self) -> None:
+        keys = TWO_NODES | node("rr", "10.0.0.40") | node("rr6", "fd00::40")
+        both = {Family(address.version): address for address in map(ip_address, REFLECTORS)}
+        assert V3.registered_nodes(topology(keys), Speaker(both)) == ("rr", "rr6")
+        assert V3.registered_nodes(topology(keys), Speaker({Family.IPV6: both[Family.IPV6]})) == ("rr6",)
+        assert V3.registered_nodes(topology(TWO_NODES), Speaker(both)) == ()
+
+    def test_its_port_is_that_of_its_node(self) -> None:
+        keys = TWO_NODES | node("rr", "10.0.0.40")
+        speaker = Speaker({Family.IPV4: ip_address("10.0.0.40")}, 1792)
+        assert V3.listen_port(topology(keys), speaker) == 1792
+        assert V3.listen_port(topology(keys | configuration(listenPort=1791)), speaker) == 1791
+        keys |= configuration("node.rr", listenPort=1790)
+        assert V3.listen_port(topology(keys | configuration(listenPort=1791)), speaker) == 1790
+        assert V3.listen_port(topology(TWO_NODES | configuration(listenPort=1791)), speaker) == 1792
+
+    def test_peers_that_are_no_nodes(self) -> None:
+        keys = mesh_off() | node("rr", "10.0.0.40") | peer("tor", node="rr", peerIP="10.9.9.9", asNumber=65001)
+        derived = reflector_sees(keys | peer("other", nodeSelector="has(x)", peerIP="10.9.9.8", asNumber=65001))
+        assert brief(derived) == {"Node_10_9_9_9": (None, 64512, 65001, False)}
+        assert [text(session.source_address) for session in derived.sessions] == ["10.0.0.40"]
+        assert derived.warnings == ()
+
+    def test_two_peers_for_one_address(self) -> None:
+        keys = mesh_off() | node("rr", "10.0.0.40") | peer("a", **rr("10.9.9.9")) | peer("b", **rr("10.9.9.9"))
+        assert remarks(reflector_sees(keys).warnings) == {
+            key("peer", "b"): f"{key('peer', 'a')} comes first for 10.9.9.9 on node rr"
+        }
+
+    def test_both_ends_of_one_peer_are_one_session(self) -> None:
+        keys = (
+            mesh_off()
+            | TWO_NODES
+            | node("rr", "10.0.0.40", {"rr": ""}, routeReflectorClusterID="1.0.0.1")
+            | peer("a", nodeSelector="has(rack)", peerSelector="has(rr)")
+        )
+        derived = reflector_sees(keys, cluster_id=IPv4Address("2.0.0.2"))
+        assert brief(derived) == {
+            "Node_10_0_0_1": (None, 64512, 64512, True),
+            "Node_10_0_0_2": (None, 64512, 64512, True),
+        }
+        assert {text(session.cluster_id) for session in derived.sessions} == {"1.0.0.1"}
+        assert derived.warnings == ()
+
+
+class TestReflectorMesh:
+    def test_a_record_of_its_own_counts_even_if_it_cannot_be_read(self) -> None:
+        keys = TWO_NODES | reflector_record("10.0.0.41")
+        own = dict.fromkeys(reflector_record("10.0.0.40"), "{")
+        told = {"reflectors": (ip_address("10.0.0.42"),)}
+        assert list(brief(reflector_sees(keys, **told))) == ["Mesh_10_0_0_42"]
+        assert list(brief(reflector_sees(keys | own, **told))) == ["Mesh_10_0_0_41"]
+
+    def test_its_key_is_that_of_the_record(self) -> None:
+        records = reflector_record("10.0.0.40") | reflector_record("10.0.0.41")
+        (session,) = reflector_sees(records).sessions
+        assert session.key == "/calico/bgp/v1/rr_v4/10.0.0.41"
+        assert session.node is None

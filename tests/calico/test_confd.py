@@ -6,30 +6,16 @@ from typing import Any
 
 import pytest
 
-from lab.confd import RESOURCES, node_sessions, reflector_sessions
+from lab.confd import node_sessions, reflector_sessions
+from tests.resources import Fields, patched
+from tests.resources import resource_key as key
 
 FOLDER = Path(__file__).parent.parent / "cases"
 NODES = json.loads((FOLDER / "calico-v3-nodes.json").read_text())["cases"]
 REFLECTORS = json.loads((FOLDER / "calico-v3-reflector.json").read_text())["cases"]
 
-PLURALS = {"BGPPeer": "bgppeers", "BGPConfiguration": "bgpconfigurations", "Node": "nodes"}
 # Calico has two sessions with one neighbor here; rrwatch has that of the first BGPPeer by name.
 LEFT_OUT = {"explicit_peering/global-external": {"Global_10_192_0_4"}}
-
-Fields = dict[str, Any]
-
-
-def key(kind: str, name: str) -> str:
-    return f"{RESOURCES}/{PLURALS[kind]}/{name}"
-
-
-def patched(case: Fields) -> dict[str, str]:
-    keys: dict[str, str] = dict(case["keys"])
-    for patch in case["patches"]:
-        resource = json.loads(keys[key(patch["kind"], patch["name"])])
-        resource["spec"] |= patch["spec"]
-        keys[key(patch["kind"], patch["name"])] = json.dumps(resource)
-    return keys
 
 
 def cluster(**resources: Fields) -> dict[str, str]:
