@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import lru_cache
-from ipaddress import IPv4Address
 from typing import TypeVar
 
 from rrwatch.bgp import rules_v3
@@ -37,7 +36,6 @@ from rrwatch.bgp.topology import (
 )
 from rrwatch.calico import selector, v1
 from rrwatch.calico.model import ClusterState
-from rrwatch.calico.selector import Selector
 from rrwatch.calico.v1 import V1
 from rrwatch.calico.values import address, as_number, cluster_id, json_object, plain_name, shown
 
@@ -54,9 +52,8 @@ _MAX_RESTART_TIME = 4095  # seconds; 12 bits (RFC 4724, section 3)
 _MAX_KEEPALIVE_TIME = 240  # seconds; BIRD's hold time, as no template sets another one: 2.0 refuses a longer one
 
 _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
-_NANOSECONDS = {
-    "ns": 1, "us": 10**3, "\u00b5s": 10**3, "\u03bcs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9
-}  # fmt: skip
+_NANOSECONDS = {"ns": 1, "us": 10**3, "\u00b5s": 10**3, "\u03bcs": 10**3, "ms": 10**6,
+                "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}  # fmt: skip
 
 # As Kubernetes limits the keys of Secrets; their names have even less. Both become the name of a file.
 _SECRET = re.compile(r"(?!\.\.)[-._a-zA-Z0-9]{1,253}")
@@ -79,11 +76,11 @@ class _Fields:
         self.faults.append(f"{path[:-1]} is {shown(value)}, not an object")
         return _Fields({}, path, self.faults)
 
-    def read(self, name: str, parse: Callable[[object], _T], empty: object = "") -> _T | None:
+    def read(self, name: str, parse: Callable[[object], _T], empty: object = None) -> _T | None:
         """Returns a parsed member; None if it is missing or cannot be read.
 
         Args:
-            empty: the value that means the same as a missing member.
+            empty: another value that means the same as a missing member.
         """
         value = self._entry.get(name)
         if value is None or (type(value) is type(empty) and value == empty):
@@ -93,6 +90,10 @@ class _Fields:
         except ValueError as error:
             self.faults.append(f"{self._path}{name}: {error}")
             return None
+
+    def text(self, name: str, parse: Callable[[str], _T]) -> _T | None:
+        """Returns a parsed string; None if it is missing or empty, or cannot be read."""
+        return self.read(name, lambda value: parse(_text(value)), empty="")
 
     def number(self, name: str, parse: Callable[[object], _T]) -> _T | None:
         """Returns a parsed number; None if it is missing or 0, or cannot be read."""
@@ -127,13 +128,13 @@ def _node(key: str, name: str, node: _Fields) -> Iterator[Record]:
     bgp = node.within("spec").within("bgp")
     if number := bgp.number("asNumber", as_number):
         yield HostAs(key, name, number)
-    if cluster := bgp.read("routeReflectorClusterID", _cluster_id):
+    if cluster := bgp.text("routeReflectorClusterID", cluster_id):
         yield HostClusterId(key, name, cluster)
     if node.faults:
         return  # its sessions would have other terms than it asks for: without an address it has none
     # A node without addresses is no error: it may have no BGP, or not have been started yet.
     for family in Family:
-        if own := bgp.read(f"ipv{family:d}Address", lambda value: _host_part(value, family)):  # noqa: B023  # called at once
+        if own := bgp.text(f"ipv{family:d}Address", lambda text: _host_part(text, family)):  # noqa: B023  # called at once
             yield HostAddress(key, name, family, own)
 
 
@@ -144,7 +145,7 @@ def _configuration(key: str, name: str, configuration: _Fields) -> Iterator[Reco
     spec = configuration.within("spec")
     if port := spec.number("listenPort", _port):
         yield ListenPort(key, host, port)
-    if debug := spec.read("logSeverityScreen", _debug):
+    if debug := spec.text("logSeverityScreen", _debug):
         yield LogLevel(key, host, debug)
     if host:
         return
@@ -154,25 +155,25 @@ def _configuration(key: str, name: str, configuration: _Fields) -> Iterator[Reco
     if enabled is not None:
         yield NodeMesh(key, enabled)
     password = _password(spec.within("nodeMeshPassword"))
-    restart_time = spec.read("nodeMeshMaxRestartTime", _restart_time)
+    restart_time = spec.text("nodeMeshMaxRestartTime", _restart_time)
     if password or restart_time is not None:
         yield MeshOptions(key, password, restart_time)
 
 
 def _peer(key: str, name: str, peer: _Fields) -> Iterator[Record]:
     spec = peer.within("spec")
-    if spec.read("localWorkloadSelector", _text):
+    if spec.text("localWorkloadSelector", str):
         return  # such sessions follow from files of Felix on each node, not from the datastore
-    peers = spec.read("peerSelector", _selector)
-    target = None if peers else spec.read("peerIP", _target)  # Calico ignores it beside a peerSelector
+    peers = spec.text("peerSelector", selector.parse)
+    target = None if peers else spec.text("peerIP", _target)  # Calico ignores it beside a peerSelector
     number = spec.number("asNumber", as_number)
-    reverse = spec.read("reversePeering", lambda value: _one_of(value, "Auto", "Manual"))
-    source = spec.read("sourceAddress", lambda value: _one_of(value, "UseNodeIP", "None"))
+    reverse = spec.text("reversePeering", lambda text: _one_of(text, "Auto", "Manual"))
+    source = spec.text("sourceAddress", lambda text: _one_of(text, "UseNodeIP", "None"))
     found = BgpPeer(
         key=key,
         name=name,
-        node=spec.read("node", lambda value: plain_name(_text(value))),
-        nodes=spec.read("nodeSelector", _selector),
+        node=spec.text("node", plain_name),
+        nodes=spec.text("nodeSelector", selector.parse),
         peers=peers,
         address=target[0] if target else None,
         port=target[1] if target else None,
@@ -182,8 +183,8 @@ def _peer(key: str, name: str, peer: _Fields) -> Iterator[Record]:
         from_own_address=source != "None",
         password=_password(spec.within("password")),
         ttl_security=spec.number("ttlSecurity", lambda value: _whole(value, 255)),
-        graceful_restart_time=spec.read("maxRestartTime", _restart_time),
-        keepalive_time=spec.read("keepaliveTime", _keepalive_time),
+        graceful_restart_time=spec.text("maxRestartTime", _restart_time),
+        keepalive_time=spec.text("keepaliveTime", _keepalive_time),
         filters=spec.read("filters", _texts) or (),
     )
     if not peer.faults and peers is None and target is None:
@@ -201,7 +202,7 @@ def _filter(key: str, name: str, _: _Fields) -> Iterator[Record]:
 def _cluster(_: str, name: str, information: _Fields) -> Iterator[Record]:
     if name == "default":
         spec = information.within("spec")
-        spec.read("clusterGUID", _text)
+        spec.text("clusterGUID", plain_name)
         spec.read("datastoreReady", _boolean)
     yield from ()
 
@@ -243,10 +244,10 @@ def _port(value: object) -> int:
     return _whole(value, 65535)
 
 
-def _one_of(value: object, *known: str) -> str:
-    if value not in known:
-        raise ValueError(f"{shown(value)} is not {' or '.join(known)}")
-    return str(value)
+def _one_of(text: str, *known: str) -> str:
+    if text not in known:
+        raise ValueError(f"{shown(text)} is not {' or '.join(known)}")
+    return text
 
 
 def _labels(value: object) -> Mapping[str, str]:
@@ -255,22 +256,18 @@ def _labels(value: object) -> Mapping[str, str]:
     return value
 
 
-def _selector(value: object) -> Selector:
-    return selector.parse(_text(value))
-
-
-def _host_part(value: object, family: Family) -> Address:
+def _host_part(text: str, family: Family) -> Address:
     """Parses the address of a node, which may have a prefix length."""
-    text, slash, length = _text(value).partition("/")
-    own = address(text, family, multicast=True)
+    host, slash, length = text.partition("/")
+    own = address(host, family, multicast=True)
     if slash and not (re.fullmatch(r"[0-9]{1,3}", length) and int(length) <= own.max_prefixlen):
-        raise ValueError(f"{shown(value)} has no prefix length of an IPv{family:d} address")
+        raise ValueError(f"{shown(text)} has no prefix length of an IPv{family:d} address")
     return own
 
 
-def _target(value: object) -> tuple[Address, int | None]:
-    """Parses `ADDRESS`, `IPv4:PORT` or `[IPv6]:PORT`."""
-    text, port = _text(value), None
+def _target(text: str) -> tuple[Address, int | None]:
+    """Parses `ADDRESS`, `IPv4:PORT` or `[IPv6]:PORT`; port 0 is as good as none."""
+    port = None
     found = re.fullmatch(r"([0-9.]+):([0-9]{1,5})", text) or re.fullmatch(r"\[([^\]]*)\]:([0-9]{1,5})", text)
     if found:
         text, number = found[1], int(found[2])
@@ -278,48 +275,42 @@ def _target(value: object) -> tuple[Address, int | None]:
     return address(text, Family.IPV6 if ":" in text else Family.IPV4, multicast=True), port
 
 
-def _cluster_id(value: object) -> IPv4Address | None:
-    return cluster_id(_text(value))
-
-
 def _password(reference: _Fields) -> Password | None:
     of_secret = reference.within("secretKeyRef")
-    name, key = of_secret.read("name", _secret), of_secret.read("key", _secret)
+    name, key = of_secret.text("name", _secret), of_secret.text("key", _secret)
     if bool(name) != bool(key):
         of_secret.faults.append("a secretKeyRef needs a name and a key")
     return Password(name, key) if name and key else None
 
 
-def _secret(value: object) -> str:
-    text = _text(value)
+def _secret(text: str) -> str:
     if not _SECRET.fullmatch(text):
-        raise ValueError(f"{shown(value)} is not the name of a Secret or of a key in one")
+        raise ValueError(f"{shown(text)} is not the name of a Secret or of a key in one")
     return text
 
 
-def _restart_time(value: object) -> int:
-    return _seconds(value, 0, _MAX_RESTART_TIME)
+def _restart_time(text: str) -> int:
+    return _seconds(text, 0, _MAX_RESTART_TIME)
 
 
-def _keepalive_time(value: object) -> int:
-    return _seconds(value, 1, _MAX_KEEPALIVE_TIME)
+def _keepalive_time(text: str) -> int:
+    return _seconds(text, 1, _MAX_KEEPALIVE_TIME)
 
 
-def _seconds(value: object, least: int, most: int) -> int:
+def _seconds(text: str, least: int, most: int) -> int:
     """Parses a duration as Go writes it, `1h2m3.5s`, and rounds it to whole seconds, as Calico does."""
-    text = _text(value)
     parts = _PART.findall(text)
     if text != "0" and (not parts or "".join(map("".join, parts)) != text):
-        raise ValueError(f"{shown(value)} is not a duration like 2m0s")
+        raise ValueError(f"{shown(text)} is not a duration like 2m0s")
     seconds = int(sum(Fraction(f"0{number}") * _NANOSECONDS[unit] for number, unit in parts) / 10**9 + Fraction(1, 2))
     if not least <= seconds <= most:
-        raise ValueError(f"{shown(value)} is not between {least} and {most} seconds")
+        raise ValueError(f"{shown(text)} is not between {least} and {most} seconds")
     return seconds
 
 
-def _debug(value: object) -> Debug:
+def _debug(text: str) -> Debug:
     # Calico's templates know two of these words; any other one means that BIRD logs nothing of its protocols.
-    return {"debug": Debug.ALL, "info": Debug.STATES}.get(_text(value).lower(), Debug.OFF)
+    return {"debug": Debug.ALL, "info": Debug.STATES}.get(text.lower(), Debug.OFF)
 
 
 @lru_cache(maxsize=4)
@@ -328,7 +319,7 @@ def _cluster_state(value: str) -> ClusterState:
         spec = _Fields(json_object(value, _MAX_VALUE), "", []).within("spec")
     except ValueError:
         return ClusterState()
-    identity = spec.read("clusterGUID", lambda value: shown(_text(value))) or ""
+    identity = spec.text("clusterGUID", plain_name) or ""
     locked = "" if spec.read("datastoreReady", _boolean) is not False else (
         "Calico's datastore is locked (datastoreReady is false in ClusterInformation), as it is during a migration"
     )  # fmt: skip
