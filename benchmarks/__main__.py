@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks import changes, fleet, picture, storms
 from benchmarks.changes import Changes
+from benchmarks.writer import Source
 from lab.bird import RELEASES
 
 
@@ -25,6 +26,8 @@ def main() -> None:
     parser.add_argument("--storm", type=int, default=5000, help="nodes that register at once; 0: none")
     parser.add_argument("--fleet", type=int, default=200, help="watchers in the node role on one etcd; 0: none")
     parser.add_argument("--bird", default="1.6", choices=[release.name for release in RELEASES])
+    parser.add_argument("--datastore", default="etcdv2", choices=["etcdv2", "etcdv3"])
+    parser.add_argument("--model", choices=["calico-v1", "calico-v3"], help="default: by the datastore, as for rrwatch")
     parser.add_argument("--watcher", action="append", default=[], metavar="NAME=COMMAND", help=(
         "measure another watcher too: a command that keeps $RRWATCH_CONFIG equal to $ETCD_ENDPOINTS and makes the BIRD "
         "on $RRWATCH_BIRD_SOCKET read it"
@@ -38,27 +41,30 @@ def main() -> None:
 
     console = Console()
     release = next(release for release in RELEASES if release.name == given.bird)
-    report: dict[str, Any] = {"machine": _machine(), "bird": given.bird}
+    source = Source(given.datastore, given.model or {"etcdv2": "calico-v1", "etcdv3": "calico-v3"}[given.datastore])
+    if source == Source("etcdv2", "calico-v3"):
+        parser.error("Calico keeps its v3 resources in etcd v3: use --datastore etcdv3")
+    report: dict[str, Any] = {"machine": _machine(), "bird": given.bird, "source": str(source)}
     measured: dict[str, list[Changes]] = {}
     for name, command in {"rrwatch": None, **dict(text.split("=", 1) for text in given.watcher)}.items():
         measured[name] = []
         for nodes in given.sizes:
             console.print(f"{name}: {nodes} nodes...")
             with tempfile.TemporaryDirectory() as folder:
-                size = changes.measure(Path(folder), release, nodes, given.rounds, command, given.settle)
+                size = changes.measure(Path(folder), release, source, nodes, given.rounds, command, given.settle)
             measured[name].append(size)
         report[name] = [dataclasses.asdict(size) | {"ratio": size.ratio} for size in measured[name]]
-        _print(console, f"{name}, BIRD {given.bird}: one change", measured[name], ["ratio"])
+        _print(console, f"{name}, BIRD {given.bird}, {source}: one change", measured[name], ["ratio"])
     if given.storm:
         console.print(f"storm: {given.storm} nodes...")
         with tempfile.TemporaryDirectory() as folder:
-            storm = storms.measure(Path(folder), release, given.storm, None)
+            storm = storms.measure(Path(folder), release, source, given.storm, None)
         report["storm"] = dataclasses.asdict(storm)
         _print(console, "storms", [storm])
-    if given.fleet:
+    if given.fleet and source.model == "calico-v1":  # rrwatch configures no node of v3
         console.print(f"fleet: {given.fleet} watchers...")
         with tempfile.TemporaryDirectory() as folder:
-            some = fleet.measure(Path(folder), given.fleet)
+            some = fleet.measure(Path(folder), source, given.fleet)
         report["fleet"] = dataclasses.asdict(some)
         _print(console, "fleet", [some])
     given.json.write_text(json.dumps(report, indent=2) + "\n")

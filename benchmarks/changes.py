@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.host import Control, Host, address_of, cpu_seconds, host, memory_mib, scheduled_seconds, session_of
+from benchmarks.host import Control, Host, cpu_seconds, host, memory_mib, scheduled_seconds, session_of
+from benchmarks.writer import Source, address_of
 from lab.bird import Release
 from lab.process import wait_until
 
@@ -43,18 +44,21 @@ class Changes:
         return self.change / self.floor
 
 
-def measure(folder: Path, release: Release, nodes: int, rounds: int, watcher: str | None, settle: float) -> Changes:
+def measure(
+    folder: Path, release: Release, source: Source, nodes: int, rounds: int, watcher: str | None, settle: float
+) -> Changes:
     """Measures one number of nodes.
 
     Args:
         folder: for everything that the programs write.
         release: the release of BIRD.
+        source: where the keys are.
         nodes: the number of nodes.
         rounds: how many single changes, and how many configures by hand, to measure.
         watcher: a command that runs another watcher than rrwatch.
         settle: seconds between two changes.
     """
-    with host(folder, release) as there:
+    with host(folder, release, source) as there:
         there.writer.put_cluster()
         for number in range(nodes):
             there.writer.put_node(number)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.host import Writer, cpu_seconds, memory_mib
+from benchmarks.host import cpu_seconds, memory_mib
+from benchmarks.writer import Source, Writer, address_key
 from lab.environment import environment, node
 from lab.etcd import Etcd
 from lab.process import Process, wait_until
@@ -40,17 +41,17 @@ class Fleet:
     memory: float
 
 
-def measure(folder: Path, watchers: int, changes: int = 20) -> Fleet:
-    """Measures that many watchers. Each is a process of its own, without a BIRD."""
+def measure(folder: Path, source: Source, watchers: int, changes: int = 20) -> Fleet:
+    """Measures that many watchers of keys of Calico v1. Each is a process of its own, without a BIRD."""
     with contextlib.ExitStack() as stack:
-        etcd = Etcd(folder / "etcd").start()
+        etcd = source.etcd(folder / "etcd").start()
         stack.callback(etcd.stop)
-        writer = Writer(etcd.url)
+        writer = Writer(etcd.url, source)
         writer.put_cluster()
         for number in range(watchers):
             writer.put_node(number)
         files = [folder / f"w{number}" / "bird.cfg" for number in range(watchers)]
-        processes = [_start(stack, etcd, file, number) for number, file in enumerate(files)]
+        processes = [_start(stack, etcd, source, file, number) for number, file in enumerate(files)]
         _until_all_have(files, "protocol bgp Global_172_17_42_40 ", 600)
         before = cpu_seconds(etcd.process.pid)
         time.sleep(20)
@@ -64,7 +65,7 @@ def measure(folder: Path, watchers: int, changes: int = 20) -> Fleet:
             time.sleep(2)
             return (cpu_seconds(etcd.process.pid) - began - 2 * idle) / changes * 1000
 
-        own = cost(lambda number: writer.put(_own(0), f"10.253.0.{number + 1}"))
+        own = cost(lambda number: writer.put(address_key(0), f"10.253.0.{number + 1}"))
         everybody = cost(lambda number: writer.put("/calico/bgp/v1/global/as_num", str(65000 + number)))
         began = time.perf_counter()
         writer.put("/calico/bgp/v1/global/as_num", "65123")
@@ -72,11 +73,11 @@ def measure(folder: Path, watchers: int, changes: int = 20) -> Fleet:
         everybody_s = time.perf_counter() - began
 
         writer.put_cluster(mesh="true")
-        writer.put(_own(0), "10.253.0.200")
+        writer.put(address_key(0), "10.253.0.200")
         _until_all_have(files[1:], "10.253.0.200", 600)
-        mesh_own = cost(lambda number: writer.put(_own(0), f"10.253.0.{number + 1}"))
+        mesh_own = cost(lambda number: writer.put(address_key(0), f"10.253.0.{number + 1}"))
         began = time.perf_counter()
-        writer.put(_own(0), "10.253.0.201")
+        writer.put(address_key(0), "10.253.0.201")
         _until_all_have(files[1:], "10.253.0.201", 60)
         mesh_own_s = time.perf_counter() - began
 
@@ -85,7 +86,7 @@ def measure(folder: Path, watchers: int, changes: int = 20) -> Fleet:
         etcd.stop()
         etcd.start()
         began, pid = time.perf_counter(), etcd.process.pid
-        Writer(etcd.url).put("/calico/bgp/v1/global/as_num", "65124")
+        Writer(etcd.url, source).put("/calico/bgp/v1/global/as_num", "65124")
         _until_all_have(files, "local as 65124;", 120)
         restart = time.perf_counter() - began
         memory = memory_mib(processes[-1].pid, "VmRSS")
@@ -94,13 +95,10 @@ def measure(folder: Path, watchers: int, changes: int = 20) -> Fleet:
         )
 
 
-def _own(number: int) -> str:
-    return f"/calico/bgp/v1/host/node{number:05d}/ip_addr_v4"
-
-
-def _start(stack: contextlib.ExitStack, etcd: Etcd, file: Path, number: int) -> Process:
+def _start(stack: contextlib.ExitStack, etcd: Etcd, source: Source, file: Path, number: int) -> Process:
     file.parent.mkdir()
     variables = node(f"node{number:05d}") | {"RRWATCH_BIRD_VERSION": "2", "RRWATCH_STATUS_LISTEN": ""}
+    variables |= source.settings
     del variables["RRWATCH_ETCD_SPREAD"]  # the default is measured
     settings = environment(file, file.with_name("bird.ctl"), file.parent / "state", etcd.url, **variables)
     process = Process([sys.executable, "-m", "rrwatch", "run"], file.with_name("log"), environment=settings)

@@ -1,49 +1,21 @@
 """A route reflector's host for measurements: etcd, BIRD, and a watcher, which is rrwatch or another program."""
 
 import contextlib
-import http.client
 import os
 import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
 
+from benchmarks.writer import REFLECTOR, Source, Writer
 from lab.bird import MINIMAL, Bird, Release
 from lab.environment import beside, reflector
 from lab.etcd import Etcd
 from lab.network import namespace
 from lab.process import Process
 
-PREFIX = "/calico/bgp/v1"
-REFLECTOR = "172.17.42.40"
 _TICK = os.sysconf("SC_CLK_TCK")
-
-
-class Writer:
-    """A client of etcd that writes over one connection."""
-
-    def __init__(self, url: str) -> None:
-        where = urlsplit(url)
-        self._connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
-
-    def put(self, key: str, value: str) -> None:
-        """Writes one key."""
-        headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        self._connection.request("PUT", f"/v2/keys{key}", urlencode({"value": value}), headers)
-        self._connection.getresponse().read()
-
-    def put_node(self, number: int, address: str | None = None) -> None:
-        """Writes the records of one node."""
-        self.put(f"{PREFIX}/host/node{number:05d}/ip_addr_v4", address or address_of(number))
-        self.put(f"{PREFIX}/host/node{number:05d}/ip_addr_v6", "")
-
-    def put_cluster(self, mesh: str = "false") -> None:
-        """Writes the global records: the AS, the mesh, and the reflector as a peer of all nodes."""
-        self.put(f"{PREFIX}/global/as_num", "65100")
-        self.put(f"{PREFIX}/global/node_mesh", f'{{"enabled": {mesh}}}')
-        self.put(f"{PREFIX}/global/peer_v4/{REFLECTOR}", f'{{"ip": "{REFLECTOR}", "as_num": "65100"}}')
 
 
 class Control:
@@ -94,9 +66,9 @@ class Control:
 class Host:
     """A host with etcd and BIRD, on which a watcher can run."""
 
-    def __init__(self, folder: Path, etcd: Etcd, bird: Bird) -> None:
-        self.folder, self.etcd, self.bird = folder, etcd, bird
-        self.writer = Writer(etcd.url)
+    def __init__(self, folder: Path, etcd: Etcd, bird: Bird, source: Source) -> None:
+        self.folder, self.etcd, self.bird, self.source = folder, etcd, bird, source
+        self.writer = Writer(etcd.url, source)
         self._watchers = 0
 
     @contextlib.contextmanager
@@ -113,6 +85,7 @@ class Host:
             "RRWATCH_STATUS_LISTEN": "127.0.0.1:0",
             "RRWATCH_LOG_FORMAT": "json",
             **reflector(REFLECTOR),
+            **self.source.settings,
             **(settings or {}),
         }
         environment = beside(self.bird, self.etcd.url, self.folder / f"state{self._watchers}", **variables)
@@ -129,22 +102,17 @@ class Host:
 
 
 @contextlib.contextmanager
-def host(folder: Path, release: Release) -> Iterator[Host]:
+def host(folder: Path, release: Release, source: Source) -> Iterator[Host]:
     """Provides a host while the context lasts."""
     with contextlib.ExitStack() as stack:
         space = stack.enter_context(namespace())
-        etcd = Etcd(folder / "etcd").start()
+        etcd = source.etcd(folder / "etcd").start()
         stack.callback(etcd.stop)
         bird = Bird(folder / "bird", space, release=release)
         bird.config.write_text(MINIMAL)
         bird.start()
         stack.callback(bird.stop)
-        yield Host(folder, etcd, bird)
-
-
-def address_of(number: int) -> str:
-    """Returns the address of a node; there are up to four million."""
-    return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+        yield Host(folder, etcd, bird, source)
 
 
 def session_of(address: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.host import Control, Writer, cpu_seconds, host
+from benchmarks.host import Control, cpu_seconds, host
+from benchmarks.writer import Source, Writer
 from lab.bird import Release
 from lab.process import wait_until
 
@@ -39,31 +40,31 @@ class Storms:
     foreign_cpu: float
 
 
-def measure(folder: Path, release: Release, nodes: int, watcher: str | None) -> Storms:
+def measure(folder: Path, release: Release, source: Source, nodes: int, watcher: str | None) -> Storms:
     """Measures all three."""
-    with host(folder / "alone", release) as there:
+    with host(folder / "alone", release, source) as there:
         there.writer.put_cluster()
-        alone = _register(there.etcd.url, nodes)
-    with host(folder / "watched", release) as there:
+        alone = _register(there.etcd.url, source, nodes)
+    with host(folder / "watched", release, source) as there:
         there.writer.put_cluster()
         control = Control(there.bird.socket)
         with there.watcher(watcher) as process:
             wait_until(lambda: "172.17.42.40" in there.bird.config.read_text(), "the watcher's first file", 60)
             before = there.bird.reconfigurations()
             began = time.perf_counter()
-            _register(there.etcd.url, nodes)
+            _register(there.etcd.url, source, nodes)
             wait_until(lambda: control.sessions() == nodes, "all sessions", 600)
             exact = time.perf_counter() - began
             configures = there.bird.reconfigurations() - before
             flaps, flap_configures, flap_seconds = _flap(there.writer, there.bird.reconfigurations)
-            foreign, foreign_cpu = _foreign(there.etcd.url, process.pid)
+            foreign, foreign_cpu = _foreign(there.etcd.url, source, process.pid)
         control.close()
     return Storms(nodes, alone, exact, configures, flaps, flap_configures, flap_seconds, foreign, foreign_cpu)
 
 
-def _register(url: str, nodes: int) -> float:
+def _register(url: str, source: Source, nodes: int) -> float:
     def some(first: int) -> None:
-        writer = Writer(url)
+        writer = Writer(url, source)
         for number in range(first, nodes, _WRITERS):
             writer.put_node(number)
 
@@ -86,8 +87,8 @@ def _flap(writer: Writer, reconfigurations: Callable[[], int]) -> tuple[int, int
     return flaps, reconfigurations() - before, seconds
 
 
-def _foreign(url: str, pid: int, a_second: int = 1000, seconds: float = 10) -> tuple[float, float]:
-    writer = Writer(url)
+def _foreign(url: str, source: Source, pid: int, a_second: int = 1000, seconds: float = 10) -> tuple[float, float]:
+    writer = Writer(url, source)
     before, began, count = cpu_seconds(pid), time.perf_counter(), 0
     while time.perf_counter() < began + seconds:
         count += 1

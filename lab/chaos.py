@@ -119,7 +119,7 @@ class Chaos:
         self._settings = environment.beside(
             self.bird, self.etcd.urls, RRWATCH_GUARD_PERCENT="0", **environment.reflector(REFLECTOR)
         )
-        self._settings["RRWATCH_DATASTORE"] = datastore
+        self._settings |= {"RRWATCH_DATASTORE": datastore, "RRWATCH_MODEL": "calico-v1"}
         self._cluster()
         self.rrwatch = self._start_rrwatch()
         self._troubled: dict[str, tuple[float, Callable[[], None]]] = {}

@@ -115,7 +115,7 @@ class Cluster:
         self._stack.callback(bird.stop)
         state = self._folder / f"{name}-state"
         settings = environment.beside(bird, self.etcd.url, state, RRWATCH_STATUS_LISTEN="127.0.0.1:9817", **role)
-        settings["RRWATCH_DATASTORE"] = self._datastore
+        settings |= {"RRWATCH_DATASTORE": self._datastore, "RRWATCH_MODEL": "calico-v1"}
         rrwatch = Rrwatch(self._folder / f"{name}-rrwatch", settings, namespace=space.name)
         self._stack.callback(rrwatch.stop)
         self.hosts[name] = Host(name, address, space, bird, rrwatch, settings)

@@ -224,7 +224,7 @@ class _Cluster:
             for node in self.nodes
             if peer["ip"] in node["addresses"]
             and node["as"] == (peer["as"] or self.global_as)
-            and port in {0, node["port"] or 179}
+            and (not port or node["port"] in {0, port})
         ]
 
     def _matching(self, text: str) -> list[Fields]:

@@ -128,7 +128,10 @@ def _which_settings(context: click.Context) -> str:
     text = "Each command also accepts the settings below as options"
     taken = {
         name: {
-            option.name for leaf in _leaves(click.Context(command, parent=context)) for option in leaf.command.params
+            option.name
+            for leaf in _leaves(click.Context(command, parent=context))
+            for option in leaf.command.params
+            if option.envvar  # a setting; the command's own options have none
         }
         & set(_BY_NAME)
         for name, command in cli.commands.items()
@@ -140,7 +143,7 @@ def _which_settings(context: click.Context) -> str:
         raise ValueError(f"{limited} take other settings than those of etcd: describe them in {__name__}")
     *names, last = (f"`{name}`" for name in limited)
     named = f"{', '.join(names)} and {last}" if names else last
-    return f"{text}; {named} only `--datastore` and those whose names begin with `--etcd-`."
+    return f"{text}; {named} only `--datastore`, `--model` and those whose names begin with `--etcd-`."
 
 
 def _leaves(context: click.Context) -> Iterator[click.Context]:

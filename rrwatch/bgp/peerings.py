@@ -134,8 +134,8 @@ class Peerings:
             return ()
         if as_of(self._topology, host) != (resource.as_number or global_as(self._topology)):
             return ()
-        # Like Calico, take a port that is named to differ from one that is not, although 179 is the default.
-        if resource.port and resource.port != port_of(self._topology, host):
+        # Calico compares ports only where a port is configured for the node.
+        if resource.port and port_of(self._topology, host) not in (None, resource.port):
             return ()
         return (resource.address.version,)
 

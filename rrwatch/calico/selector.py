@@ -180,7 +180,7 @@ def _expression(reader: _Reader) -> _Term:
         groups[-1].operand(operand.negation() if negate else operand)
         while len(groups) > 1 and reader.takes(")"):
             inner = groups.pop()
-            groups[-1].operand(_bounded(inner.term(), reader))
+            groups[-1].operand(inner.term())
         if reader.takes("||"):
             groups[-1].alternative()
         elif not reader.takes("&&"):
@@ -189,7 +189,10 @@ def _expression(reader: _Reader) -> _Term:
         raise reader.expected('"&&", "||" or ")"')
     if not reader.at_end():
         raise reader.expected('"&&", "||" or the end')
-    return _bounded(groups[0].term(), reader)
+    whole = groups[0].term()
+    if whole.depth > _MAX_DEPTH:
+        raise reader.error(f'it nests "&&" and "||" more than {_MAX_DEPTH} deep')
+    return whole
 
 
 def _operand(reader: _Reader) -> _Term:
@@ -235,12 +238,6 @@ def _joined(symbol: str, terms: list[_Term]) -> _Term:
     text = f" {symbol} ".join(term.text for term in terms)
     tests = tuple(term.test for term in terms)
     return _Term(f"({text})", _CONNECTIVES[symbol](tests), 1 + max(term.depth for term in terms))
-
-
-def _bounded(term: _Term, reader: _Reader) -> _Term:
-    if term.depth > _MAX_DEPTH:
-        raise reader.error(f'it nests "&&" and "||" more than {_MAX_DEPTH} deep')
-    return term
 
 
 def _all_of(tests: tuple[_Test, ...]) -> _Test:

@@ -7,8 +7,9 @@ a member that is needed must have the type that Calico gives it.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from fractions import Fraction
 from functools import lru_cache
-from ipaddress import IPv4Address, ip_interface
+from ipaddress import IPv4Address
 from typing import TypeVar
 
 from rrwatch.bgp import rules_v3
@@ -50,11 +51,15 @@ _CLUSTER = f"{RESOURCES}/clusterinformations/default"
 _MAX_VALUE = 512 * 1024  # characters
 
 _MAX_RESTART_TIME = 4095  # seconds; 12 bits (RFC 4724, section 3)
-_MAX_KEEPALIVE_TIME = 65535 // 3  # seconds; a third of the hold time, which has 16 bits (RFC 4271, section 4.2)
+_MAX_KEEPALIVE_TIME = 240  # seconds; BIRD's hold time, as no template sets another one: 2.0 refuses a longer one
 
-_DURATION = re.compile(r"(?:[0-9]{1,9}(?:\.[0-9]{0,9})?(?:ns|us|\u00b5s|ms|s|m|h))+")
-_PART = re.compile(r"([0-9.]+)(ns|us|\u00b5s|ms|s|m|h)")
-_SECONDS = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
+_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
+_NANOSECONDS = {
+    "ns": 1, "us": 10**3, "\u00b5s": 10**3, "\u03bcs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9
+}  # fmt: skip
+
+# As Kubernetes limits the keys of Secrets; their names have even less. Both become the name of a file.
+_SECRET = re.compile(r"(?!\.\.)[-._a-zA-Z0-9]{1,253}")
 
 _T = TypeVar("_T")
 
@@ -74,16 +79,24 @@ class _Fields:
         self.faults.append(f"{path[:-1]} is {shown(value)}, not an object")
         return _Fields({}, path, self.faults)
 
-    def read(self, name: str, parse: Callable[[object], _T]) -> _T | None:
-        """Returns a parsed member; None if it is missing or empty, or cannot be read."""
+    def read(self, name: str, parse: Callable[[object], _T], empty: object = "") -> _T | None:
+        """Returns a parsed member; None if it is missing or cannot be read.
+
+        Args:
+            empty: the value that means the same as a missing member.
+        """
         value = self._entry.get(name)
-        if value is None or value == "" or (value == 0 and not isinstance(value, bool)):
+        if value is None or (type(value) is type(empty) and value == empty):
             return None
         try:
             return parse(value)
         except ValueError as error:
             self.faults.append(f"{self._path}{name}: {error}")
             return None
+
+    def number(self, name: str, parse: Callable[[object], _T]) -> _T | None:
+        """Returns a parsed number; None if it is missing or 0, or cannot be read."""
+        return self.read(name, parse, empty=0)
 
 
 def parse(key: str, value: str) -> tuple[Record | Rejected, ...]:
@@ -110,16 +123,18 @@ def parse(key: str, value: str) -> tuple[Record | Rejected, ...]:
 
 
 def _node(key: str, name: str, node: _Fields) -> Iterator[Record]:
-    # A node without addresses is no error: it may have no BGP, or not have been started yet.
     yield HostLabels(key, name, node.within("metadata").read("labels", _labels) or {})
     bgp = node.within("spec").within("bgp")
-    for family in Family:
-        if own := bgp.read(f"ipv{family:d}Address", lambda value: _host_part(value, family)):  # noqa: B023  # called at once
-            yield HostAddress(key, name, family, own)
-    if number := bgp.read("asNumber", as_number):
+    if number := bgp.number("asNumber", as_number):
         yield HostAs(key, name, number)
     if cluster := bgp.read("routeReflectorClusterID", _cluster_id):
         yield HostClusterId(key, name, cluster)
+    if node.faults:
+        return  # its sessions would have other terms than it asks for: without an address it has none
+    # A node without addresses is no error: it may have no BGP, or not have been started yet.
+    for family in Family:
+        if own := bgp.read(f"ipv{family:d}Address", lambda value: _host_part(value, family)):  # noqa: B023  # called at once
+            yield HostAddress(key, name, family, own)
 
 
 def _configuration(key: str, name: str, configuration: _Fields) -> Iterator[Record]:
@@ -127,13 +142,13 @@ def _configuration(key: str, name: str, configuration: _Fields) -> Iterator[Reco
         raise ValueError("has no effect: only `default` and `node.NODENAME` have")
     host = plain_name(name.removeprefix("node.")) if name != "default" else None
     spec = configuration.within("spec")
-    if port := spec.read("listenPort", _port):
+    if port := spec.number("listenPort", _port):
         yield ListenPort(key, host, port)
     if debug := spec.read("logSeverityScreen", _debug):
         yield LogLevel(key, host, debug)
     if host:
         return
-    if number := spec.read("asNumber", as_number):
+    if number := spec.number("asNumber", as_number):
         yield GlobalAs(key, number)
     enabled = spec.read("nodeToNodeMeshEnabled", _boolean)
     if enabled is not None:
@@ -148,9 +163,9 @@ def _peer(key: str, name: str, peer: _Fields) -> Iterator[Record]:
     spec = peer.within("spec")
     if spec.read("localWorkloadSelector", _text):
         return  # such sessions follow from files of Felix on each node, not from the datastore
-    target = spec.read("peerIP", _target)
-    number = spec.read("asNumber", as_number)
     peers = spec.read("peerSelector", _selector)
+    target = None if peers else spec.read("peerIP", _target)  # Calico ignores it beside a peerSelector
+    number = spec.number("asNumber", as_number)
     reverse = spec.read("reversePeering", lambda value: _one_of(value, "Auto", "Manual"))
     source = spec.read("sourceAddress", lambda value: _one_of(value, "UseNodeIP", "None"))
     found = BgpPeer(
@@ -162,11 +177,11 @@ def _peer(key: str, name: str, peer: _Fields) -> Iterator[Record]:
         address=target[0] if target else None,
         port=target[1] if target else None,
         as_number=number,
-        local_as=spec.read("localASNumber", as_number),
+        local_as=spec.number("localASNumber", as_number),
         reverse=reverse != "Manual",
         from_own_address=source != "None",
         password=_password(spec.within("password")),
-        ttl_security=spec.read("ttlSecurity", lambda value: _whole(value, 255)),
+        ttl_security=spec.number("ttlSecurity", lambda value: _whole(value, 255)),
         graceful_restart_time=spec.read("maxRestartTime", _restart_time),
         keepalive_time=spec.read("keepaliveTime", _keepalive_time),
         filters=spec.read("filters", _texts) or (),
@@ -246,12 +261,11 @@ def _selector(value: object) -> Selector:
 
 def _host_part(value: object, family: Family) -> Address:
     """Parses the address of a node, which may have a prefix length."""
-    text = _text(value)
-    try:
-        text = str(ip_interface(text).ip) if "/" in text else text
-    except ValueError:
-        raise ValueError(f"{shown(value)} is not an IPv{family:d} address") from None
-    return address(text, family, multicast=True)
+    text, slash, length = _text(value).partition("/")
+    own = address(text, family, multicast=True)
+    if slash and not (re.fullmatch(r"[0-9]{1,3}", length) and int(length) <= own.max_prefixlen):
+        raise ValueError(f"{shown(value)} has no prefix length of an IPv{family:d} address")
+    return own
 
 
 def _target(value: object) -> tuple[Address, int | None]:
@@ -259,7 +273,8 @@ def _target(value: object) -> tuple[Address, int | None]:
     text, port = _text(value), None
     found = re.fullmatch(r"([0-9.]+):([0-9]{1,5})", text) or re.fullmatch(r"\[([^\]]*)\]:([0-9]{1,5})", text)
     if found:
-        text, port = found[1], _port(int(found[2]))
+        text, number = found[1], int(found[2])
+        port = _port(number) if number else None
     return address(text, Family.IPV6 if ":" in text else Family.IPV4, multicast=True), port
 
 
@@ -269,31 +284,36 @@ def _cluster_id(value: object) -> IPv4Address | None:
 
 def _password(reference: _Fields) -> Password | None:
     of_secret = reference.within("secretKeyRef")
-    name, key = of_secret.read("name", _text), of_secret.read("key", _text)
+    name, key = of_secret.read("name", _secret), of_secret.read("key", _secret)
     if bool(name) != bool(key):
         of_secret.faults.append("a secretKeyRef needs a name and a key")
     return Password(name, key) if name and key else None
 
 
+def _secret(value: object) -> str:
+    text = _text(value)
+    if not _SECRET.fullmatch(text):
+        raise ValueError(f"{shown(value)} is not the name of a Secret or of a key in one")
+    return text
+
+
 def _restart_time(value: object) -> int:
-    return _seconds(value, _MAX_RESTART_TIME)
+    return _seconds(value, 0, _MAX_RESTART_TIME)
 
 
 def _keepalive_time(value: object) -> int:
-    return _seconds(value, _MAX_KEEPALIVE_TIME)
+    return _seconds(value, 1, _MAX_KEEPALIVE_TIME)
 
 
-def _seconds(value: object, most: int) -> int:
+def _seconds(value: object, least: int, most: int) -> int:
     """Parses a duration as Go writes it, `1h2m3.5s`, and rounds it to whole seconds, as Calico does."""
     text = _text(value)
-    if not _DURATION.fullmatch(text):
+    parts = _PART.findall(text)
+    if text != "0" and (not parts or "".join(map("".join, parts)) != text):
         raise ValueError(f"{shown(value)} is not a duration like 2m0s")
-    try:
-        seconds = int(sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(text)) + 0.5)
-    except ValueError:
-        raise ValueError(f"{shown(value)} is not a duration like 2m0s") from None
-    if not 0 < seconds <= most:
-        raise ValueError(f"{shown(value)} is not between 1 and {most} seconds")
+    seconds = int(sum(Fraction(f"0{number}") * _NANOSECONDS[unit] for number, unit in parts) / 10**9 + Fraction(1, 2))
+    if not least <= seconds <= most:
+        raise ValueError(f"{shown(value)} is not between {least} and {most} seconds")
     return seconds
 
 

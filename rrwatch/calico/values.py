@@ -141,5 +141,8 @@ def text_of(entry: dict[str, object], name: str) -> str:
 
 def shown(value: object) -> str:
     """Returns a value for a message: on one line, quoted, and not too long."""
-    text = ascii(value)
+    try:
+        text = ascii(value)
+    except RecursionError:
+        text = f"{type(value).__name__} that nests too deeply"
     return text if len(text) <= 80 else text[:77] + "..."

@@ -18,11 +18,11 @@ from rrwatch.bird.detect import BirdDetector
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
+from rrwatch.calico.models import MODELS
 from rrwatch.commands import privileges, show
 from rrwatch.commands.derivation import Derivation, derive
 from rrwatch.daemon.birds import is_ours
 from rrwatch.daemon.desired import Desired, render
-from rrwatch.datastore.access import Access
 from rrwatch.datastore.factory import ADAPTERS, open_datastore
 from rrwatch.deadline import Deadline
 from rrwatch.errors import (
@@ -36,8 +36,9 @@ from rrwatch.errors import (
     WrongApi,
 )
 from rrwatch.guard.baseline import StateFolder
-from rrwatch.settings.model import Settings
+from rrwatch.settings.model import MODEL_OF, Settings
 from rrwatch.settings.table import Unknown
+from rrwatch.settings.values import DatastoreName
 
 _BIRD_TIMEOUT = 10.0  # seconds
 _SYSLOG = Path("/dev/log")
@@ -96,7 +97,7 @@ def _check(settings: Settings, unknown: Sequence[Unknown], file: Path | None) ->
     yield _check_state(settings)
     items: dict[str, str] | None = None
     for endpoint in settings.etcd.endpoints:
-        finding, listed = _check_etcd(settings.etcd, endpoint, settings.role.all_prefixes)
+        finding, listed = _check_etcd(settings, endpoint)
         items = listed if items is None else items
         yield finding
     derivation = derive(settings, items or {})
@@ -169,11 +170,11 @@ def _check_state(settings: Settings) -> Finding:
     return Finding(subject, True, "can be read and written")
 
 
-def _check_etcd(access: Access, endpoint: str, prefixes: Iterable[str]) -> tuple[Finding, dict[str, str] | None]:
-    subject = f"etcd {endpoint}"
+def _check_etcd(settings: Settings, endpoint: str) -> tuple[Finding, dict[str, str] | None]:
+    subject, access, model = f"etcd {endpoint}", settings.etcd, settings.role.model
     try:
         client = open_datastore(replace(access, endpoints=(endpoint,)))
-        snapshots = [client.list(prefix) for prefix in prefixes]
+        snapshots = [client.list(prefix) for prefix in settings.role.all_prefixes]
     except WrongApi as error:
         fact, _, remedy = str(error).removeprefix(f"{endpoint}: ").partition(": ")
         return Finding(subject, False, fact, remedy), None
@@ -181,23 +182,30 @@ def _check_etcd(access: Access, endpoint: str, prefixes: Iterable[str]) -> tuple
         with_api = " with --enable-v2=true" if access.datastore == "etcdv2" else ""
         hint = f"check that etcd runs there{with_api}, and check address, TLS files and password"
         return Finding(subject, False, str(error).removeprefix(f"{endpoint}: "), hint), None
-    if not any(snapshot.items for snapshot in snapshots):
-        other = _datastore_with_keys(access, endpoint, prefixes)
-        if other:
-            text = f"no keys of Calico in {access.datastore}, but in {other}, which the same etcd serves"
-            return Finding(subject, False, text, f"set datastore to {other}"), None
-    counts = ", ".join(f"{len(snapshot.items)} keys below {snapshot.prefix}" for snapshot in snapshots)
     items = {key: value for snapshot in snapshots for key, value in snapshot.items.items()}
+    if not any(map(model.names.host_of, items)) and (other := _where_keys_are(settings, endpoint)):
+        datastore, name = other
+        if datastore == access.datastore:
+            return Finding(
+                subject, False, f"no keys of the model that is set, but of {name}", f"set model to {name}"
+            ), None
+        text = f"no keys of Calico in {access.datastore}, but in {datastore}, which the same etcd serves"
+        then = model if settings.has_own_model else MODELS[MODEL_OF[DatastoreName(datastore)].value]
+        hint = f"set datastore to {datastore}{'' if then is MODELS[name] else f' and model to {name}'}"
+        return Finding(subject, False, text, hint), None
+    counts = ", ".join(f"{len(snapshot.items)} keys below {snapshot.prefix}" for snapshot in snapshots)
     return Finding(subject, True, f"{counts} at index {snapshots[-1].index}"), items
 
 
-def _datastore_with_keys(access: Access, endpoint: str, prefixes: Iterable[str]) -> str | None:
-    """Returns the other datastore behind an endpoint that has keys of Calico, if there is one."""
-    for name in ADAPTERS.keys() - {access.datastore}:
-        with contextlib.suppress(DatastoreError):
-            other = open_datastore(replace(access, endpoints=(endpoint,), datastore=name))
-            if any(other.list(prefix).items for prefix in prefixes):
-                return name
+def _where_keys_are(settings: Settings, endpoint: str) -> tuple[str, str] | None:
+    """Returns the datastore and the data model, other than those that are set, of which an endpoint has keys."""
+    for datastore in sorted(ADAPTERS, key=lambda name: name != settings.etcd.datastore):
+        for name, model in sorted(MODELS.items(), reverse=True):
+            with contextlib.suppress(DatastoreError):
+                other = open_datastore(replace(settings.etcd, endpoints=(endpoint,), datastore=datastore))
+                # The first folder has the nodes, and there is no cluster without nodes.
+                if any(map(model.names.host_of, other.list(model.reflector_folders()[0]).items)):
+                    return datastore, name
     return None
 
 

@@ -22,7 +22,8 @@ from rrwatch.settings.table import ETCD_SETTINGS, SETTINGS, Setting
 from rrwatch.settings.values import OFF, DatastoreName, Listen, LogFormat, LogLevel, ModelName, RoleName
 
 _NODE_SPREAD = 3.0  # seconds
-_MODEL_OF = {DatastoreName.ETCD_V2: ModelName.CALICO_V1, DatastoreName.ETCD_V3: ModelName.CALICO_V3}
+MODEL_OF = {DatastoreName.ETCD_V2: ModelName.CALICO_V1, DatastoreName.ETCD_V3: ModelName.CALICO_V3}
+"""The data model that keys have, if none is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ def _role(values: Mapping[str, Any]) -> ReflectorRole | NodeRole:
 
 def _model_name(values: Mapping[str, Any]) -> ModelName:
     name: ModelName | None = values["model"]
-    return name or _MODEL_OF[values["datastore"]]
+    return name or MODEL_OF[values["datastore"]]
 
 
 def records_access_of(values: Mapping[str, Any]) -> tuple[Access, ModelName]:

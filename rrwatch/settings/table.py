@@ -89,19 +89,6 @@ SETTINGS = (
     Setting(
         "families", parsers.families, "Address families: 4, 6 or 4,6.", shown_default="by the addresses that are set"
     ),
-    Setting(
-        "datastore",
-        parsers.choice(DatastoreName),
-        "The API of etcd in which Calico keeps its keys: etcdv2 or etcdv3.",
-        "etcdv2",
-        older=("DATASTORE_TYPE",),
-    ),
-    Setting(
-        "model",
-        parsers.choice(ModelName),
-        "What Calico's keys are: those of its releases up to 2.6, calico-v1, or resources, calico-v3.",
-        shown_default="calico-v1 with etcdv2, calico-v3 with etcdv3",
-    ),
     Setting("listen_port", parsers.port, "TCP port on which the BIRD of this reflector listens.", "179"),
     Setting(
         "reflectors",
@@ -115,9 +102,17 @@ SETTINGS = (
         shown_default="BIRD's own, the router id",
     ),
     Setting(
-        "bgp_passwords",
-        parsers.folder,
-        "Directory with the passwords of sessions, one file SECRET/KEY for each, as Kubernetes mounts Secrets.",
+        "datastore",
+        parsers.choice(DatastoreName),
+        "The API of etcd in which Calico keeps its keys: etcdv2 or etcdv3.",
+        "etcdv2",
+        older=("DATASTORE_TYPE",),
+    ),
+    Setting(
+        "model",
+        parsers.choice(ModelName),
+        "What Calico's keys are: those of its releases up to 2.6, calico-v1, or resources, calico-v3.",
+        shown_default="calico-v1 with etcdv2, calico-v3 with etcdv3",
     ),
     Setting(
         "etcd_endpoints",
@@ -171,6 +166,11 @@ SETTINGS = (
         parsers.switch,
         "Whether a node uses the custom filters in etcd, which are code: on or off.",
         "off",
+    ),
+    Setting(
+        "bgp_passwords",
+        parsers.absolute,
+        "Directory with the passwords of sessions, one file SECRET/KEY for each, as Kubernetes mounts Secrets.",
     ),
     Setting("templates", parsers.folder, "Directory with templates that replace the ones rrwatch comes with."),
     Setting(

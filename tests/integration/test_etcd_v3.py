@@ -16,7 +16,7 @@ from tests.command import Run
 from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, SESSIONS, host
 from tests.waits import names, wait_for_sessions
 
-V3 = {"RRWATCH_DATASTORE": "etcdv3"}
+V3 = {"RRWATCH_DATASTORE": "etcdv3", "RRWATCH_MODEL": "calico-v1"}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_another_datastore_is_refused(run: Run, variable: str) -> None:
 
 def test_the_older_variable_chooses_it(run: Run, etcd_v3: EtcdV3) -> None:
     etcd_v3.put_all(CLUSTER)
-    done = run("sessions", "--json", ETCD_ENDPOINTS=etcd_v3.url, DATASTORE_TYPE="etcdv3")
+    done = run("sessions", "--json", ETCD_ENDPOINTS=etcd_v3.url, DATASTORE_TYPE="etcdv3", RRWATCH_MODEL="calico-v1")
     assert len(json.loads(done.stdout)["sessions"]) == 3
 
 
@@ -188,7 +188,7 @@ class TestWrongChoice:
         finally:
             both.stop()
         assert found["text"] == "no keys of Calico in etcdv2, but in etcdv3, which the same etcd serves"
-        assert found["hint"] == "set datastore to etcdv3"
+        assert found["hint"] == "set datastore to etcdv3 and model to calico-v1"
 
     def check(self, run: Run, bird: Bird, etcd: Etcd, **variables: str) -> dict[str, str]:
         settings = beside(bird, etcd.url, RRWATCH_STATUS_LISTEN="") | variables
