@@ -60,7 +60,9 @@ class Lab:
     def route(self, client: IPv4Address, network: str) -> str:
         """Waits until a client has a route, and returns its attributes."""
         bird = self.clients[client]
-        wait_until(lambda: "BGP.next_hop" in bird.command(f"show route {network} all"), f"{network} on {client}", SECONDS)
+        wait_until(
+            lambda: "BGP.next_hop" in bird.command(f"show route {network} all"), f"{network} on {client}", SECONDS
+        )
         return bird.command(f"show route {network} all")
 
 
@@ -83,9 +85,11 @@ def configuration(release: Release) -> str:
     )
     sessions = secured, session(EXTERNAL, OUTSIDE), session(PLAIN, INSIDE, passive=True)
     grammar = Grammar.BIRD1 if release.one_for_each_family else Grammar.BIRD2
-    return templates.load(None).render(
-        ReflectorConfig(grammar, REFLECTOR, (REFLECTOR,), Debug.OFF, sessions, OWN_PORT)
-    ).text
+    return (
+        templates.load(None)
+        .render(ReflectorConfig(grammar, REFLECTOR, (REFLECTOR,), Debug.OFF, sessions, OWN_PORT))
+        .text
+    )
 
 
 def client(release: Release, own: IPv4Address, number: AsNumber, network: str, terms: str = "", port: int = 179) -> str:
