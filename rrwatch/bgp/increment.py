@@ -34,20 +34,22 @@ class Deriver:
         """
         self._rules, self._always = rules, always
         self._topology: Topology | None = None
+        self._seen: frozenset[str] = frozenset()
         self._derived = Derived((), (), ())
         self._owners: Counter[Address] = Counter()  # how many hosts have an address
 
     def derive(self, topology: Topology) -> Derived:
         """Returns what follows from the topology."""
         before, self._topology = self._topology, None  # after an exception, everything is derived again
-        derived = self._derive_changes(before, topology) if before else None
+        always = frozenset(self._always(topology))
+        derived = self._derive_changes(before, topology, always) if before else None
         if derived is None:
             derived = self._rules(topology)
             self._owners = Counter(chain.from_iterable(host.known for host in topology.hosts.values()))
-        self._topology, self._derived = topology, derived
+        self._topology, self._derived, self._seen = topology, derived, always
         return derived
 
-    def _derive_changes(self, before: Topology, topology: Topology) -> Derived | None:
+    def _derive_changes(self, before: Topology, topology: Topology, always: frozenset[str]) -> Derived | None:
         """Returns None if everything has to be derived again."""
         known = self._derived
         if replace(topology, hosts=before.hosts) != before:
@@ -55,8 +57,7 @@ class Deriver:
         changed = _changed_hosts(before.hosts, topology.hosts)
         if not changed:
             return known
-        always = frozenset(self._always(topology))
-        if always != frozenset(self._always(before)) or changed & always or 2 * len(changed) > len(before.hosts):
+        if always != self._seen or changed & always or 2 * len(changed) > len(before.hosts):
             return None
         if self._is_address_shared(before.hosts, topology.hosts, changed):
             return None

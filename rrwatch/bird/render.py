@@ -2,9 +2,11 @@
 
 import re
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from hashlib import pbkdf2_hmac
 from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
@@ -13,10 +15,10 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template, Templ
 from jinja2 import TemplateError as JinjaError
 
 from rrwatch.bgp.sessions import Session
-from rrwatch.bgp.topology import Block, CustomFilter, Pool
+from rrwatch.bgp.topology import Block, CustomFilter, Password, Pool
 from rrwatch.bird.config import Config, NodeConfig, NodeFamily, ReflectorConfig
 from rrwatch.bird.messages import quoted
-from rrwatch.bird.syntax import session_names
+from rrwatch.bird.syntax import hide_passwords, printable, session_names
 from rrwatch.bird.version import Grammar, first_line, written_for
 from rrwatch.errors import LimitExceeded, RrwatchError, Stopping, TemplateError
 
@@ -49,7 +51,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A complete configuration.
+    """A complete configuration. Its texts may have passwords, and do not show in a representation.
 
     Attributes:
         generation: the value of the marker in the text, 1 to 2^31-1, computed from the text.
@@ -58,11 +60,11 @@ class Rendered:
         frame: the text without the blocks; None if the text does not contain the blocks unchanged.
     """
 
-    text: str
+    text: str = field(repr=False)
     generation: int
     grammar: Grammar | None
-    blocks: Mapping[str, str] = field(default_factory=dict)
-    frame: str | None = None
+    blocks: Mapping[str, str] = field(default_factory=dict, repr=False)
+    frame: str | None = field(default=None, repr=False)
 
 
 def generation_in(text: str) -> int | None:
@@ -126,8 +128,17 @@ class Templates:
             TemplateError: a template uses a value that does not exist, or fails in another way.
             Stopping: the limits raised it.
         """
-        with self._limited(_FILES[type(config)]):
-            return self._render_config(config)
+        try:
+            with self._limited(_FILES[type(config)]):
+                return self._render_config(config)
+        except TemplateError as error:
+            # A template can turn any value into an error, which is logged.
+            passwords = (session.password for session in config.sessions)
+            texts = {password.text for password in passwords if password and password.text}
+            reason = _without(error.reason, {shown for text in texts for shown in (text, repr(text)[1:-1])})
+            if reason == error.reason:
+                raise
+            raise TemplateError(error.path, error.line, reason) from None
 
     def _render_config(self, config: Config) -> Rendered:
         values = {name: _printable(getattr(config, name)) for name in config.__slots__ if name != "sessions"}
@@ -157,6 +168,10 @@ class Templates:
                 now[session.name] = before
             else:
                 block = self._render(template, {**values, "session": _printable(session)})
+                if session.password and not (session.password.text and session.password.text in block):
+                    raise TemplateError(
+                        self._sources[_SESSION].path, None, f"leaves out the password of {session.name}"
+                    )
                 now[session.name] = session, "\n" + block
             blocks[session.name] = now[session.name][1]
         self._known[frame] = now
@@ -230,9 +245,22 @@ def _limited_range(*arguments: int) -> range:
     return steps
 
 
+def _without(reason: str, texts: Collection[str]) -> str:
+    longest_first = sorted(texts, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)), "(hidden)", reason) if texts else reason
+
+
 def _generation(body: str) -> int:
     # rrwatch compares texts themselves; the generation is what BIRD can report.
-    return crc32(body.encode()) >> 1 or 1
+    numbers: dict[str, int] = {}
+    rest = hide_passwords(body, lambda text: str(numbers.setdefault(text, len(numbers))))
+    return crc32(rest.encode(), _slow_hash(tuple(numbers)) if numbers else 0) >> 1 or 1
+
+
+@lru_cache(maxsize=8)
+def _slow_hash(passwords: tuple[str, ...]) -> int:
+    # Everybody may see a generation. It must not be a quick way to find out whether a guess at a password is right.
+    return crc32(pbkdf2_hmac("sha256", "\n".join(passwords).encode(), MARKER.encode(), 200_000))
 
 
 class _Printable(Sequence[Session]):
@@ -249,13 +277,19 @@ class _Printable(Sequence[Session]):
 
 
 def _printable(value: Any) -> Any:
-    """Returns the value with its texts from etcd made safe for a comment; no other field is free text."""
+    """Returns the value with its texts from etcd made safe for a comment, and passwords for a string.
+
+    No other field is free text.
+    """
     match value:
         case tuple():
             return tuple(map(_printable, value))
         case Session():
-            node, key = _comment(value.node), _comment(value.key)
-            return value if (node, key) == (value.node, value.key) else replace(value, node=node, key=key)
+            node, key, password = _comment(value.node), _comment(value.key), _printable(value.password)
+            same = (node, key, password) == (value.node, value.key, value.password)
+            return value if same else replace(value, node=node, key=key, password=password)
+        case Password(secret=secret, key=key, text=text):
+            return Password(_comment(secret), _comment(key), printable(text))
         case Block():
             return replace(value, host=_comment(value.host), key=_comment(value.key))
         case Pool():

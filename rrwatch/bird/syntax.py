@@ -6,7 +6,7 @@ session is `protocol bgp`, a name that may be left out, and a body.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 COMMENT = r"#[^\n]*|/\*.*?(?:\*/|\Z)"
@@ -14,6 +14,10 @@ COMMENT = r"#[^\n]*|/\*.*?(?:\*/|\Z)"
 
 STRING = r'"(?P<string>[^"\n]*)(?P<end>"|\n|\Z)'
 """A string, or one without an end, as a regular expression."""
+
+# Also what is only a comment is hidden. Possessive: a comment can be split in more ways than could be tried.
+_PASSWORD = re.compile(rf"(password'?(?>\s|{COMMENT})*+\")([^\"\n]*)", re.DOTALL | re.ASCII)
+_PASSWORD_IN_CODE = re.compile(r"\bpassword\b'?\s*\"([^\"\n]*)\"", re.ASCII)
 
 _COMMENT_OR_STRING = re.compile(f"{COMMENT}|{STRING}", re.DOTALL)
 _HEAD = re.compile(r"\b(protocol|template)\b'?\s*'?\bbgp\b'?\s*'?([\w.:-]*)'?", re.ASCII)
@@ -52,6 +56,30 @@ def session_blocks(text: str) -> list[SessionBlock]:
 def session_names(text: str) -> list[str]:
     """Returns the names of the sessions that `session_blocks` finds."""
     return [name for name, _ in _heads(_code(text))]
+
+
+def printable(text: str) -> str:
+    """Returns a text as a string can have it, with `?` for each other character: strings have no escapes."""
+    return re.sub(r"[^ !#-~]", "?", text)
+
+
+def has_passwords(text: str) -> bool:
+    """Whether a configuration has a password, which not everybody may read."""
+    return _PASSWORD.search(text) is not None
+
+
+def hide_passwords(text: str, shown: Callable[[str], str] = lambda _: "(hidden)") -> str:
+    """Returns a configuration with another text in place of each password."""
+    return _PASSWORD.sub(lambda found: found[1] + shown(found[2]), text)
+
+
+def session_passwords(text: str) -> dict[str, str]:
+    """Returns the passwords in the blocks of sessions, by the session's name."""
+    if not has_passwords(text):
+        return {}
+    code = _COMMENT_OR_STRING.sub(lambda found: " " * len(found[0]) if found["string"] is None else found[0], text)
+    found = ((name, _PASSWORD_IN_CODE.search(code, start, end)) for name, start, end in session_blocks(text))
+    return {name: password[1] for name, password in found if password}
 
 
 def _code(text: str) -> str:
