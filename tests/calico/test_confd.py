@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from lab.confd import RESOURCES, node_sessions, reflector_sessions
+from lab.confd import node_sessions, reflector_sessions
+from lab.resources import RESOURCES, configuration, node, peer
 
 FOLDER = Path(__file__).parent.parent / "cases"
 NODES = json.loads((FOLDER / "calico-v3-nodes.json").read_text())["cases"]
 REFLECTORS = json.loads((FOLDER / "calico-v3-reflector.json").read_text())["cases"]
 
-PLURALS = {"BGPPeer": "bgppeers", "BGPConfiguration": "bgpconfigurations", "Node": "nodes"}
+PLURALS = {"BGPPeer": "bgppeers", "BGPConfiguration": "bgpconfigurations"}
 # Calico has two sessions with one neighbor here; rrwatch has that of the first BGPPeer by name.
 LEFT_OUT = {"explicit_peering/global-external": {"Global_10_192_0_4"}}
 
@@ -34,15 +35,14 @@ def patched(case: Fields) -> dict[str, str]:
 
 def cluster(**resources: Fields) -> dict[str, str]:
     """Returns the keys of resources: `node_N` is a Node's `spec.bgp` with its labels, `peer_N` and `config_N` specs."""
-    keys = {}
-    for name, spec in resources.items():
+    keys: dict[str, str] = {}
+    for name, fields in resources.items():
         kind, _, plain = name.partition("_")
         if kind == "node":
-            bgp = {field: value for field, value in spec.items() if field != "labels"}
-            metadata = {"name": plain, "labels": spec.get("labels", {})}
-            keys[key("Node", plain)] = json.dumps({"metadata": metadata, "spec": {"bgp": bgp}})
+            bgp = {field: value for field, value in fields.items() if field != "labels"}
+            keys |= node(plain, fields.get("labels"), **bgp)
         else:
-            keys[key({"peer": "BGPPeer", "config": "BGPConfiguration"}[kind], plain)] = json.dumps({"spec": spec})
+            keys |= {"peer": peer, "config": configuration}[kind](plain, **fields)
     return keys
 
 
@@ -270,9 +270,9 @@ class TestReflectors:
         assert list(named(reflector_sessions(keys, "10.0.0.9", 1791))) == ["Node_10_0_0_1"]
 
     def test_ends_agree_on_password_hops_and_local_as(self) -> None:
-        peer = {"peerIP": "10.0.0.9", "asNumber": 65200, "localASNumber": 65200, "ttlSecurity": 3,
+        spec = {"peerIP": "10.0.0.9", "asNumber": 65200, "localASNumber": 65200, "ttlSecurity": 3,
                 "password": {"secretKeyRef": {"name": "s", "key": "x"}}}  # fmt: skip
-        keys = cluster(**MESH_OFF, node_a={"ipv4Address": "10.0.0.1"}, peer_a=peer)
+        keys = cluster(**MESH_OFF, node_a={"ipv4Address": "10.0.0.1"}, peer_a=spec)
         (session,) = reflector_sessions(keys, "10.0.0.9", secrets={"s": {"x": "secret"}})
         assert brief([session]) == {"Global_10_0_0_1": (None, 65200, 65200, True)}
         assert (session["password"], session["ttl_security"], session["multihop"]) == ("secret", "on", 3)
