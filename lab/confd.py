@@ -13,9 +13,9 @@ from fractions import Fraction
 from ipaddress import ip_address
 from typing import Any
 
+from lab.resources import RESOURCES
 from rrwatch.calico.selector import parse
 
-RESOURCES = "/calico/resources/v3/projectcalico.org"
 RECORDS = "/calico/bgp/v1"
 
 Keys = Mapping[str, str]
@@ -34,9 +34,7 @@ def node_sessions(keys: Keys, name: str, secrets: Secrets | None = None) -> list
         name: the node's name.
         secrets: the passwords, by the name of the secret and the key in it.
     """
-    cluster = _Cluster(keys, secrets or {})
-    node = cluster.node(name)
-    return _first_of_each_neighbor([*cluster.mesh(node), *cluster.peerings(node)]) if node else []
+    return _sorted(_first_of_each_neighbor(Cluster(keys, secrets or {}).protocols(name)))
 
 
 def reflector_sessions(
@@ -57,7 +55,7 @@ def reflector_sessions(
         cluster_id: its cluster id; that of its Node and that of its record take precedence.
         secrets: the passwords, by the name of the secret and the key in it.
     """
-    cluster = _Cluster(keys, secrets or {})
+    cluster = Cluster(keys, secrets or {})
     own = ip_address(address)
     registered = next((node for node in cluster.nodes if own in node["addresses"]), None)
     records = {ip: record for ip, record in _reflector_records(keys) if ip.version == own.version}
@@ -73,10 +71,10 @@ def reflector_sessions(
         *(_reflector_mesh(own, ip, mesh_as, record["key"]) for ip, record in others.items() if ip != own),
         *(session for kind in ("global", "node") for session in [*mirrored, *peerings] if session["kind"] == kind),
     ]
-    return _first_of_each_neighbor(session for session in sessions if session["family"] == own.version)
+    return _sorted(_first_of_each_neighbor(session for session in sessions if session["family"] == own.version))
 
 
-def _mirrored(cluster: "_Cluster", own: Any, port: int, cluster_id: str | None) -> Iterator[Fields]:
+def _mirrored(cluster: "Cluster", own: Any, port: int, cluster_id: str | None) -> Iterator[Fields]:
     """Yields the other end of each session that a node has with the reflector, its mesh left out."""
     for node in cluster.nodes:
         neighbor = next((ip for ip in node["addresses"] if ip.version == own.version and ip != own), None)
@@ -113,8 +111,13 @@ def _reflector_records(keys: Keys) -> Iterator[tuple[Any, Fields]]:
                 yield ip_address(record["ip"]), record | {"key": key}
 
 
-class _Cluster:
-    """What confd keeps of the resources, and the peerings that it computes from them."""
+class Cluster:
+    """What confd keeps of the resources, and the peerings that it computes from them.
+
+    Attributes:
+        nodes: name, labels, addresses, AS number, cluster id of a reflector (`rr`), and port (0 if none is given).
+        default: the spec of the BGPConfiguration `default`.
+    """
 
     def __init__(self, keys: Keys, secrets: Secrets) -> None:
         configurations = {name: spec for _, name, spec, _ in _resources(keys, "bgpconfigurations")}
@@ -148,8 +151,10 @@ class _Cluster:
         ]
         self.entries = self._entries()
 
-    def node(self, name: str) -> Fields | None:
-        return next((node for node in self.nodes if node["name"] == name), None)
+    def protocols(self, name: str) -> list[Fields]:
+        """Returns what confd writes for a node: several sessions with one neighbor if several things ask for one."""
+        node = next((node for node in self.nodes if node["name"] == name), None)
+        return [*self.mesh(node), *self.peerings(node)] if node else []
 
     def mesh(self, node: Fields) -> Iterator[Fields]:
         """Yields the sessions of the node-to-node mesh."""
@@ -311,11 +316,15 @@ def _name(kind: str, ip: Any) -> str:
     return f"{kind.capitalize()}_{ip}".replace(".", "_").replace(":", "_")
 
 
-def _first_of_each_neighbor(sessions: Iterable[Fields]) -> list[Fields]:
+def _first_of_each_neighbor(sessions: Iterable[Fields]) -> Iterable[Fields]:
     first: dict[str, Fields] = {}
     for session in sessions:
         first.setdefault(session["neighbor"], session)
-    return sorted(first.values(), key=lambda session: (session["family"], session["name"]))
+    return first.values()
+
+
+def _sorted(sessions: Iterable[Fields]) -> list[Fields]:
+    return sorted(sessions, key=lambda session: (session["family"], session["name"]))
 
 
 def _resources(keys: Keys, plural: str) -> Iterator[tuple[str, str, Fields, Fields]]:

@@ -23,8 +23,10 @@ class Namespace:
         """Runs `ip` in it, and returns the output."""
         return _ip("-n", self.name, *arguments)
 
-    def bgp_connections(self, peer: str) -> set[str]:
+    def bgp_connections(self, peer: str, port: int = 179) -> set[str]:
         """Returns the TCP connections with a BGP peer by the ports of both ends, which change if a session is reset.
+
+        Only connections in which one of the ends has the given port count.
 
         BIRD's own `since` cannot show that: 1.6 may print the next second for the same moment.
         """
@@ -36,7 +38,7 @@ class Namespace:
             check=True,
         ).stdout.splitlines()
         ends = (row.split()[-2:] for row in rows)
-        return {f"{near} {far}" for near, far in ends if near.endswith(":179") or far.endswith(":179")}
+        return {f"{near} {far}" for near, far in ends if near.endswith(f":{port}") or far.endswith(f":{port}")}
 
     def remove(self) -> None:
         """Removes it with all its interfaces."""
