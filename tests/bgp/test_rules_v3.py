@@ -1,11 +1,9 @@
 """The sessions that follow from Calico's v3 resources."""
 
-import json
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
