@@ -32,19 +32,21 @@ class Deriver:
         """
         self._rules, self._always = rules, always
         self._topology: Topology | None = None
+        self._seen: frozenset[str] = frozenset()
         self._derived = Derived((), (), ())
         self._by_neighbor: dict[Address, Session] = {}
 
     def derive(self, topology: Topology) -> Derived:
         """Returns what follows from the topology."""
-        derived = self._derive_changes(topology)
+        always = frozenset(self._always(topology))
+        derived = self._derive_changes(topology, always)
         if derived is None:
             derived = self._rules(topology)
             self._by_neighbor = {session.neighbor: session for session in derived.sessions}
-        self._topology, self._derived = topology, derived
+        self._topology, self._derived, self._seen = topology, derived, always
         return derived
 
-    def _derive_changes(self, topology: Topology) -> Derived | None:
+    def _derive_changes(self, topology: Topology, always: frozenset[str]) -> Derived | None:
         """Returns None if everything has to be derived again."""
         before, known = self._topology, self._derived
         if before is None or known.contested or replace(topology, hosts=before.hosts) != before:
@@ -52,8 +54,7 @@ class Deriver:
         changed = _changed_hosts(before.hosts, topology.hosts)
         if not changed:
             return known
-        always = frozenset(self._always(topology))
-        if always != frozenset(self._always(before)) or changed & always or 2 * len(changed) > len(before.hosts):
+        if always != self._seen or changed & always or 2 * len(changed) > len(before.hosts):
             return None
         old, new = (self._rules(_only(some, changed | always)) for some in (before, topology))
         if old.contested or new.contested:

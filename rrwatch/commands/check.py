@@ -200,7 +200,7 @@ def _check_etcd(settings: Settings, endpoint: str) -> tuple[Finding, dict[str, s
 def _where_keys_are(settings: Settings, endpoint: str) -> tuple[str, str] | None:
     """Returns the datastore and the data model, other than those that are set, of which an endpoint has keys."""
     for datastore in sorted(ADAPTERS, key=lambda name: name != settings.etcd.datastore):
-        for name, model in sorted(MODELS.items(), reverse=True):
+        for name, model in MODELS.items():
             with contextlib.suppress(DatastoreError):
                 other = open_datastore(replace(settings.etcd, endpoints=(endpoint,), datastore=datastore))
                 # The first folder has the nodes, and there is no cluster without nodes.

@@ -40,7 +40,10 @@ def from_file(path: Path) -> dict[str, str]:
 
 
 def model_of(items: Mapping[str, str], default: DataModel) -> DataModel:
-    """Returns the data model that keys belong to by their names; the default if they belong to none."""
+    """Returns the data model that keys belong to by their names; the default if they belong to none.
+
+    Records of reflectors are the same in all data models, so the newest one that has a key counts.
+    """
     return next((model for model in MODELS.values() if any(is_below(key, model.root) for key in items)), default)
 
 

@@ -12,7 +12,6 @@ and the next watch, from C + 1, gets the events from the history.
 """
 
 import contextlib
-import itertools
 import json
 import logging
 import re
@@ -32,6 +31,7 @@ from rrwatch.datastore.http import Connection, Response, Silence
 from rrwatch.datastore.members import Members
 from rrwatch.datastore.mirror import is_below
 from rrwatch.datastore.port import Change, Snapshot, WatchResponse
+from rrwatch.datastore.rotation import Rotation
 from rrwatch.errors import Resync, TransportError, UsageError, WrongApi
 
 _T = TypeVar("_T")
@@ -72,28 +72,11 @@ class _Answer:
         return self.headers
 
 
-class EtcdV2:
+class EtcdV2(Rotation["_Client"]):
     """A `Datastore` on etcd's v2 API."""
 
     def __init__(self, access: Access, members: Members) -> None:
-        self._access = access
-        self._members = members
-        self._endpoints = itertools.cycle(members.order)
-        self._client = _Client(next(self._endpoints), access)
-
-    @property
-    def endpoint(self) -> str:
-        """The URL that is asked now."""
-        return self._client.endpoint
-
-    def rotate(self) -> None:
-        """Moves on to the next endpoint, with a new connection."""
-        self._client.close()
-        self._client = _Client(next(self._endpoints), self._access)
-
-    def interrupt(self) -> None:
-        """Shuts the connection down, which ends a call in another thread."""
-        self._client.cut()
+        super().__init__(_Client, access, members)
 
     def list(self, prefix: str) -> Snapshot:
         """Returns all keys below the prefix, by a quorum read (etcd v2 API, "Getting a quorum read")."""

@@ -34,6 +34,7 @@ from rrwatch.datastore.access import Access
 from rrwatch.datastore.http import DURATION_MAX, SIZE_MAX, Connection, Silence
 from rrwatch.datastore.members import Members
 from rrwatch.datastore.port import Change, Snapshot, WatchResponse
+from rrwatch.datastore.rotation import Rotation
 from rrwatch.datastore.stream import Refused, Stream
 from rrwatch.errors import Resync, TransportError, UsageError, WrongApi
 
@@ -75,28 +76,11 @@ class _Unauthenticated(TransportError):
     """The token is missing or no longer valid."""
 
 
-class EtcdV3:
+class EtcdV3(Rotation["_Client"]):
     """A `Datastore` on etcd's v3 API."""
 
     def __init__(self, access: Access, members: Members) -> None:
-        self._access = access
-        self._members = members
-        self._endpoints = itertools.cycle(members.order)
-        self._client = _Client(next(self._endpoints), access)
-
-    @property
-    def endpoint(self) -> str:
-        """The URL that is asked now."""
-        return self._client.endpoint
-
-    def rotate(self) -> None:
-        """Moves on to the next endpoint, with new connections and a new token."""
-        self._client.close()
-        self._client = _Client(next(self._endpoints), self._access)
-
-    def interrupt(self) -> None:
-        """Shuts both connections down, which ends a call in another thread."""
-        self._client.cut()
+        super().__init__(_Client, access, members)
 
     def list(self, prefix: str) -> Snapshot:
         """Returns all keys below the prefix, from pages of one revision (etcd v3 API, "Range")."""
