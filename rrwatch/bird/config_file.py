@@ -3,17 +3,17 @@
 import contextlib
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from rrwatch.bird import regular
+from rrwatch.bird.syntax import has_passwords
 from rrwatch.errors import InstallError
 
 _MAX_SIZE = 1 << 26  # bytes; 20,000 sessions take 4 million
-_MODE = 0o640  # of a file that was not there before: BIRD reads it through its group
+_MODE = 0o640  # of a file that was not there before, and at most of one with passwords: BIRD reads it by its group
 
 
 class Stamp(NamedTuple):
@@ -157,18 +157,22 @@ class ConfigFile:
     def _write(self, path: Path, text: str) -> None:
         try:
             content = text.encode(errors="surrogateescape")
-            path.unlink(missing_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                self._adopt_mode_and_owner(descriptor)
-                file.write(content)
+            self._write_bytes(path, content, 0o7777 if not has_passwords(text) else _MODE)
         except UnicodeEncodeError as error:
             raise InstallError(f"{self.path} cannot be written: {error}") from error
         except OSError as error:
             _remove(path)
             raise self._error("cannot be written", error) from error
 
-    def _adopt_mode_and_owner(self, descriptor: int) -> None:
+    def _write_bytes(self, path: Path, content: bytes, mode: int = 0o7777) -> None:
+        """Writes a file with the mode and owner of the configuration file, without the bits that are not in `mode`."""
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            self._adopt_mode_and_owner(descriptor, mode)
+            file.write(content)
+
+    def _adopt_mode_and_owner(self, descriptor: int, mode: int) -> None:
         try:
             old = self._real.stat()
         except FileNotFoundError:
@@ -179,7 +183,7 @@ class ConfigFile:
             with contextlib.suppress(PermissionError):
                 os.fchown(descriptor, *owner)
                 break
-        os.fchmod(descriptor, old.st_mode & 0o7777)
+        os.fchmod(descriptor, old.st_mode & mode)
 
     def _keep_previous(self) -> None:
         # A previous file that exists already is from before an interrupted change: BIRD ran that one, not this one.
@@ -191,7 +195,7 @@ class ConfigFile:
             # It exists already; or the file system has no hard links, or the kernel forbids them to others' files
             # (fs.protected_hardlinks).
             if not self._previous.exists():
-                shutil.copy2(self._real, self._copy)
+                self._write_bytes(self._copy, self._real.read_bytes())
                 _sync(self._copy)
                 self._copy.replace(self._previous)
 

@@ -129,16 +129,21 @@ def release(settings: Settings) -> int:
 @_keys
 @etcd_timeout
 @click.option("--diff", is_flag=True, help="Print the difference to the installed file.")
-def render(settings: Settings, keys_file: Path | None, timeout: float, diff: bool) -> int:
+@click.option("--show-passwords", is_flag=True, help="Print the passwords of sessions; by default they are hidden.")
+def render(settings: Settings, keys_file: Path | None, timeout: float, diff: bool, show_passwords: bool) -> int:
     """Print the configuration that BIRD should run."""
+    from rrwatch.bird.syntax import hide_passwords
     from rrwatch.commands import show
 
     settings, items = _with_keys(settings, keys_file, timeout)
     settings.require_configuration()
     texts = show.configurations(settings, items)
     if diff:
-        click.echo("".join(show.difference(path, text) for path, text in texts.items()), nl=False)
+        differences = (show.difference(path, text, passwords=show_passwords) for path, text in texts.items())
+        click.echo("".join(differences), nl=False)
     else:
+        if not show_passwords:
+            texts = {path: hide_passwords(text) for path, text in texts.items()}
         headed = (f"# {path}\n{text}" if len(texts) > 1 else text for path, text in texts.items())
         click.echo("\n".join(headed), nl=False)
     return DONE

@@ -16,6 +16,7 @@ from rrwatch.bird.config_file import ConfigFile
 from rrwatch.bird.control import Connection, connect
 from rrwatch.bird.detect import BirdDetector
 from rrwatch.bird.render import Rendered
+from rrwatch.bird.syntax import has_passwords
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
 from rrwatch.calico.models import MODELS
@@ -103,6 +104,8 @@ def _check(settings: Settings, unknown: Sequence[Unknown], file: Path | None) ->
     derivation = derive(settings, items or {})
     if items is not None:
         yield _check_sessions(settings, derivation.derived)
+    if settings.passwords:
+        yield from _check_passwords(settings.passwords, derivation.passwords)
     findings, rendered = _check_templates(settings, derivation, known=items is not None)
     yield from findings
     active = settings.role.families(derivation.topology)
@@ -218,6 +221,42 @@ def _check_sessions(settings: Settings, derived: Derived) -> Finding:
     return Finding("sessions", True, text, hint)
 
 
+def _check_passwords(folder: Path, files: Mapping[Path, str]) -> Iterator[Finding]:
+    """Checks the directory of passwords.
+
+    Args:
+        folder: the directory.
+        files: the files of the passwords that sessions ask for, and why each cannot be used; empty if it can.
+    """
+    subject = f"passwords {folder}"
+    if not folder.is_dir():
+        yield Finding(subject, False, "is not a directory", "create or mount it, or do not set bgp_passwords")
+        return
+    if not os.access(folder, os.X_OK):
+        yield Finding(
+            subject, False, f"{privileges.name()} cannot read it", "let the user or one of its groups read it"
+        )
+        return
+    faults = [fault for fault in files.values() if fault]
+    exposed = [path for path in files if _is_exposed(folder, path)]
+    if faults:
+        text = f"{len(faults)} of {len(files)} passwords cannot be used: {faults[0]}"
+        yield Finding(subject, False, text, "`rrwatch sessions` shows which records ask for them")
+    if exposed:
+        yield Finding(subject, False, f"every user of this host can read {exposed[0]}", f"chmod -R o= {folder}")
+    if not faults and not exposed:
+        yield Finding(subject, True, f"has the {len(files)} passwords that sessions ask for")
+
+
+def _is_exposed(folder: Path, path: Path) -> bool:
+    """Whether a file can be read by every user who can get into the directory, and everybody can."""
+    try:
+        modes = [one.stat().st_mode for one in (folder, path.parent, path)]
+    except OSError:
+        return False
+    return all(mode & bit for mode, bit in zip(modes, (0o001, 0o001, 0o004), strict=True))
+
+
 def _check_templates(
     settings: Settings, found: Derivation, *, known: bool
 ) -> tuple[list[Finding], Mapping[Target, Rendered]]:
@@ -252,7 +291,17 @@ def _check_folder(target: Target) -> Finding:
     except OSError as error:
         hint = f"let {privileges.name()} write in {target.config.parent}"
         return Finding(subject, False, f"cannot be replaced: {error.strerror}", hint)
+    if _has_exposed_passwords(target.config):
+        hint = f"chmod o= {target.config}; BIRD reads the file as its owner or its group"
+        return Finding(subject, False, "has passwords, and every user of this host can read it", hint)
     return Finding(subject, True, "can be replaced")
+
+
+def _has_exposed_passwords(config: Path) -> bool:
+    try:
+        return bool(config.stat().st_mode & 0o004) and has_passwords(ConfigFile(config).read() or "")
+    except (OSError, RrwatchError):
+        return False
 
 
 def _check_bird(target: Target, wanted: Rendered | None, status: Document | None) -> Iterator[Finding]:

@@ -4,6 +4,8 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 from rrwatch import roles
 from rrwatch.bgp.sessions import Derived
@@ -15,9 +17,11 @@ from rrwatch.bird.control import connect
 from rrwatch.bird.target import BirdPaths, Target
 from rrwatch.bird.version import Grammar
 from rrwatch.calico.store import RecordStore
+from rrwatch.daemon.birds import installed_passwords
+from rrwatch.daemon.passwords import Passwords
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdError
-from rrwatch.roles import NodeRole
+from rrwatch.roles import NodeRole, ReflectorRole
 from rrwatch.settings.model import Settings
 
 _CONNECT_TIMEOUT = 5.0  # seconds
@@ -32,12 +36,14 @@ class Derivation:
         capabilities: what BIRD said it can do. If no BIRD could be asked, tunnels are unknown and no filter is refused.
         derived: the sessions, and the records that are rejected or have a warning.
         unanswered: one line for people if a record depends on BIRD and no BIRD could be asked about it, else empty.
+        passwords: the files of the passwords that sessions ask for, and why each cannot be used; empty if it can.
     """
 
     topology: Topology
     capabilities: Capabilities
     derived: Derived
     unanswered: str
+    passwords: Mapping[Path, str]
 
     def likely_capabilities(self, bird_paths: BirdPaths) -> Capabilities:
         """Returns the capabilities with a guess about tunnels if they are unknown.
@@ -62,7 +68,11 @@ def derive(settings: Settings, items: Mapping[str, str]) -> Derivation:
     probe = CapabilityProbe(settings.bird_paths, settings.grammar, threading.Event())
     capabilities = probe.learn(topology, filters=role.takes_filters) or Capabilities(Grammar.BIRD2)
     derived = roles.derive(role, topology, capabilities)
-    return Derivation(topology, capabilities, derived, _unanswered(settings, topology, capabilities.grammar))
+    passwords = Passwords(settings.passwords, partial(installed_passwords, settings.bird_paths))
+    if isinstance(role, ReflectorRole):  # those of a node are calico-node's
+        derived = passwords.resolve(derived, topology)
+    unanswered = _unanswered(settings, topology, capabilities.grammar)
+    return Derivation(topology, capabilities, derived, unanswered, passwords.files)
 
 
 def _unanswered(settings: Settings, topology: Topology, grammar: Grammar) -> str:

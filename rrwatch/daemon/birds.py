@@ -12,8 +12,8 @@ from rrwatch.bird.config_file import ConfigFile
 from rrwatch.bird.control import connect
 from rrwatch.bird.detect import birth
 from rrwatch.bird.render import MARKER, Rendered, installed
-from rrwatch.bird.syntax import session_names
-from rrwatch.bird.target import Target
+from rrwatch.bird.syntax import session_names, session_passwords
+from rrwatch.bird.target import BirdPaths, Target
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdError, InstallError
 from rrwatch.settings.model import Settings
@@ -42,6 +42,9 @@ class Bird(Protocol):
 
     def installed(self, capabilities: Capabilities | None) -> dict[Target, Rendered]:
         """The configurations that are installed, as far as they are rrwatch's own and complete."""
+
+    def passwords(self) -> dict[str, str]:
+        """The passwords in the installed files, by the names of their sessions."""
 
     def is_ours(self, target: Target) -> bool:
         """Whether the file of a BIRD is one that rrwatch wrote."""
@@ -91,6 +94,10 @@ class LocalBird:
                     found[target] = rendered
         return found
 
+    def passwords(self) -> dict[str, str]:
+        """As `Bird.passwords`."""
+        return installed_passwords(self._paths)
+
     def is_ours(self, target: Target) -> bool:
         """As `Bird.is_ours`."""
         return is_ours(target)
@@ -99,6 +106,15 @@ class LocalBird:
         """As `Bird.births`."""
         births = {target: birth(target.socket) for target in self._paths.candidates()}
         return {target: born for target, born in births.items() if born}
+
+
+def installed_passwords(bird_paths: BirdPaths) -> dict[str, str]:
+    """The passwords in the installed files, by the names of their sessions, as far as the files can be read."""
+    found: dict[str, str] = {}
+    for path in dict.fromkeys(target.config for target in bird_paths.candidates()):
+        with contextlib.suppress(InstallError):
+            found |= session_passwords(ConfigFile(path).read() or "")
+    return found
 
 
 def is_ours(target: Target) -> bool:

@@ -25,12 +25,14 @@ class Desired:
         derived: the sessions that follow from it.
         capabilities: what the BIRDs understand; None where nothing tells which BIRD there will be.
         unreadable: records whose last readable value is in force.
+        passwords: the revision of the passwords that the sessions have, see `rrwatch.daemon.passwords`.
     """
 
     topology: Topology
     derived: Derived
     capabilities: Capabilities | None
     unreadable: tuple[Rejected, ...] = ()
+    passwords: int = 0
 
 
 def render(

@@ -1,11 +1,14 @@
 """Notices file changes, with inotify through watchdog."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from watchdog.events import (
+    DirCreatedEvent,
+    DirDeletedEvent,
+    DirMovedEvent,
     FileClosedEvent,
     FileCreatedEvent,
     FileDeletedEvent,
@@ -21,6 +24,7 @@ _log = logging.getLogger(__name__)
 
 _KINDS: list[type[FileSystemEvent]] = [
     FileCreatedEvent, FileModifiedEvent, FileClosedEvent, FileMovedEvent, FileDeletedEvent,
+    DirCreatedEvent, DirMovedEvent, DirDeletedEvent,
 ]  # fmt: skip
 
 
@@ -55,8 +59,14 @@ class FolderWatcher(FileSystemEventHandler):
             _log.warning("folders are looked at every few seconds only: %s", error.strerror)
         self.refresh()
 
-    def refresh(self) -> None:
-        """Watches directories that were created or replaced since the last call."""
+    def refresh(self, folders: Collection[Path] = ()) -> None:
+        """Watches directories that were created or replaced since the last call.
+
+        Args:
+            folders: more directories in which every file matters.
+        """
+        if not self._whole.issuperset(folders):
+            self._whole = self._whole.union(folders)  # a new set: the watcher's thread reads it
         if self._observer is None:
             try:
                 self._observer = self._started()

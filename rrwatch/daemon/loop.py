@@ -179,8 +179,9 @@ class Daemon:
     def _take(self, event: Event) -> None:
         match event:
             case FileChanged():
-                templates, hold = self._reconciler.templates, self._reconciler.guard.hold
-                if hold or self._files != self._stamps() or templates.has_changed():
+                reconciler = self._reconciler
+                operators = reconciler.templates.has_changed() or reconciler.passwords.has_changed()
+                if reconciler.guard.hold or operators or self._files != self._stamps():
                     self._want_pass()
             case Request.RELOAD:
                 self._log.reloading()
@@ -217,7 +218,7 @@ class Daemon:
 
     def _pass(self) -> None:
         self._due = time.monotonic() + VERIFY_INTERVAL
-        self._watcher.refresh()
+        self._watcher.refresh(self._reconciler.passwords.folders)
         outcome = self._reconciler.run_pass(self._cluster.topology())
         if outcome is None:
             return

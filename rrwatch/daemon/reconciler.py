@@ -15,6 +15,7 @@ from rrwatch.bird.target import Target
 from rrwatch.calico.store import RecordStore
 from rrwatch.daemon.birds import Bird
 from rrwatch.daemon.desired import Desired, EffectsOfRecords, render
+from rrwatch.daemon.passwords import Passwords
 from rrwatch.daemon.retries import Retries
 from rrwatch.daemon.template_trial import TemplateTrial
 from rrwatch.datastore.follow import Alarm, UpToDate
@@ -56,6 +57,7 @@ class Reconciler:
         role, folder = settings.role, StateFolder(settings.state_dir)
         self._role, self._paths, self._bird, self._log, self._retries = role, settings.bird_paths, bird, log, retries
         self.templates = TemplateTrial(settings.templates, asked_to_stop)
+        self.passwords = Passwords(settings.passwords, bird.passwords)
         self.history = History(folder.history(RECENT))
         self.guard = Guard(
             folder,
@@ -173,15 +175,18 @@ class Reconciler:
         self, topology: Topology, capabilities: Capabilities | None, unreadable: tuple[Rejected, ...]
     ) -> Desired:
         """What BIRD should run; the same object as before where that has not changed."""
-        known = self._desired
-        if known and (known.topology, known.capabilities, known.unreadable) == (topology, capabilities, unreadable):
+        known, passwords = self._desired, self.passwords
+        self._cause.update(passwords.refresh())
+        before = known and (known.topology, known.capabilities, known.unreadable, known.passwords)
+        if known and before == (topology, capabilities, unreadable, passwords.revision):
             return known
         derived = self._role.with_remarks(self._deriver.derive(topology), topology, capabilities)
+        derived = passwords.resolve(derived, topology)
         if unreadable:
             rejected = {one.key: one for one in (*derived.rejected, *unreadable)}
             derived = replace(derived, rejected=tuple(rejected[key] for key in sorted(rejected)))
         self._rendered = {}
-        return Desired(topology, derived, capabilities, unreadable)
+        return Desired(topology, derived, capabilities, unreadable, passwords.revision)
 
     def _apply_templates(self, desired: Desired, *, prompted: bool) -> dict[Target, Result]:
         """Applies what is desired; templates that fail, or that BIRD refuses, give way to those that worked before."""

@@ -1,5 +1,6 @@
 """The configuration file and its replacement."""
 
+import errno
 import os
 import subprocess
 import threading
@@ -105,6 +106,53 @@ def test_mode_and_owner_are_kept(file: ConfigFile, tmp_path: Path) -> None:
 def test_a_staged_text_is_never_more_open_than_the_file(file: ConfigFile, tmp_path: Path) -> None:
     (tmp_path / "bird.cfg").chmod(0o600)
     assert file.stage("new").stat().st_mode & 0o7777 == 0o600
+
+
+class TestPasswords:
+    TEXT = 'protocol bgp a { password "x"; }\n'
+
+    @pytest.mark.parametrize(("before", "after"), [(0o644, 0o640), (0o600, 0o600), (0o664, 0o640), (0o440, 0o440)])
+    def test_others_cannot_read_them(self, file: ConfigFile, tmp_path: Path, before: int, after: int) -> None:
+        os.chown(tmp_path / "bird.cfg", 12345, 54321)
+        (tmp_path / "bird.cfg").chmod(before)
+        assert file.stage(self.TEXT).stat().st_mode & 0o7777 == after
+        with file.probe(self.TEXT) as probe:
+            assert probe.stat().st_mode & 0o7777 == after
+        file.commit()
+        found = (tmp_path / "bird.cfg").stat()
+        assert (found.st_mode & 0o7777, found.st_uid, found.st_gid) == (after, 12345, 54321)
+
+    def test_nor_in_the_first_file(self, tmp_path: Path) -> None:
+        file = ConfigFile(tmp_path / "bird.cfg")
+        file.stage(self.TEXT)
+        file.commit()
+        assert (tmp_path / "bird.cfg").stat().st_mode & 0o7777 == 0o640
+
+    def test_nor_while_the_previous_file_is_copied(
+        self, file: ConfigFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "bird.cfg").chmod(0o640)
+        opened: list[int] = []
+        act = os.open
+
+        def noted(path: Path, flags: int, mode: int = 0o777) -> int:
+            opened.append(mode if flags & os.O_CREAT else 0)
+            return act(path, flags, mode)
+
+        def unsupported(*_: object) -> None:
+            raise OSError(errno.EPERM, "no hard links")
+
+        monkeypatch.setattr(os, "link", unsupported)
+        monkeypatch.setattr(os, "open", noted)
+        umask = os.umask(0)
+        try:
+            file.stage(self.TEXT)
+            file.commit()
+        finally:
+            os.umask(umask)
+        assert set(opened) == {0, 0o600}
+        assert (tmp_path / ".bird.cfg.rrwatch-old").read_text() == "old"
+        assert (tmp_path / ".bird.cfg.rrwatch-old").stat().st_mode & 0o7777 == 0o640
 
 
 def test_a_link_stays_a_link(file: ConfigFile, tmp_path: Path) -> None:

@@ -97,5 +97,5 @@ def test_same_statements_as_the_original_node() -> None:
 
 def test_everything_is_there_to_be_compared() -> None:
     assert statements("a { b 1; c { d; } } # x;\ne;") == ["a / b 1", "a / c / d", "e"]
-    assert len(SCENARIOS) == 6
+    assert len(SCENARIOS) == 7
     assert all(BIRDS.values())

@@ -7,6 +7,7 @@ from rrwatch.bgp.topology import Topology
 from rrwatch.bird.apply import Applied, State
 from rrwatch.bird.config import Capabilities
 from rrwatch.bird.render import Rendered, installed
+from rrwatch.bird.syntax import session_passwords
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
 
@@ -70,6 +71,10 @@ class FakeBird:
         """The installed texts."""
         found = {target: installed(text) for target, text in self.files.items()}
         return {target: one for target, one in found.items() if one}
+
+    def passwords(self) -> dict[str, str]:
+        """Those in the installed texts."""
+        return {name: text for file in self.files.values() for name, text in session_passwords(file).items()}
 
     def is_ours(self, target: Target) -> bool:
         """Whether a text is installed."""

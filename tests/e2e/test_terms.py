@@ -85,11 +85,8 @@ def configuration(release: Release) -> str:
     )
     sessions = secured, session(EXTERNAL, OUTSIDE), session(PLAIN, INSIDE, passive=True)
     grammar = Grammar.BIRD1 if release.one_for_each_family else Grammar.BIRD2
-    return (
-        templates.load(None)
-        .render(ReflectorConfig(grammar, REFLECTOR, (REFLECTOR,), Debug.OFF, sessions, OWN_PORT))
-        .text
-    )
+    config = ReflectorConfig(grammar, REFLECTOR, (REFLECTOR,), Debug.OFF, sessions, OWN_PORT)
+    return templates.load(None).render(config).text
 
 
 def client(release: Release, own: IPv4Address, number: AsNumber, network: str, terms: str = "", port: int = 179) -> str:
@@ -177,9 +174,12 @@ def test_terms(lab: Lab) -> None:
 @pytest.mark.parametrize(("clients", "reflectors"), PAIRS, ids=lambda release: release.name)
 @pytest.mark.parametrize(
     ("terms", "counter"),
-    [('password "another"; ttl security on; multihop 1;', "TCPMD5Failure"), (f'password "{PASSWORD}"; multihop;', "TCPMinTTLDrop")],
+    [
+        ('password "another"; ttl security on; multihop 1;', "TCPMD5Failure"),
+        (f'password "{PASSWORD}"; multihop;', "TCPMinTTLDrop"),
+    ],
     ids=["password", "ttl"],
-)  # fmt: skip
+)
 def test_a_client_that_does_not_keep_the_terms_is_not_let_in(lab: Lab, counter: str) -> None:
     wait_until(lambda: lab.dropped(counter), counter, SECONDS)
     assert not lab.reflector.is_established(NAME)
