@@ -107,7 +107,7 @@ class TestSessions:
         assert "/host/b\\x1b[2Jad/ip_addr_v4" in done.stdout
 
     @pytest.mark.parametrize("command", ["sessions", "render"])
-    @pytest.mark.parametrize("key", ["/calico/resources/v3/projectcalico.org/bgppeers/a", f"{PREFIX}/globl/as_num"])
+    @pytest.mark.parametrize("key", ["/calico/resources/v3/projectcalico.org/ippools/a", f"{PREFIX}/globl/as_num"])
     def test_of_keys_that_nothing_follows_from(self, run: Run, command: str, key: str) -> None:
         done = run(command, "--keys", "-", stdin=json.dumps({key: "1"}))
         assert (done.returncode, done.stdout) == (1, "")
