@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lab.confd import node_sessions, reflector_sessions
+from lab.confd import Cluster, node_sessions, reflector_sessions
 from tests.resources import Fields, patched
 from tests.resources import resource_key as key
 
@@ -135,6 +135,41 @@ class TestNodes:
             peer_b={"peerIP": f"10.0.0.2:{port}", "asNumber": 64512, "node": "a"},
         )
         assert list(named(node_sessions(keys, "b"))) == ["Node_10_0_0_1"]
+
+    def test_the_reverse_session_needs_the_as_of_the_node(self) -> None:
+        keys = cluster(
+            config_default={"nodeToNodeMeshEnabled": False},
+            node_a={"ipv4Address": "10.0.0.1"},
+            node_b={"ipv4Address": "10.0.0.2"},
+            peer_b={"peerIP": "10.0.0.2", "asNumber": 65001, "node": "a"},
+        )
+        assert brief(node_sessions(keys, "a")) == {"Node_10_0_0_2": (None, 64512, 65001, False)}
+        assert node_sessions(keys, "b") == []
+
+    def test_the_reverse_session_has_the_family_of_the_address(self) -> None:
+        keys = cluster(
+            config_default={"nodeToNodeMeshEnabled": False},
+            node_a={"ipv4Address": "10.0.0.1", "ipv6Address": "fd00::1"},
+            node_b={"ipv4Address": "10.0.0.2", "ipv6Address": "fd00::2"},
+            peer_b={"peerIP": "10.0.0.2", "asNumber": 64512, "node": "a"},
+        )
+        assert list(named(node_sessions(keys, "b"))) == ["Node_10_0_0_1"]
+
+    def test_confd_leaves_out_a_node_peering_that_is_global_too(self) -> None:
+        keys = cluster(
+            node_a={"ipv4Address": "10.0.0.1"},
+            peer_x={"peerIP": "10.0.0.7", "asNumber": 65007},
+            peer_y={"peerIP": "10.0.0.7", "asNumber": 65008, "node": "a"},
+            peer_z={"peerIP": "10.0.0.7:1790", "asNumber": 65009, "node": "a"},
+        )
+        assert list(named(Cluster(keys, {}).protocols("a"))) == ["Global_10_0_0_7", "Node_10_0_0_7_port_1790"]
+        assert list(named(node_sessions(keys, "a"))) == ["Global_10_0_0_7"]
+
+    @pytest.mark.parametrize(("as_number", "next_hop"), [(64512, None), (65007, "keep")])
+    def test_the_next_hop_is_kept_outside_of_the_as_only(self, as_number: int, next_hop: str | None) -> None:
+        spec = {"peerIP": "10.0.0.7", "asNumber": as_number, "keepOriginalNextHop": True}
+        (session,) = node_sessions(cluster(node_a={"ipv4Address": "10.0.0.1"}, peer_b=spec), "a")
+        assert session["next_hop"] == next_hop
 
     def test_addresses_are_compared_as_addresses(self) -> None:
         keys = cluster(
@@ -314,6 +349,18 @@ class TestReflectors:
         assert brief(reflector_sessions(keys, "10.0.0.9", reflectors=["10.0.0.8"])) == {
             "Mesh_10_0_0_1": (None, 65100, 64512, False),
             "Mesh_10_0_0_8": (None, 65100, 65100, False),
+        }
+
+    def test_a_registered_reflector_mirrors_before_it_peers_as_a_node(self) -> None:
+        keys = cluster(**RACKS, node_rr2={"ipv4Address": "172.17.42.41"})
+        sessions = named(reflector_sessions(keys, "172.17.42.41"))
+        assert list(sessions) == ["Global_172_17_42_40", "Node_172_17_42_31", "Node_172_17_42_32"]
+        assert sessions["Node_172_17_42_32"]["next_hop"] == "keep"
+
+    def test_the_mesh_of_a_registered_reflector_is_in_its_as(self) -> None:
+        keys = cluster(**MESH_OFF, node_rr={"ipv4Address": "10.0.0.9", "asNumber": 65109})
+        assert brief(reflector_sessions(keys, "10.0.0.9", reflectors=["10.0.0.8"])) == {
+            "Mesh_10_0_0_8": (None, 65109, 65109, False)
         }
 
     def test_the_port_of_a_registered_reflector_is_that_of_its_node(self) -> None:
