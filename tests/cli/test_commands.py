@@ -15,6 +15,7 @@ from lab.daemon import Rrwatch
 from lab.environment import beside
 from lab.etcd import Etcd
 from lab.process import free_port, wait_until
+from rrwatch.calico.v3 import RESOURCES
 from tests.command import Run
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS, pool
 
@@ -88,6 +89,13 @@ class TestSessions:
             "cluster_id": "1.0.0.1",
             "node": "kube-master",
             "key": f"{PREFIX}/global/peer_v4/{REFLECTOR}",
+            "port": None,
+            "password": False,
+            "passive": False,
+            "ttl_security": None,
+            "source_address": REFLECTOR,
+            "graceful_restart_time": None,
+            "keepalive_time": None,
         }
         assert {session["name"] for session in document["sessions"]} == SESSIONS
         assert document["rejected"] == [{"key": bad, "reason": "'x' is not an IPv4 address"}]
@@ -107,13 +115,20 @@ class TestSessions:
         assert "/host/b\\x1b[2Jad/ip_addr_v4" in done.stdout
 
     @pytest.mark.parametrize("command", ["sessions", "render"])
-    @pytest.mark.parametrize("key", ["/calico/resources/v3/projectcalico.org/ippools/a", f"{PREFIX}/globl/as_num"])
-    def test_of_keys_that_nothing_follows_from(self, run: Run, command: str, key: str) -> None:
+    @pytest.mark.parametrize(
+        ("key", "wanted"),
+        [
+            (f"{RESOURCES}/ippools/a", f"{RESOURCES}/nodes/NODE"),
+            (f"{PREFIX}/globl/as_num", f"{PREFIX}/host/NODE/ip_addr_v4"),
+            ("/elsewhere", f"{PREFIX}/host/NODE/ip_addr_v4"),
+        ],
+    )
+    def test_of_keys_that_nothing_follows_from(self, run: Run, command: str, key: str, wanted: str) -> None:
         done = run(command, "--keys", "-", stdin=json.dumps({key: "1"}))
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr == (
             f"rrwatch: -: sessions follow from none of its 1 keys, such as '{key}': "
-            f"want keys as Calico writes them, like {PREFIX}/host/NODE/ip_addr_v4\n"
+            f"want keys as Calico writes them, like {wanted}\n"
         )
         assert run(command, "--keys", "-", stdin="{}").returncode == 0
 
