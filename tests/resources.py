@@ -127,7 +127,7 @@ def a_node(draw: st.DrawFn) -> dict[str, str]:
 @st.composite
 def a_peer(draw: st.DrawFn) -> dict[str, str]:
     """Draws a BGPPeer."""
-    near = st.one_of(
+    near: st.SearchStrategy[Fields] = st.one_of(
         st.just({}), _of(node=_names), _of(nodeSelector=_selectors), _of(node=_names, nodeSelector=_selectors)
     )
     far = st.one_of(
