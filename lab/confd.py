@@ -61,15 +61,17 @@ def reflector_sessions(
     records = {ip: record for ip, record in _reflector_records(keys) if ip.version == own.version}
     cluster_id = (registered and registered["rr"]) or records.get(own, {}).get("cluster_id") or cluster_id
     mirrored = list(_mirrored(cluster, own, (registered and registered["port"]) or port, cluster_id))
-    mesh, peerings = (cluster.mesh(registered), list(cluster.peerings(registered))) if registered else ([], [])
+    as_node = [*cluster.mesh(registered), *cluster.peerings(registered)] if registered else []
+    # A reflector connects from its own address whatever a BGPPeer says, since its neighbors expect it there.
+    as_node = [session | {"source_address": str(own)} for session in as_node]
 
     others = records if own in records else {ip_address(text): {"key": ""} for text in reflectors}
     mesh_as = next((peer["as"] for peer in cluster.peers if peer["ip"] == own), None)
     mesh_as = mesh_as or (registered["as"] if registered else cluster.global_as)
     sessions = [
-        *mesh,
+        *(session for session in as_node if session["kind"] == "mesh"),
         *(_reflector_mesh(own, ip, mesh_as, record["key"]) for ip, record in others.items() if ip != own),
-        *(session for kind in ("global", "node") for session in [*mirrored, *peerings] if session["kind"] == kind),
+        *(session for kind in ("global", "node") for session in [*mirrored, *as_node] if session["kind"] == kind),
     ]
     return _sorted(_first_of_each_neighbor(session for session in sessions if session["family"] == own.version))
 

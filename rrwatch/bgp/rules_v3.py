@@ -5,6 +5,7 @@ computes for it, so that both ends agree on AS numbers, ports and passwords what
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address
 
 from rrwatch.bgp.collector import Collector, is_contested
@@ -70,7 +71,8 @@ def _reflector_family(collected: Collector, speaker: Speaker, own: Address, regi
         _reject_doubles(collected, itself, own)
         peers = Peerings(topology, topology.hosts.values()).of(itself)
         _report_losing(collected, peers, f"on node {itself.name}")
-        as_node = list(_as_node(topology, peers.peerings, itself, own))
+        found = _as_node(topology, peers.peerings, itself, own)
+        as_node = [replace(session, source_address=own) for session in found]
     for session in as_node:
         if session.kind is Kind.MESH:
             _add(collected, session)

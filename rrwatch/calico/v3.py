@@ -49,7 +49,7 @@ _CLUSTER = f"{RESOURCES}/clusterinformations/default"
 _MAX_VALUE = 512 * 1024  # characters
 
 _MAX_RESTART_TIME = 4095  # seconds; 12 bits (RFC 4724, section 3)
-_MAX_KEEPALIVE_TIME = 240  # seconds; BIRD's hold time, as no template sets another one: 2.0 refuses a longer one
+_MAX_KEEPALIVE_TIME = 65535  # seconds; the most that BIRD reads
 
 _PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})(ns|us|\u00b5s|\u03bcs|ms|s|m|h)")
 _NANOSECONDS = {"ns": 1, "us": 10**3, "\u00b5s": 10**3, "\u03bcs": 10**3, "ms": 10**6,
@@ -202,7 +202,7 @@ def _filter(key: str, name: str, _: _Fields) -> Iterator[Record]:
 def _cluster(_: str, name: str, information: _Fields) -> Iterator[Record]:
     if name == "default":
         spec = information.within("spec")
-        spec.text("clusterGUID", plain_name)
+        spec.text("clusterGUID", str)
         spec.read("datastoreReady", _boolean)
     yield from ()
 
@@ -290,22 +290,20 @@ def _secret(text: str) -> str:
 
 
 def _restart_time(text: str) -> int:
-    return _seconds(text, 0, _MAX_RESTART_TIME)
+    return min(_seconds(text), _MAX_RESTART_TIME)
 
 
 def _keepalive_time(text: str) -> int:
-    return _seconds(text, 1, _MAX_KEEPALIVE_TIME)
+    return min(_seconds(text), _MAX_KEEPALIVE_TIME)
 
 
-def _seconds(text: str, least: int, most: int) -> int:
+def _seconds(text: str) -> int:
     """Parses a duration as Go writes it, `1h2m3.5s`, and rounds it to whole seconds, as Calico does."""
     parts = _PART.findall(text)
     if text != "0" and (not parts or "".join(map("".join, parts)) != text):
         raise ValueError(f"{shown(text)} is not a duration like 2m0s")
-    seconds = int(sum(Fraction(f"0{number}") * _NANOSECONDS[unit] for number, unit in parts) / 10**9 + Fraction(1, 2))
-    if not least <= seconds <= most:
-        raise ValueError(f"{shown(text)} is not between {least} and {most} seconds")
-    return seconds
+    nanoseconds = sum(Fraction(f"0{number}") * _NANOSECONDS[unit] for number, unit in parts)
+    return int(nanoseconds / 10**9 + Fraction(1, 2))
 
 
 def _debug(text: str) -> Debug:
@@ -319,7 +317,7 @@ def _cluster_state(value: str) -> ClusterState:
         spec = _Fields(json_object(value, _MAX_VALUE), "", []).within("spec")
     except ValueError:
         return ClusterState()
-    identity = spec.text("clusterGUID", plain_name) or ""
+    identity = spec.text("clusterGUID", shown) or ""
     locked = "" if spec.read("datastoreReady", _boolean) is not False else (
         "Calico's datastore is locked (datastoreReady is false in ClusterInformation), as it is during a migration"
     )  # fmt: skip
