@@ -134,18 +134,26 @@ class TestCommands:
         assert statuses == set(assigned.split(", "))
 
 
+EXAMPLES = {
+    page: re.findall(r"```console\n\$ rrwatch (.*?)\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+    for page in ("sessions.md", "calico-v3.md")
+}
+
+
 class TestExample:
-    """The file of keys in docs/sessions.md gives the output that the page shows."""
+    """The file of keys in a page gives the output that the page shows."""
 
     TEXT = (DOCS / "sessions.md").read_text()
-    SHOWN = re.findall(r"```console\n\$ rrwatch (.*?)\n(.*?)```", TEXT, re.DOTALL)
 
-    def test_there_are_two(self) -> None:
-        assert len(self.SHOWN) == 2
+    @pytest.mark.parametrize("page", EXAMPLES)
+    def test_there_are_two(self, page: str) -> None:
+        assert len(EXAMPLES[page]) == 2
 
-    @pytest.mark.parametrize(("command", "output"), SHOWN)
-    def test_it_prints_what_is_shown(self, command: str, output: str, tmp_path: Path) -> None:
-        (keys,) = re.findall(r"```json\n(.*?)```", self.TEXT, re.DOTALL)
+    @pytest.mark.parametrize(
+        ("page", "command", "output"), [(page, *shown) for page, examples in EXAMPLES.items() for shown in examples]
+    )
+    def test_it_prints_what_is_shown(self, page: str, command: str, output: str, tmp_path: Path) -> None:
+        (keys,) = re.findall(r"```json\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
         (tmp_path / "keys.json").write_text(keys)
         done = run(tmp_path, *command.split())
         assert done.returncode == 0, done.stderr
@@ -162,6 +170,16 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": "/usr/sbin:/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "rrwatch", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_remarks_about_resources_are_those_of_rrwatch() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "rrwatch").rglob("*.py"))
+    _, *shown = (row[0].strip("`") for row in rows(DOCS / "calico-v3.md", "What can go wrong"))
+    assert len(shown) == 7
+    for remark in shown:
+        # The longest run of words without a value in it.
+        words = max(re.split(r"\.\.\.|[0-9.]+|\bs/k\b|\bnode a\b", remark), key=len).strip(" :,")
+        assert words in source, remark
 
 
 def test_the_example_of_a_template_renders(tmp_path: Path) -> None:
