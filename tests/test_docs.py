@@ -178,7 +178,7 @@ def test_remarks_about_resources_are_those_of_rrwatch() -> None:
     assert len(shown) == 7
     for remark in shown:
         # The longest run of words without a value in it.
-        words = max(re.split(r"\.\.\.|[0-9.]+|\bs/k\b|\bnode a\b", remark), key=len).strip(" :,")
+        words = max(re.split(r"\.\.\.|:|[0-9.]+|\bs/k\b|\bnode a\b", remark), key=len).strip(" ,")
         assert words in source, remark
 
 
