@@ -14,8 +14,8 @@ $(ready): uv.lock pyproject.toml scripts/setup
 	scripts/setup
 	touch $@
 
-demo: setup ## from the full mesh to route reflectors, before your eyes (FAST=1: without pauses; ETCD=3: keys in etcd v3)
-	$(bin)/python -m lab.demo $(if $(FAST),--fast) $(if $(ETCD),--etcd $(ETCD))
+demo: setup ## from the full mesh to route reflectors, before your eyes (FAST=1: without pauses; ETCD=3: keys in etcd v3; CALICO=3: nodes of Calico 3)
+	$(bin)/python -m lab.demo $(if $(FAST),--fast) $(if $(ETCD),--etcd $(ETCD)) $(if $(CALICO),--calico $(CALICO))
 
 soak: setup ## MINUTES of chaos, 20 by default, and what it does to memory and descriptors
 	$(bin)/python -m lab.soak $(if $(MINUTES),--minutes $(MINUTES))

@@ -109,17 +109,42 @@ class Cluster:
         return self._add(name, address, self._switch.plug(f"{address}/16"), release, environment.reflector(address))
 
     def _add(self, name: str, address: str, space: Namespace, release: Release, role: dict[str, str]) -> Host:
-        bird = Bird(self._folder / name, space, release=release)
-        bird.config.write_text(MINIMAL)
-        bird.start()
-        self._stack.callback(bird.stop)
-        state = self._folder / f"{name}-state"
-        settings = environment.beside(bird, self.etcd.url, state, RRWATCH_STATUS_LISTEN="127.0.0.1:9817", **role)
-        settings |= {"RRWATCH_DATASTORE": self._datastore, "RRWATCH_MODEL": "calico-v1"}
-        rrwatch = Rrwatch(self._folder / f"{name}-rrwatch", settings, namespace=space.name)
-        self._stack.callback(rrwatch.stop)
-        self.hosts[name] = Host(name, address, space, bird, rrwatch, settings)
+        role |= {"RRWATCH_DATASTORE": self._datastore, "RRWATCH_MODEL": "calico-v1"}
+        self.hosts[name] = start_host(self._folder, self._stack, name, address, space, release, self.etcd.url, role)
         return self.hosts[name]
+
+
+def start_host(
+    folder: Path,
+    stack: contextlib.ExitStack,
+    name: str,
+    address: str,
+    space: Namespace,
+    release: Release,
+    etcd: str,
+    variables: dict[str, str],
+) -> Host:
+    """Starts BIRD and rrwatch in a namespace.
+
+    Args:
+        folder: for their files.
+        stack: stops them when it is closed.
+        name: the host's name.
+        address: the host's address.
+        space: the namespace.
+        release: the release of BIRD.
+        etcd: the URL of etcd.
+        variables: the environment of rrwatch, as far as it does not follow from the rest.
+    """
+    bird = Bird(folder / name, space, release=release)
+    bird.config.write_text(MINIMAL)
+    bird.start()
+    stack.callback(bird.stop)
+    state = folder / f"{name}-state"
+    settings = environment.beside(bird, etcd, state, RRWATCH_STATUS_LISTEN="127.0.0.1:9817", **variables)
+    rrwatch = Rrwatch(folder / f"{name}-rrwatch", settings, namespace=space.name)
+    stack.callback(rrwatch.stop)
+    return Host(name, address, space, bird, rrwatch, settings)
 
 
 @contextlib.contextmanager

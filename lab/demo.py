@@ -6,20 +6,18 @@ import re
 import signal
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.panel import Panel
-from rich.text import Text
 
+from lab.calico_cluster import calico_cluster
 from lab.cluster import PREFIX, Cluster, Host, cluster
+from lab.demo_calico3 import ETCD, run
 from lab.process import wait_until
+from lab.screen import SECONDS, Screen
 
 RR1, RR2 = "172.17.42.40", "172.17.42.41"
 NODES = {"kube-master": "172.17.42.30", "kube-node1": "172.17.42.31", "kube-node2": "172.17.42.32"}
-
-SECONDS = 60.0  # BIRD waits some seconds before it connects
 
 
 class Demo:
@@ -33,123 +31,89 @@ class Demo:
             pause: seconds before each step.
             picture: file for an SVG of the step in which the nodes peer with the reflector.
         """
-        self._console, self._pause, self._picture = console, pause, picture
-        self._shown = 0
+        self._console, self._picture = console, picture
+        self._screen = Screen(console, pause)
 
     def run(self, lab: Cluster) -> None:  # noqa: PLR0915  # one step after another
         """Runs all steps, from empty hosts to a cluster that has lost a reflector and a node."""
-        self._step("Four hosts on one network: three Calico nodes, etcd on the first, and one for a reflector")
+        self._screen.step("Four hosts on one network: three Calico nodes, etcd on the first, and one for a reflector")
         lab.add_node("kube-master", NODES["kube-master"])
         node1 = lab.add_node("kube-node1", NODES["kube-node1"], "192.168.0.0/26", ("192.168.0.2",))
         node2 = lab.add_node("kube-node2", NODES["kube-node2"], "192.168.0.64/26", ("192.168.0.64", "192.168.0.65"))
         rr1 = lab.add_reflector("node1", RR1)
-        self._note("On each runs a BIRD and, beside it, an rrwatch. In etcd are the nodes, their blocks and a pool.")
+        self._screen.note("On each runs a BIRD and, beside it, an rrwatch. In etcd are the nodes, blocks and a pool.")
 
-        self._step("The node mesh is on: every node peers with every other, and has the others' routes")
-        self._command(node1, "node-mesh", "show")
+        self._screen.step("The node mesh is on: every node peers with every other, and has the others' routes")
+        self._screen.command(node1, "node-mesh", "show")
         self._wait(node1, "Mesh_172_17_42_30", "Mesh_172_17_42_32")
         self._wait_for_route(node1, "192.168.0.64/26")
-        self._show_sessions(node1)
-        self._show_routes(node1, node2)
+        self._screen.show_sessions(node1)
+        self._screen.show_routes(node1, node2)
 
-        self._step("The mesh is switched off: the routes to the other node's block go")
+        self._screen.step("The mesh is switched off: the routes to the other node's block go")
         done = len(node1.rrwatch.all("configured"))
-        self._command(node1, "node-mesh", "off")
-        self._event(node1, "configured", "sessions_removed", "cause", "took_ms", after=done)
+        self._screen.command(node1, "node-mesh", "off")
+        self._screen.event(node1, "configured", "sessions_removed", "cause", "took_ms", after=done)
         wait_until(lambda: not self._has_route(node1, "192.168.0.64/26"), "the route is gone", SECONDS)
         wait_until(lambda: not self._has_route(node2, "192.168.0.0/26 via"), "the route is gone", SECONDS)
-        self._show_routes(node1, node2)
+        self._screen.show_routes(node1, node2)
 
-        self._step("A record for the reflector: nothing peers with it yet")
-        self._command(rr1, "rr", "add", RR1, "--cluster-id", "1.0.0.1")
-        self._show_sessions(rr1)
+        self._screen.step("A record for the reflector: nothing peers with it yet")
+        self._screen.command(rr1, "rr", "add", RR1, "--cluster-id", "1.0.0.1")
+        self._screen.show_sessions(rr1)
 
         if self._picture:
             self._console.export_text()  # forget the output so far, which is not part of the picture
-        self._step("All nodes peer with the reflector: the routes are back, and go straight to the nodes")
+        self._screen.step("All nodes peer with the reflector: the routes are back, and go straight to the nodes")
         done = len(rr1.rrwatch.all("configured"))
-        self._command(node1, "peer", "add", RR1, "as", "65100")
-        self._command(node1, "peer", "list")
-        self._event(rr1, "configured", "sessions_added", "cause", "took_ms", after=done)
+        self._screen.command(node1, "peer", "add", RR1, "as", "65100")
+        self._screen.command(node1, "peer", "list")
+        self._screen.event(rr1, "configured", "sessions_added", "cause", "took_ms", after=done)
         self._wait(rr1, *(f"Global_{address.replace('.', '_')}" for address in NODES.values()))
         self._wait_for_route(node1, "192.168.0.64/26")
         self._wait_for_route(node2, "192.168.0.0/26 via")
-        self._show_sessions(rr1)
-        self._show_routes(node1, node2)
+        self._screen.show_sessions(rr1)
+        self._screen.show_routes(node1, node2)
         if self._picture:
             drawn = self._console.export_svg(title="make demo")
             # The picture should load nothing: any monospaced font of the viewer will do.
             self._picture.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL), encoding="utf-8")
 
-        self._step("A record that cannot be used is left out, and everything else goes on")
+        self._screen.step("A record that cannot be used is left out, and everything else goes on")
         lab.etcd.put(f"{PREFIX}/host/kube-node9/ip_addr_v4", '172.17.42.39; } protocol static { "')
-        self._event(rr1, "record_rejected", "key", "reason")
+        self._screen.event(rr1, "record_rejected", "key", "reason")
         lab.etcd.delete(f"{PREFIX}/host/kube-node9", recursive=True)
 
-        self._step("Someone edits the reflector's file by hand, and rrwatch corrects it")
+        self._screen.step("Someone edits the reflector's file by hand, and rrwatch corrects it")
         rr1.bird.config.write_text(rr1.bird.config.read_text().replace("172.17.42.32", "10.9.9.9"))
-        self._event(rr1, "drift_found", "found")
+        self._screen.event(rr1, "drift_found", "found")
         wait_until(lambda: "10.9.9.9" not in rr1.bird.config.read_text(), "the right file")
 
-        self._step("A second reflector; then the first one's BIRD is killed, and no route is lost")
+        self._screen.step("A second reflector; then the first one's BIRD is killed, and no route is lost")
         rr2 = lab.add_reflector("node2", RR2)
-        self._command(rr2, "rr", "add", RR2, "--cluster-id", "1.0.0.1")
-        self._command(rr2, "peer", "add", RR2, "as", "65100")
+        self._screen.command(rr2, "rr", "add", RR2, "--cluster-id", "1.0.0.1")
+        self._screen.command(rr2, "peer", "add", RR2, "as", "65100")
         self._wait(rr2, "Mesh_172_17_42_40", "Global_172_17_42_30", "Global_172_17_42_31", "Global_172_17_42_32")
-        self._show_sessions(rr2)
+        self._screen.show_sessions(rr2)
         rr1.bird.kill()
-        self._note("node1's BIRD is dead.")
-        self._show_routes(node1, node2)
+        self._screen.note("node1's BIRD is dead.")
+        self._screen.show_routes(node1, node2)
         rr1.bird.start()
-        self._event(rr1, "bird_restarted", "socket")
+        self._screen.event(rr1, "bird_restarted", "socket")
 
-        self._step("kube-node2's records are deleted: its session and its routes go, kube-node1's session stays")
-        self._show_sessions(rr2)
+        self._screen.step("kube-node2's records are deleted: its session and its routes go, kube-node1's session stays")
+        self._screen.show_sessions(rr2)
         for key in f"{PREFIX}/host/kube-node2", "/calico/ipam/v2/host/kube-node2":
             lab.etcd.delete(key, recursive=True)
         wait_until(lambda: "Global_172_17_42_32" not in rr2.bird.sessions(), "the session is gone", SECONDS)
         wait_until(lambda: not self._has_route(node1, "192.168.0.64/26"), "the route is gone", SECONDS)
-        self._show_sessions(rr2)
-        self._show_routes(node1)
+        self._screen.show_sessions(rr2)
+        self._screen.show_routes(node1)
 
-        self._step("The state of the second reflector")
-        self._command(rr2, "status")
-        self._command(rr2, "sessions")
-        self._note("Everything is removed again.")
-
-    def _step(self, title: str) -> None:
-        time.sleep(self._pause)
-        self._shown += 1
-        self._console.print()
-        self._console.rule(Text(f"{self._shown}. {title}", "bold", no_wrap=True), align="left")
-
-    def _note(self, text: str) -> None:
-        self._console.print(Text(text, "italic"))
-
-    def _command(self, host: Host, *arguments: str) -> None:
-        self._console.print(Text(f"[root@{host.name} ~]# rrwatch {' '.join(arguments)}", "bold cyan"))
-        self._console.print(Text(host.run(*arguments).rstrip()))
-
-    def _event(self, host: Host, name: str, *shown: str, after: int | None = None) -> None:
-        count = after if after is not None else max(0, len(host.rrwatch.all(name)) - 1)
-        event = host.rrwatch.wait_for(name, SECONDS, after=count)
-        text = Text(f"{host.name}: {name}", "bold green")
-        for field in shown:
-            text.append(f"\n  {field}=", "dim").append(str(event.get(field)), "default")
-        self._console.print(text)
-
-    def _show_sessions(self, host: Host) -> None:
-        lines = host.bird.command("show protocols").rstrip().splitlines()
-        bgp = [line.rstrip() for line in lines[:1] + [line for line in lines if " BGP " in line]]
-        self._console.print(Panel(Text("\n".join(bgp)), title=f"{host.name}: birdc show protocols", title_align="left"))
-
-    def _show_routes(self, *hosts: Host) -> None:
-        for host in hosts:
-            routes = Text()
-            for route in host.routes():
-                routes.append(f"{route}\n", "bold yellow" if "proto bird" in route else "default")
-            routes.rstrip()
-            self._console.print(Panel(routes, title=f"{host.name}: ip route show", title_align="left"))
+        self._screen.step("The state of the second reflector")
+        self._screen.command(rr2, "status")
+        self._screen.command(rr2, "sessions")
+        self._screen.note("Everything is removed again.")
 
     def _wait(self, host: Host, *sessions: str) -> None:
         for session in sessions:
@@ -168,6 +132,7 @@ def main() -> None:
     parser.add_argument("--fast", action="store_true", help="no pauses")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="save the step of the first reflector as an SVG")
     parser.add_argument("--etcd", choices=("2", "3"), default="2", help="the API of etcd that has the keys")
+    parser.add_argument("--calico", choices=("2", "3"), default="2", help="the release of Calico on the nodes")
     given = parser.parse_args()
 
     def leave(number: int, _: object) -> None:
@@ -179,9 +144,12 @@ def main() -> None:
     console = Console(record=given.picture is not None, width=100 if given.picture else None)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rrwatch-demo-")))
-        Demo(console, 0 if given.fast else 2.5, given.picture).run(
-            stack.enter_context(cluster(folder, f"etcdv{given.etcd}"))
-        )
+        pause = 0 if given.fast else 2.5
+        if given.calico == "3":
+            run(Screen(console, pause), stack.enter_context(calico_cluster(folder, ETCD)))
+        else:
+            lab = stack.enter_context(cluster(folder, f"etcdv{given.etcd}"))
+            Demo(console, pause, given.picture).run(lab)
 
 
 main()
