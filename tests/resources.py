@@ -1,12 +1,47 @@
 """Calico's v3 resources in tests: keys and values, and clusters at random."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from hypothesis import strategies as st
 
-RESOURCES = "/calico/resources/v3/projectcalico.org"
+from lab.resources import (
+    RESOURCES,
+    configuration,
+    mesh_off,
+    node,
+    peer,
+    reflector_record,
+    resource,
+    resource_key,
+    secret,
+)
+
+__all__ = [
+    "NODES",
+    "PLURALS",
+    "REFLECTORS",
+    "RESOURCES",
+    "SECRETS",
+    "Fields",
+    "a_configuration",
+    "a_node",
+    "a_peer",
+    "a_reflector_record",
+    "clusters",
+    "configuration",
+    "mesh_off",
+    "node",
+    "patched",
+    "peer",
+    "reflector_record",
+    "resource",
+    "resource_key",
+    "secret",
+]
+
+Fields = dict[str, Any]
+
 PLURALS = {
     "Node": "nodes",
     "BGPPeer": "bgppeers",
@@ -14,36 +49,7 @@ PLURALS = {
     "BGPFilter": "bgpfilters",
     "ClusterInformation": "clusterinformations",
 }
-
-Fields = dict[str, Any]
-
-
-def resource_key(kind: str, name: str) -> str:
-    """Returns the key of a resource."""
-    return f"{RESOURCES}/{PLURALS[kind]}/{name}"
-
-
-def resource(kind: str, name: str, spec: Mapping[str, Any], **metadata: Any) -> dict[str, str]:
-    """Returns a resource as calicoctl writes it."""
-    value = {"kind": kind, "apiVersion": "projectcalico.org/v3", "metadata": {"name": name, **metadata}, "spec": spec}
-    return {resource_key(kind, name): json.dumps(value)}
-
-
-def node(name: str, address: str = "", labels: Mapping[str, str] | None = None, **bgp: Any) -> dict[str, str]:
-    """Returns a Node; further arguments are members of `spec.bgp`."""
-    if address:
-        bgp[f"ipv{6 if ':' in address else 4}Address"] = address
-    return resource("Node", name, {"bgp": bgp}, labels=labels or {})
-
-
-def peer(name: str, **spec: Any) -> dict[str, str]:
-    """Returns a BGPPeer."""
-    return resource("BGPPeer", name, spec)
-
-
-def configuration(name: str = "default", **spec: Any) -> dict[str, str]:
-    """Returns a BGPConfiguration."""
-    return resource("BGPConfiguration", name, spec)
+"""The kinds of resources that rrwatch reads, and their folders."""
 
 
 def patched(case: Fields) -> dict[str, str]:
@@ -55,17 +61,6 @@ def patched(case: Fields) -> dict[str, str]:
         value["spec"] |= patch["spec"]
         keys[key] = json.dumps(value)
     return keys
-
-
-def mesh_off(**spec: Any) -> dict[str, str]:
-    """Returns the BGPConfiguration of all nodes, without the mesh."""
-    return configuration(nodeToNodeMeshEnabled=False, **spec)
-
-
-def reflector_record(address: str, cluster_id: str = "1.0.0.1") -> dict[str, str]:
-    """Returns the record of a route reflector, which Calico v3 has none for."""
-    value = {"ip": address, "cluster_id": cluster_id}
-    return {f"/calico/bgp/v1/rr_v{6 if ':' in address else 4}/{address}": json.dumps(value)}
 
 
 REFLECTORS = ("10.0.0.40", "fd00::40")
@@ -96,7 +91,7 @@ _as = st.sampled_from([64512, 65101, "65101", "1.1"])
 _ports = st.sampled_from([179, 1790, 1791])
 _selectors = st.sampled_from(["all()", "has(rr)", "!has(rr)", "rack == '1'", "rack != '1'", "rack in {'1', '2'}", " "])
 _names = st.sampled_from([*NODES, "unknown"])
-_secrets = st.sampled_from([{"secretKeyRef": {"name": "s", "key": key}} for key in "xy"])
+_secrets = st.sampled_from([secret("s", key) for key in "xy"])
 
 _node_addresses = {
     4: st.one_of(_ipv4, _ipv4.map(lambda text: f"{text}/24"), st.sampled_from(["", "10.0.0.256", "fd00::1"])),
@@ -121,7 +116,7 @@ _bgp = _of(
 @st.composite
 def a_node(draw: st.DrawFn) -> dict[str, str]:
     """Draws a Node."""
-    return node(draw(st.sampled_from(NODES)), labels=draw(_labels), **draw(_bgp))
+    return node(draw(st.sampled_from(NODES)), "", draw(_labels), **draw(_bgp))
 
 
 @st.composite

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from lab.confd import Cluster, node_sessions, reflector_sessions
-from tests.resources import Fields, patched
+from tests.resources import Fields, node, patched, reflector_record, resource, secret
 from tests.resources import resource_key as key
 
 FOLDER = Path(__file__).parent.parent / "cases"
@@ -18,17 +18,18 @@ REFLECTORS = json.loads((FOLDER / "calico-v3-reflector.json").read_text())["case
 LEFT_OUT = {"explicit_peering/global-external": {"Global_10_192_0_4"}}
 
 
+KINDS = {"peer": "BGPPeer", "config": "BGPConfiguration"}
+
+
 def cluster(**resources: Fields) -> dict[str, str]:
     """Returns the keys of resources: `node_N` is a Node's `spec.bgp` with its labels, `peer_N` and `config_N` specs."""
-    keys = {}
-    for name, spec in resources.items():
-        kind, _, plain = name.partition("_")
+    keys: dict[str, str] = {}
+    for title, spec in resources.items():
+        kind, _, name = title.partition("_")
         if kind == "node":
-            bgp = {field: value for field, value in spec.items() if field != "labels"}
-            metadata = {"name": plain, "labels": spec.get("labels", {})}
-            keys[key("Node", plain)] = json.dumps({"metadata": metadata, "spec": {"bgp": bgp}})
+            keys |= node(name, "", spec.get("labels"), **{field: spec[field] for field in spec if field != "labels"})
         else:
-            keys[key({"peer": "BGPPeer", "config": "BGPConfiguration"}[kind], plain)] = json.dumps({"spec": spec})
+            keys |= resource(KINDS[kind], name, spec)
     return keys
 
 
@@ -200,7 +201,7 @@ class TestNodes:
 
     def test_options_of_a_peer(self) -> None:
         options = {
-            "password": {"secretKeyRef": {"name": "bgp", "key": "tor"}},
+            "password": secret("bgp", "tor"),
             "maxRestartTime": "1m59.5s",
             "keepaliveTime": "500ms",
             "ttlSecurity": 2,
@@ -251,14 +252,10 @@ RACKS: Fields = MESH_OFF | {
         "nodeSelector": "rack == '1'",
         "peerIP": "172.17.42.40",
         "asNumber": 65100,
-        "password": {"secretKeyRef": {"name": "s", "key": "x"}},
+        "password": secret("s", "x"),
     },
     "peer_c": {"nodeSelector": "has(rack)", "peerIP": "172.17.42.41", "asNumber": 65100},
 }
-
-
-def record(address: str, cluster_id: str) -> dict[str, str]:
-    return {f"/calico/bgp/v1/rr_v4/{address}": json.dumps({"ip": address, "cluster_id": cluster_id})}
 
 
 class TestReflectors:
@@ -292,7 +289,7 @@ class TestReflectors:
 
     def test_ends_agree_on_password_hops_and_local_as(self) -> None:
         peer = {"peerIP": "10.0.0.9", "asNumber": 65200, "localASNumber": 65200, "ttlSecurity": 3,
-                "password": {"secretKeyRef": {"name": "s", "key": "x"}}}  # fmt: skip
+                "password": secret("s", "x")}  # fmt: skip
         keys = cluster(**MESH_OFF, node_a={"ipv4Address": "10.0.0.1"}, peer_a=peer)
         (session,) = reflector_sessions(keys, "10.0.0.9", secrets={"s": {"x": "secret"}})
         assert brief([session]) == {"Global_10_0_0_1": (None, 65200, 65200, True)}
@@ -309,13 +306,15 @@ class TestReflectors:
         assert [session["rr_client"] for session in sessions] == [False, True]
 
     def test_reflectors_with_records_are_a_mesh(self) -> None:
-        keys = cluster(**RACKS) | record("172.17.42.40", "1.0.0.1") | record("172.17.42.41", "1.0.0.1")
+        keys = (
+            cluster(**RACKS) | reflector_record("172.17.42.40", "1.0.0.1") | reflector_record("172.17.42.41", "1.0.0.1")
+        )
         sessions = named(reflector_sessions(keys, "172.17.42.40", reflectors=["172.17.42.50"], cluster_id="2.0.0.2"))
         assert brief([sessions.pop("Mesh_172_17_42_41")]) == {"Mesh_172_17_42_41": (None, 65100, 65100, False)}
         assert {session["cluster_id"] for session in sessions.values()} == {"1.0.0.1", None}
 
     def test_without_a_record_the_setting_names_the_others(self) -> None:
-        keys = cluster(**RACKS, peer_aa={"peerIP": "172.17.42.40:1791", "asNumber": 65199}) | record(
+        keys = cluster(**RACKS, peer_aa={"peerIP": "172.17.42.40:1791", "asNumber": 65199}) | reflector_record(
             "172.17.42.41", "1.0.0.1"
         )
         del keys[key("BGPPeer", "a")]

@@ -11,13 +11,13 @@ import pytest
 from lab.calico_node import CalicoNodes
 from lab.network import Switch
 from lab.process import wait_until
-from lab.resources import block, configuration, node, peer, pool
+from lab.resources import block, configuration, mesh_off, node, peer, pool, secret
 
 ADDRESSES = {"n1": "10.0.0.9", "n2": "10.0.0.10", "n3": "10.0.0.11", "n4": "10.0.0.12"}
 BLOCKS = {"n1": "192.168.1.0/26", "n2": "192.168.2.0/26", "n3": "192.168.3.0/26", "n4": "192.168.4.0/26"}
 
 POOL = pool("ipv4", "192.168.0.0/16")
-MESH_OFF = configuration(nodeToNodeMeshEnabled=False)
+MESH_OFF = mesh_off()
 SECONDS = 60.0
 RETRY = 6.0  # longer than the `connect retry time` of a node
 PACE = 1.2  # seconds between nodes, where both ends of a session connect
@@ -41,7 +41,7 @@ def nodes(tmp_path: Path, switch: Switch, stack: contextlib.ExitStack) -> Calico
 
 def host(name: str, labels: dict[str, str] | None = None, **bgp: Any) -> dict[str, str]:
     """Returns the keys of a node with its block."""
-    return node(name, labels, ipv4Address=f"{ADDRESSES[name]}/16", **bgp) | block(name, BLOCKS[name])
+    return node(name, f"{ADDRESSES[name]}/16", labels, **bgp) | block(name, BLOCKS[name])
 
 
 def routes(own: str, *others: str) -> set[str]:
@@ -66,10 +66,6 @@ def never(condition: Callable[[], bool]) -> None:
         time.sleep(0.2)
 
 
-def secret(key: str) -> dict[str, Any]:
-    return {"secretKeyRef": {"name": "bgp", "key": key}}
-
-
 def test_the_mesh_exchanges_blocks_and_follows_the_keys(nodes: CalicoNodes) -> None:
     three = POOL | host("n1") | host("n2") | host("n3")
     nodes.update(three)
@@ -91,8 +87,8 @@ def test_the_mesh_exchanges_blocks_and_follows_the_keys(nodes: CalicoNodes) -> N
 
 
 def test_ipv6(nodes: CalicoNodes) -> None:
-    six = node("n1", ipv4Address="10.0.0.9/16", ipv6Address="fd00::9/64") | block("n1", "fd01:0:0:1::/122")
-    six |= node("n2", ipv6Address="fd00::10/64") | block("n2", "fd01:0:0:2::/122")
+    six = node("n1", "10.0.0.9/16", ipv6Address="fd00::9/64") | block("n1", "fd01:0:0:1::/122")
+    six |= node("n2", "fd00::10/64") | block("n2", "fd01:0:0:2::/122")
     nodes.update(six | pool("ipv6", "fd01::/48"))
     nodes.wait_established(SECONDS)
     assert nodes.sessions("n1") == {"Mesh_fd00__10": "Established"}
@@ -124,7 +120,7 @@ def test_sessions_use_the_ports_of_nodes(nodes: CalicoNodes) -> None:
 
 
 def test_the_password_of_the_mesh(tmp_path: Path, switch: Switch, stack: contextlib.ExitStack) -> None:
-    keys = POOL | host("n1") | host("n2") | host("n3") | configuration(nodeMeshPassword=secret("mesh"))
+    keys = POOL | host("n1") | host("n2") | host("n3") | configuration(nodeMeshPassword=secret("bgp", "mesh"))
     first = CalicoNodes(tmp_path, switch, stack, without=["n3"])
     late = CalicoNodes(tmp_path, switch, stack, without=["n1", "n2"])
     first.update(keys, {"bgp": {"mesh": "new"}})
@@ -139,7 +135,7 @@ def test_the_password_of_the_mesh(tmp_path: Path, switch: Switch, stack: context
 
 @pytest.mark.parametrize(
     ("right", "wrong"),
-    [({"password": secret("a")}, {"password": secret("b")}), ({"ttlSecurity": 1}, {})],
+    [({"password": secret("bgp", "a")}, {"password": secret("bgp", "b")}), ({"ttlSecurity": 1}, {})],
     ids=["password", "GTSM"],
 )
 def test_both_ends_must_agree(nodes: CalicoNodes, right: dict[str, Any], wrong: dict[str, Any]) -> None:
