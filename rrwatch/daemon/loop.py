@@ -125,12 +125,16 @@ class Daemon:
             self._log.stopped("asked to")
 
     def _follower_of(self, prefix: str) -> Follower:
+        role = self._settings.role
+        # The nodes' own keys tell by themselves whether they were deleted one node at a time.
+        is_of_nodes = role.model.names.host_of(f"{prefix}/name") is not None
         return Follower(
             open_datastore(self._settings.etcd, self._members),
             prefix,
             self._events.put,
             self._settings.resync_interval,
             self._settings.etcd_spread,
+            () if is_of_nodes else [other for other in role.prefixes(None) if other != prefix],
         )
 
     def _on_signal(self, number: int, _: object) -> None:

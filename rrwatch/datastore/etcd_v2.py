@@ -17,7 +17,7 @@ import logging
 import re
 import urllib.parse
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException
@@ -134,6 +134,10 @@ class EtcdV2(Rotation["_Client"]):
         _require_key(key)
         with _translated(self._client), contextlib.suppress(etcd.EtcdKeyNotFound):
             self._client.delete(key)
+
+    def deletes_below(self, prefixes: Sequence[str], index: int) -> bool:  # noqa: ARG002  # the port's signature
+        """Returns False: an index deletes one key or one folder, and every watch below that folder gets the event."""
+        return False
 
     def probe(self, prefix: str) -> str:
         """Makes sure that a majority is in touch, by a quorum read of the folder alone; returns the cluster's id."""

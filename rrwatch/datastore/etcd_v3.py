@@ -23,7 +23,7 @@ import json
 import re
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPException
@@ -61,6 +61,7 @@ _MAX_REASON = 300  # characters
 
 _NO_TOKEN = ("invalid auth token", "user name is empty", "auth store is old")
 _AUTH_IS_OFF = "authentication is not enabled"
+_COMPACTED = "required revision has been compacted"
 
 _HINTS = {
     "user name is empty": "etcd wants a user: set etcd_username and etcd_password",
@@ -95,6 +96,24 @@ class EtcdV3(Rotation["_Client"]):
         _require_key(prefix)
         with _translated(self._client):
             return self._client.watch(prefix, index, timeout or self._access.watch_timeout)
+
+    def deletes_below(self, prefixes: Sequence[str], index: int) -> bool:
+        """Whether there were more keys before that revision than after it; see `Datastore.deletes_below`."""
+        counts = [{**_range_below(prefix), "count_only": True} for prefix in prefixes]
+        before, after = (
+            [{"request_range": {**count, "revision": str(revision)}} for count in counts]
+            for revision in (index - 1, index)
+        )
+        with _translated(self._client):
+            try:
+                answer = self._client.ask("/v3/kv/txn", {"success": [*before, *after]}, LIST_TIMEOUT)
+            except TransportError as error:
+                if _COMPACTED in str(error):
+                    return True
+                raise
+            found = [_count(response) for response in _typed(answer.get("responses"), list, "responses")]
+        earlier, later = found[: len(counts)], found[len(counts) :]
+        return any(one > other for one, other in zip(earlier, later, strict=True))
 
     def probe(self, prefix: str) -> str:
         """Makes sure that a majority is in touch, by a linearizable read of one key; returns the cluster's id."""
@@ -304,8 +323,7 @@ class _Watch:
         self._fragments: list[Any] = []
         self._fragments_size = 0
         create = {
-            "key": _encoded(f"{prefix}/"),
-            "range_end": _encoded(f"{prefix}0"),
+            **_range_below(prefix),
             "start_revision": str(max(1, index - 1)),
             "progress_notify": True,
         }
@@ -438,6 +456,15 @@ def _base64(data: bytes) -> str:
 
 def _encoded(text: str) -> str:
     return _base64(text.encode())
+
+
+def _range_below(prefix: str) -> dict[str, object]:
+    return {"key": _encoded(f"{prefix}/"), "range_end": _encoded(f"{prefix}0")}  # "0" follows "/" in ASCII
+
+
+def _count(response: Any) -> int:
+    found = _typed(_typed(response, dict, "a response").get("response_range"), dict, "response_range")
+    return _number(found.get("count", "0"), "count")
 
 
 def _typed(value: Any, kind: type[_T], what: str) -> _T:

@@ -19,7 +19,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rrwatch.datastore.port import Changes, Datastore, Snapshot, WatchResponse
@@ -80,6 +80,7 @@ class Follower(threading.Thread):
         publish: Callable[[DatastoreEvent], None],
         resync_interval: float,
         spread: float = 0.0,
+        beside: Sequence[str] = (),
     ) -> None:
         """Makes a follower; `start()` starts the thread.
 
@@ -89,10 +90,11 @@ class Follower(threading.Thread):
             resync_interval: seconds between two full lists.
             spread: seconds over which the first list, and the first one after an outage, are delayed at random, so
                 that thousands of followers do not all ask an etcd that has just come back.
+            beside: other prefixes, of which each deletion here must tell whether its revision deleted something there.
         """
         super().__init__(name=f"follow {prefix}", daemon=True)
         self._datastore, self._prefix, self._publish = datastore, prefix, publish
-        self._resync_interval, self._spread = resync_interval, spread
+        self._resync_interval, self._spread, self._beside = resync_interval, spread, beside
         self._stopping = threading.Event()
         self._relist = threading.Event()
         self._index = 0  # everything up to it is published
@@ -184,9 +186,11 @@ class Follower(threading.Thread):
             raise Resync(f"the watch was answered by cluster {response.cluster_id}")
         if response.index < self._index + bool(response.changes):
             raise Resync(f"the watch was answered at index {response.index}, after {self._index}")
+        has_deletions = any(change.value is None for change in response.changes)
+        beside = has_deletions and bool(self._beside) and self._datastore.deletes_below(self._beside, response.index)
         self._index = response.index
         if response.changes:
-            self._publish(Changes(self._prefix, response.changes, response.index))
+            self._publish(Changes(self._prefix, response.changes, response.index, beside))
 
     def _retry(self, reason: str) -> None:
         """Moves on to the next endpoint after a failed call, and schedules what comes next."""

@@ -12,7 +12,7 @@ A follower lists once, and then watches from the index after the list:
             print(response.index, change.key, change.value)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -59,11 +59,13 @@ class Changes:
 
     Attributes:
         index: the index, or revision, that the datastore had after it.
+        deletes_beside: whether the same revision deleted keys below other prefixes that are followed.
     """
 
     prefix: str
     changes: tuple[Change, ...]
     index: int
+    deletes_beside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,12 @@ class Datastore(Protocol):
         Returns:
             All changes of that revision; or a response without changes, if the index moved on or the time is over.
             None if the time is over and not even the datastore's index arrived.
+        """
+
+    def deletes_below(self, prefixes: Sequence[str], index: int) -> bool:
+        """Whether the revision with that index deleted keys below any of the prefixes.
+
+        A watch on one prefix cannot tell. True if it can no longer be known.
         """
 
     def probe(self, prefix: str) -> str:

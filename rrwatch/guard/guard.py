@@ -89,6 +89,7 @@ class Guard:
         self._changed: set[str] = set()  # not returned yet; an exception on the way must not lose them
         self._awaited: set[str] = set()
         self._emptied: dict[str, str] = {}
+        self._thinned: set[str] = set()  # folders with deletions that nobody asked for
         self._keys: set[str] = set()
         self._asked: set[str] = set()
         self._ended: dict[str, float] = {}
@@ -124,7 +125,10 @@ class Guard:
                 self._hear_index(event.index)
             case Changes():
                 self._hear_index(event.index)
-                self._asked.update(asked_for(event, changed, self._model.names))
+                asked = asked_for(event, changed, self._model.names)
+                self._asked.update(asked)
+                if any(change.value is None and change.key not in asked for change in event.changes):
+                    self._thinned.add(event.prefix)
                 for change in event.changes:
                     if change.value is None and is_below(f"{event.prefix}/", change.key):
                         self._emptied[event.prefix] = f"{change.key} was deleted as a whole"
@@ -155,6 +159,10 @@ class Guard:
         decides = not (self._awaited or self._has_unlisted)
         released = decides and self.hold is not None and self._folder.is_released(self.hold)
         if (first or released or self._keys or self.has_doubts) and not self._awaited:
+            for prefix in self._thinned:
+                if not any(is_below(key, prefix) for key in in_datastore):
+                    self._emptied[prefix] = f"{prefix} is empty"
+            self._thinned = set()
             alarm = self._frozen or self._locked or "; ".join(self._emptied.values())
             held = self.hold is not None
             if self._frozen or self._locked or not self._values_known:
@@ -296,13 +304,13 @@ def asked_for(event: Changes, changed: Collection[str], names: KeyNames) -> set[
     """Returns those of the changed keys that somebody wrote or deleted on purpose.
 
     A deletion is on purpose if it is that of one record, or of records of one node. A folder above several nodes, or
-    the records of several nodes in one revision, may be deleted by mistake; and a record that expired was not deleted
-    by anybody.
+    the records of several nodes in one revision, may be deleted by mistake, and so may a record if more is deleted in
+    other folders with it; and a record that expired was not deleted by anybody.
     """
     written = {change.key for change in event.changes if change.value is not None}
     deleted = [change for change in event.changes if change.value is None and not change.expired]
     owners = {names.host_of(change.key) or change.key for change in deleted}
-    if len(owners) != 1:
+    if len(owners) != 1 or event.deletes_beside:
         return written
     (owner,) = owners
     return written | {key for key in changed if owner in (key, names.host_of(key))} - written

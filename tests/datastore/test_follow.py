@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -13,7 +13,7 @@ from rrwatch.errors import Resync, TransportError
 
 P = "/calico/bgp/v1"
 
-Answer = Snapshot | WatchResponse | str | Exception | None
+Answer = Snapshot | WatchResponse | str | bool | Exception | None
 
 
 class Script:
@@ -38,6 +38,11 @@ class Script:
     def probe(self, prefix: str) -> str:
         answer = self._answer(f"probe {prefix}")
         assert isinstance(answer, str)
+        return answer
+
+    def deletes_below(self, prefixes: Sequence[str], index: int) -> bool:
+        answer = self._answer(f"deletes {' '.join(prefixes)} {index}")
+        assert isinstance(answer, bool)
         return answer
 
     def put(self, key: str, value: str) -> None:
@@ -88,9 +93,11 @@ def follow() -> Iterator[Follow]:
     """Follows a script to its end; returns the events."""
     followers: list[Follower] = []
 
-    def follow(script: Script, *, resync_interval: float = 300, spread: float = 0) -> list[DatastoreEvent]:
+    def follow(
+        script: Script, *, resync_interval: float = 300, spread: float = 0, beside: Sequence[str] = ()
+    ) -> list[DatastoreEvent]:
         events: list[DatastoreEvent] = []
-        follower = Follower(script, P, events.append, resync_interval, spread)
+        follower = Follower(script, P, events.append, resync_interval, spread, beside)
         followers.append(follower)
         follower.start()
         wait_until(lambda: not script.answers, "the end of the script")
@@ -105,6 +112,16 @@ def follow() -> Iterator[Follow]:
         follower.stop()
         follower.join(5)
         assert not follower.is_alive()
+
+
+@pytest.mark.parametrize("deletes_beside", [True, False])
+def test_a_deletion_tells_whether_its_revision_deletes_elsewhere(follow: Follow, deletes_beside: bool) -> None:
+    deletion = WatchResponse(7, "c", (Change(f"{P}/a", None),))
+    script = Script(listed(5), event(6, "a"), deletion, TransportError("gone"), deletion, deletes_beside, event(8, "b"))
+    events = follow(script, beside=["/x", "/y"])
+    assert [call for call in script.calls if call.startswith("deletes")] == ["deletes /x /y 7"] * 2
+    told = [one for one in events if isinstance(one, Changes)]
+    assert told == [changed(6, "a"), Changes(P, deletion.changes, 7, deletes_beside), changed(8, "b")]
 
 
 def test_the_watch_starts_after_the_list(follow: Follow) -> None:

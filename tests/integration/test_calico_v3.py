@@ -116,6 +116,26 @@ class TestDaemon:
         rrwatch.wait_for("hold_ended")
         assert bird.sessions() == wanted
 
+    @pytest.mark.parametrize("number", [2, 8])
+    def test_all_that_is_deleted_in_one_revision_is_held(
+        self, etcd_v3: EtcdV3, bird: Bird, start_rrwatch: Callable[..., Rrwatch], number: int
+    ) -> None:
+        """The only BGPPeer is a single deletion in its folder, but not the only one in the revision."""
+        keys = mesh_off(asNumber=65100) | peer("rr", nodeSelector="has(rack)", peerIP=REFLECTOR, asNumber=65100)
+        for last in range(number):
+            keys |= node(f"n{last}", f"10.0.0.{last + 1}", RACK1)
+        etcd_v3.put_all(keys)
+        rrwatch = start_rrwatch(etcd_v3.url, bird, **V3)
+        wanted = {f"Node_10_0_0_{last + 1}" for last in range(number)}
+        wait_for_sessions(bird, wanted)
+        etcd_v3.delete("/calico/resources", recursive=True)
+        assert f"{number} of {number} sessions would end" in rrwatch.wait_for("held")["reason"]
+        assert bird.sessions() == wanted
+        etcd_v3.put_all(keys)
+        rrwatch.wait_for("hold_ended")
+        etcd_v3.delete(resource_key("BGPPeer", "rr"))
+        wait_for_sessions(bird, set())
+
 
 class TestCommands:
     def test_sessions_of_a_reflector_and_once(self, run: Run, etcd_v3: EtcdV3, bird: Bird) -> None:

@@ -65,6 +65,25 @@ def test_a_deletion_whose_revision_was_compacted_before_the_watch_opens(etcd: Et
     assert client.list(P).items == {}
 
 
+def test_what_a_revision_deletes_below_other_prefixes(etcd: EtcdV3) -> None:
+    client = connect(etcd.url)
+    beside = [f"{P}/first", f"{P}/second"]
+    for folder in "first", "first0", "second", "third":
+        etcd.put(f"{P}/{folder}/a", "1")
+    etcd.delete(f"{P}/third/a")
+    assert not client.deletes_below(beside, etcd.revision())
+    etcd.apply({f"{P}/first/b": "1"}, (f"{P}/third/a", f"{P}/first0/a"))
+    assert not client.deletes_below(beside, etcd.revision())
+    etcd.delete(P, recursive=True)
+    deletion = etcd.revision()
+    etcd.put(f"{P}/second/a", "1")
+    assert client.deletes_below(beside, deletion)
+    assert client.deletes_below(beside[1:], deletion)
+    assert not client.deletes_below([f"{P}/third"], deletion)
+    etcd.compact(etcd.revision())
+    assert client.deletes_below([f"{P}/third"], deletion)  # no longer known
+
+
 def test_compacted_during_an_outage(etcd: EtcdV3, relay: Relay, follow: Follow) -> None:
     etcd.put(f"{P}/gone", "1")
     mirrored = follow(relay.url)
