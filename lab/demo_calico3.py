@@ -34,7 +34,7 @@ class _Demo:
         self._screen.step("Three nodes as calico-node runs them, in a full mesh")
         keys = pool("default-ipv4-ippool", "192.168.0.0/16") | configuration(asNumber=65100)
         for name, address in NODES.items():
-            keys |= node(name, LABELS[name], ipv4Address=f"{address}/16") | block(name, BLOCKS[name])
+            keys |= node(name, f"{address}/16", LABELS[name]) | block(name, BLOCKS[name])
         self._lab.apply(keys)
         self._lab.nodes.wait_established(SECONDS)
         self._wait_for_routes(*NODES)
@@ -57,7 +57,7 @@ class _Demo:
         self._screen.step("kube-node3 gets the label: it peers too; no other session is touched")
         done = len(rr1.rrwatch.all("configured"))
         address = NODES["kube-node3"]
-        self._apply(node("kube-node3", {"rack": "1"}, ipv4Address=f"{address}/16"))
+        self._apply(node("kube-node3", f"{address}/16", {"rack": "1"}))
         self._screen.event(rr1, "configured", "sessions_added", "cause", "took_ms", after=done)
         self._wait(rr1, *NODES)
         self._screen.show_sessions(rr1)
