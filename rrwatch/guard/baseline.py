@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rrwatch.calico.v1 import V1
 from rrwatch.errors import BaselineUnreadable, StateError
 from rrwatch.guard.rule import Loss
 
@@ -31,12 +32,15 @@ class Hold:
         since: Unix time.
         frozen: why nothing that the datastore says now takes effect, new records included: it may be another datastore,
             or an older backup of it. Empty where new records do take effect.
+        stated: whether `frozen` is what the records themselves state about the cluster, and ends when they no longer
+            do.
     """
 
     loss: Loss
     id: str
     since: float
     frozen: str = ""
+    stated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Baseline:
         items: key -> value of the records in force; None where those are not known.
         cluster_id: of the datastore, empty where none has answered yet.
         index: the newest one that is known of the datastore.
+        root: the folder that the data model of the records has its keys in.
         identity: what the records say about which cluster it is, see `ClusterState`; empty where they say nothing.
         hold: what is held, None where nothing is.
     """
@@ -54,6 +59,7 @@ class Baseline:
     items: Mapping[str, str] | None = None
     cluster_id: str = ""
     index: int = 0
+    root: str = V1.root
     identity: str = ""
     hold: Hold | None = None
 
@@ -237,12 +243,14 @@ def _document_of(baseline: Baseline) -> dict[str, Any]:
     return {
         "cluster_id": baseline.cluster_id,
         "index": baseline.index,
+        "root": baseline.root,
         "identity": baseline.identity,
         "items": baseline.items,
         "hold": {
             "id": hold.id,
             "since": hold.since,
             "frozen": hold.frozen,
+            "stated": hold.stated,
             "reason": hold.loss.reason,
             "nodes": hold.loss.nodes,
             "sessions": hold.loss.sessions,
@@ -258,6 +266,7 @@ def _baseline_of(document: Mapping[str, Any]) -> Baseline:
         items=None if items is None else {_text(key): _text(value) for key, value in items.items()},
         cluster_id=_text(document["cluster_id"]),
         index=_integer(document["index"]),
+        root=_text(document.get("root", V1.root)),
         identity=_text(document.get("identity", "")),
         hold=None if document["hold"] is None else _hold_of(document["hold"]),
     )
@@ -269,7 +278,7 @@ def _hold_of(document: Mapping[str, Any]) -> Hold:
     since = float(document["since"])
     if not 0 <= since < _SINCE_MAX:
         raise ValueError(since)
-    return Hold(loss, _text(document["id"]), since, _text(document["frozen"]))
+    return Hold(loss, _text(document["id"]), since, _text(document["frozen"]), document.get("stated") is True)
 
 
 def _text(value: object) -> str:

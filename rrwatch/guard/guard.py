@@ -73,14 +73,17 @@ class Guard:
         """
         self._folder, self._role, self._model, self._on_error = folder, role, model, on_error
         self._running = running
-        self._accepted, self._frozen, self._locked = Baseline(), "", ""
+        self._accepted, self._frozen, self._stated = Baseline(root=model.root), "", ""
         try:
             self._accepted = folder.load(role) or self._accepted
         except BaselineUnreadable as error:
             on_error(error)
             self._frozen = str(error)
-        if self.hold:
+        if self.hold and not self.hold.stated:
             self._frozen = self.hold.frozen
+        if self._accepted.root != model.root:
+            self._frozen = f"model is another one than before: keys below {model.root} count, not {self._accepted.root}"
+            self._accepted = replace(self._accepted, items=None, root=model.root, identity="")
         self._values_known = self._accepted.items is not None
         self._records = RecordsInForce(self._accepted.items or {}, model, limits, effects)
         self._latest: tuple[str, int] | None = None  # cluster id and index, as the datastore gave them last
@@ -163,9 +166,9 @@ class Guard:
                 if not any(is_below(key, prefix) for key in in_datastore):
                     self._emptied[prefix] = f"{prefix} is empty"
             self._thinned = set()
-            alarm = self._frozen or self._locked or "; ".join(self._emptied.values())
+            alarm = self._frozen or self._stated or "; ".join(self._emptied.values())
             held = self.hold is not None
-            if self._frozen or self._locked or not self._values_known:
+            if self._frozen or self._stated or not self._values_known:
                 running = None if self._values_known else Effects(dict.fromkeys(self._running()))
                 changed, loss = self._records.replace(in_datastore, running, alarm, held=held, released=released)
                 frozen = alarm
@@ -242,10 +245,11 @@ class Guard:
 
     def _hold_back(self, loss: Loss, frozen: str) -> None:
         before = self.hold
+        stated = frozen != "" and frozen == self._stated
         if before is None:
-            hold = Hold(loss, f"{time.time_ns():x}-{os.getpid():x}", time.time(), frozen)
+            hold = Hold(loss, f"{time.time_ns():x}-{os.getpid():x}", time.time(), frozen, stated)
         else:
-            hold = replace(before, loss=loss, frozen=frozen)
+            hold = replace(before, loss=loss, frozen=frozen, stated=stated)
         if hold != before:
             self._accepted = replace(self._accepted, hold=hold)
             self._save()
@@ -253,12 +257,13 @@ class Guard:
     def _look_at_cluster(self, in_datastore: Items) -> ClusterState:
         """Takes note of what the records say about the cluster as a whole."""
         state, known = self._model.cluster_state(in_datastore), self._accepted.identity
+        stated = state.locked
         if known and state.identity not in ("", known):
-            self._frozen = f"Calico's cluster is another one than before: {state.identity}, it was {known}"
-        if self._locked and not state.locked:
+            stated = f"Calico's cluster is another one than before: {state.identity}, it was {known}"
+        if self._stated and not stated:
             # What was written or deleted meanwhile counts as unasked: nobody is known to have meant it for BIRD.
             self._keys |= {key for key, _ in self._records.items.items() ^ in_datastore.items()}
-        self._locked = state.locked
+        self._stated = stated
         return state
 
     def _accept(self, identity: str) -> None:
@@ -270,13 +275,13 @@ class Guard:
         identity = identity or self._accepted.identity
         if identity != self._accepted.identity:
             self._saver.changed()
-        self._accepted = Baseline(self._records.items, cluster_id, index, identity)
+        self._accepted = Baseline(self._records.items, cluster_id, index, self._model.root, identity)
         if before:
             self._save()
 
     def _index(self) -> int:
         """The datastore's newest index, as far as what it says has been accepted."""
-        return self._accepted.index if self._frozen or self._locked or not self._latest else self._latest[1]
+        return self._accepted.index if self._frozen or self._stated or not self._latest else self._latest[1]
 
     def _save(self) -> None:
         items = self._records.items if self._values_known else None

@@ -186,6 +186,15 @@ class TestIdentity:
         assert eight.settle() == names(*EIGHT)
         assert not eight.guard.hold
 
+    def test_when_it_is_the_known_one_again_new_nodes_count_again(self, eight: Host) -> None:
+        eight.put(dict(self.OTHER) | {node_key(2): node(2)}).settle()
+        assert eight.guard.hold
+        assert eight.guard.hold.frozen
+        eight.put({INFORMATION: information(), node_key(9): node(9, rack="1")})
+        assert eight.settle() == names(*EIGHT, 9)
+        assert eight.reason == "1 of 8 sessions would end that nobody asked to end"
+        assert not eight.guard.hold.frozen
+
     def test_a_baseline_of_an_older_rrwatch_has_none(self, eight: Host, tmp_path: Path) -> None:
         eight.guard.close()
         path = tmp_path / "baseline.json"
@@ -224,3 +233,63 @@ class TestLock:
         assert eight.reason == "1 of 8 sessions would end that nobody asked to end"
         eight.release()
         assert eight.settle() == names(*EIGHT, 9) - names(1)
+
+    def test_open_again_after_a_restart_what_is_new_goes_ahead(self, eight: Host, tmp_path: Path) -> None:
+        eight.put({INFORMATION: information(ready=False)}).delete(node_key(1)).settle()
+        eight.guard.close()
+        left = {key: value for key, value in CLUSTER.items() if key != node_key(1)}
+        again = new_host(tmp_path).list(left | {INFORMATION: information(ready=False)}, index=20)
+        assert again.settle() == names(*EIGHT)
+        assert "datastoreReady is false" in again.reason
+        again.put({INFORMATION: information(), node_key(9): node(9, rack="1")})
+        assert again.settle() == names(*EIGHT, 9)
+        assert again.reason == "1 of 8 sessions would end that nobody asked to end"
+
+
+class TestAnotherModel:
+    """The baseline of one data model says nothing about the keys of another one."""
+
+    RUNNING: ClassVar = names(*EIGHT)
+
+    @pytest.fixture
+    def of_v1(self, eight: Host, tmp_path: Path) -> Path:
+        eight.guard.close()
+        path = tmp_path / "baseline.json"
+        document = json.loads(path.read_text())
+        v1 = {f"/calico/bgp/v1/host/n{number}/ip_addr_v4": f"10.0.0.{number}" for number in EIGHT}
+        document["roles"]["me"] |= {"items": v1, "identity": ""}
+        del document["roles"]["me"]["root"]  # as older releases wrote it
+        path.write_text(json.dumps(document))
+        return tmp_path
+
+    def test_sessions_that_run_do_not_end_by_themselves(self, of_v1: Path) -> None:
+        host = Host(of_v1, is_what=V3_ROLE, prefix="/calico", running=self.RUNNING)
+        host.list({key: value for key, value in CLUSTER.items() if key != node_key(1)}, index=20)
+        assert host.settle() == set()  # BIRD keeps what it has
+        assert host.reason == (
+            f"model is another one than before: keys below {RESOURCES} count, not /calico/bgp/v1; "
+            "1 of 8 sessions would end that nobody asked to end"
+        )
+        host.guard.close()
+        again = Host(of_v1, is_what=V3_ROLE, prefix="/calico", running=self.RUNNING)
+        again.list({PEER: peer()}, index=30).settle()
+        assert "8 of 8 sessions" in again.reason
+        again.put({node_key(number): node(number, rack="1") for number in EIGHT})
+        assert again.settle() == names(*EIGHT)
+        assert not again.guard.hold
+
+    def test_a_complete_set_of_keys_takes_effect(self, of_v1: Path) -> None:
+        host = Host(of_v1, is_what=V3_ROLE, prefix="/calico", running=self.RUNNING).list(CLUSTER, index=20)
+        assert host.settle() == names(*EIGHT)
+        assert not host.guard.hold
+        host.guard.close()
+        again = Host(of_v1, is_what=V3_ROLE, prefix="/calico").list(CLUSTER, index=20)
+        assert again.settle() == names(*EIGHT)
+        assert not again.guard.hold
+
+    def test_a_release_goes_ahead(self, of_v1: Path) -> None:
+        host = Host(of_v1, is_what=V3_ROLE, prefix="/calico", running=self.RUNNING)
+        host.list({PEER: peer(), node_key(1): node(1, rack="1")}, index=20).settle()
+        host.release()
+        assert host.settle() == names(1)
+        assert not host.guard.hold
