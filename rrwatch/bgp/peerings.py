@@ -5,9 +5,12 @@ The rules are those of Calico's confd backend (projectcalico/calico, confd/pkg/b
 that code depends on the order of a Go map, resources count in the order of their names.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
+from itertools import chain
+from operator import itemgetter
 
 from rrwatch.bgp.sessions import Kind
 from rrwatch.bgp.topology import Address, AsNumber, BgpPeer, Family, Host, Topology
@@ -54,6 +57,10 @@ class PeersOfNode:
     losing: Sequence[tuple[Peering, Peering]]
 
 
+_Offer = tuple[int, BgpPeer, Sequence[Peering]]
+"""The position of a resource among all, the resource, and the far ends that it has for those whom it concerns."""
+
+
 class Peerings:
     """The configured peers of every node, as far as they are among some far ends."""
 
@@ -64,21 +71,30 @@ class Peerings:
             far_ends: the nodes that count as far ends.
             address: the only address that counts as a far end; None for all addresses.
         """
-        self._topology, self._far_ends, self._only = topology, tuple(far_ends), address
+        self._topology, self._far_ends = topology, {host.name: host for host in far_ends}
+        self._owners: defaultdict[Address, list[Host]] = defaultdict(list)
+        for host in self._far_ends.values():
+            for known in host.known:
+                self._owners[known].append(host)
         self._global: list[Peering] = []
-        self._some: list[tuple[BgpPeer, Sequence[Peering]]] = []
-        self._reverse: list[tuple[BgpPeer, Sequence[Peering]]] = []
-        for resource in topology.bgp_peers:
+        # A cluster may have a BGPPeer for each node, of which most have nothing to do with one node.
+        self._selecting: list[_Offer] = []
+        self._naming: defaultdict[str, list[_Offer]] = defaultdict(list)
+        self._back_selecting: list[_Offer] = []
+        self._back_naming: defaultdict[Address, list[_Offer]] = defaultdict(list)
+        for position, resource in enumerate(topology.bgp_peers):
             scope = Kind.GLOBAL if is_global(resource) else Kind.NODE
             targets = [one for one in self._targets(resource, scope) if address in (None, one.address)]
             if scope is Kind.GLOBAL:
                 self._global += targets
             elif targets:
-                self._some.append((resource, targets))
+                offers = self._naming[resource.node] if resource.node and resource.nodes is None else self._selecting
+                offers.append((position, resource, targets))
             if resource.reverse:
                 back = [one for host in self._selected(resource) for one in self._as_peer(host, resource, Kind.NODE)]
                 if back := [one for one in back if address in (None, one.address)]:
-                    self._reverse.append((resource, back))
+                    at = resource.address if resource.peers is None else None
+                    (self._back_naming[at] if at else self._back_selecting).append((position, resource, back))
 
     def of(self, host: Host) -> "PeersOfNode":
         """Returns the peers of a node."""
@@ -93,20 +109,21 @@ class Peerings:
 
     def _all_of(self, host: Host) -> Iterator[Peering]:
         yield from self._global
-        for resource, targets in self._some:
+        for _, resource, targets in _in_order(self._selecting, self._naming.get(host.name, ())):
             if selects(resource, host):
                 yield from targets
-        for resource, back in self._reverse:
+        named = chain.from_iterable(self._back_naming.get(address, ()) for address in host.known)
+        for _, resource, back in _in_order(self._back_selecting, named):
             families = self._near(resource, host)
             yield from (one for one in back if one.address.version in families)
 
     def _targets(self, resource: BgpPeer, scope: Kind) -> Iterator[Peering]:
         if resource.peers is not None:
-            for host in self._far_ends:
+            for host in self._far_ends.values():
                 if resource.peers.matches(host.labels):
                     yield from self._as_peer(host, resource, scope)
         elif resource.address is not None and resource.as_number is not None:
-            owners = [host for host in self._far_ends if resource.address in host.known]
+            owners = self._owners.get(resource.address, ())
             expected = resource.as_number
             owner = next((host for host in owners if as_of(self._topology, host) == expected), None)
             port = resource.port or (port_of(self._topology, owner) if owner else None)
@@ -124,7 +141,9 @@ class Peerings:
                 )
 
     def _selected(self, resource: BgpPeer) -> Iterator[Host]:
-        return (host for host in self._far_ends if selects(resource, host))
+        if resource.node and resource.nodes is None:
+            return filter(None, [self._far_ends.get(resource.node)])
+        return (host for host in self._far_ends.values() if selects(resource, host))
 
     def _near(self, resource: BgpPeer, host: Host) -> Sequence[int]:
         """Returns the families in which a node is the far end of a resource, and so peers back."""
@@ -138,6 +157,12 @@ class Peerings:
         if resource.port and port_of(self._topology, host) not in (None, resource.port):
             return ()
         return (resource.address.version,)
+
+
+def _in_order(offers: Sequence[_Offer], more: Iterable[_Offer]) -> Sequence[_Offer]:
+    """Returns both in the order of their resources."""
+    added = list(more)
+    return sorted([*offers, *added], key=itemgetter(0)) if added else offers
 
 
 def is_global(resource: BgpPeer) -> bool:

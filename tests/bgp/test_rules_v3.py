@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab import confd
+from rrwatch.bgp import peerings
 from rrwatch.bgp.sessions import Derived, Session, sort_key
 from rrwatch.bgp.speaker import Speaker
-from rrwatch.bgp.topology import Family, Remark, Topology
+from rrwatch.bgp.topology import BgpPeer, Family, Host, Remark, Topology
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v3 import V3
 from tests.fuzz import EXAMPLES
@@ -340,6 +341,26 @@ class TestRemarks:
         assert remarks(reflector_sees(TWO_NODES | registered).rejected) == {
             key("node", "rr2"): "10.0.0.40 is the address of this node, rr1, too"
         }
+
+
+@pytest.mark.parametrize("registered", [{}, node("rr", "10.0.0.40")], ids=["not registered", "registered"])
+def test_a_peer_for_each_node_is_not_compared_with_every_node(
+    registered: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[str] = []
+    known = peerings.selects
+
+    def selects(resource: BgpPeer, host: Host) -> bool:
+        compared.append(host.name)
+        return known(resource, host)
+
+    monkeypatch.setattr(peerings, "selects", selects)
+    keys = mesh_off() | registered
+    for number in range(1, 101):
+        keys |= node(f"n{number}", f"10.0.1.{number}")
+        keys |= peer(f"p{number}", node=f"n{number}", peerIP="10.0.0.40", asNumber=64512)
+    assert len(reflector_sees(keys).sessions) == 100
+    assert len(compared) <= 300
 
 
 class TestRegisteredReflector:
