@@ -60,7 +60,8 @@ def reflector_sessions(
     registered = next((node for node in cluster.nodes if own in node["addresses"]), None)
     records = {ip: record for ip, record in _reflector_records(keys) if ip.version == own.version}
     cluster_id = (registered and registered["rr"]) or records.get(own, {}).get("cluster_id") or cluster_id
-    mirrored = list(_mirrored(cluster, own, (registered and registered["port"]) or port, cluster_id))
+    port = (registered and registered["port"]) or port
+    mirrored = list(_mirrored(cluster, own, port, cluster_id))
     as_node = [*cluster.mesh(registered), *cluster.peerings(registered)] if registered else []
     # A reflector connects from its own address whatever a BGPPeer says, since its neighbors expect it there.
     as_node = [session | {"source_address": str(own)} for session in as_node]
@@ -70,7 +71,7 @@ def reflector_sessions(
     mesh_as = mesh_as or (registered["as"] if registered else cluster.global_as)
     sessions = [
         *(session for session in as_node if session["kind"] == "mesh"),
-        *(_reflector_mesh(own, ip, mesh_as, record["key"]) for ip, record in others.items() if ip != own),
+        *(_reflector_mesh(own, ip, port, mesh_as, record["key"]) for ip, record in others.items() if ip != own),
         *(session for kind in ("global", "node") for session in [*mirrored, *as_node] if session["kind"] == kind),
     ]
     return _sorted(_first_of_each_neighbor(session for session in sessions if session["family"] == own.version))
@@ -100,8 +101,15 @@ def _mirrored(cluster: "Cluster", own: Any, port: int, cluster_id: str | None) -
             }
 
 
-def _reflector_mesh(own: Any, neighbor: Any, as_number: int, key: str) -> Fields:
-    entry = {"ip": neighbor, "port": 0, "as": as_number, "rr": "", "key": key, **_options({}, {})}
+def _reflector_mesh(own: Any, neighbor: Any, port: int, as_number: int, key: str) -> Fields:
+    entry = {
+        "ip": neighbor,
+        "port": 0 if port == 179 else port,
+        "as": as_number,
+        "rr": "",
+        "key": key,
+        **_options({}, {}),
+    }
     return _session("mesh", {"rr": "", "as": as_number}, own, entry)
 
 

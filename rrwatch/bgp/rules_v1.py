@@ -6,7 +6,7 @@ from ipaddress import IPv4Address
 
 from rrwatch.bgp.collector import Collector, is_contested
 from rrwatch.bgp.sessions import Derived, Kind, Session, session_name
-from rrwatch.bgp.speaker import Speaker, other_reflectors
+from rrwatch.bgp.speaker import Speaker, other_reflectors, port_unless_default
 from rrwatch.bgp.topology import Address, AsNumber, Family, Host, Peer, Topology
 
 
@@ -61,7 +61,8 @@ def _reflector_mesh(collected: Collector, speaker: Speaker, own: Address) -> Non
         if global_as is None:
             collected.reject_global_as("reflectors peer with each other in that AS")
         else:
-            _add(collected, _session(Kind.MESH, address, own, global_as, global_as, None, key))
+            session = _session(Kind.MESH, address, own, global_as, global_as, None, key)
+            _add(collected, replace(session, port=port_unless_default(speaker.port)))
 
 
 def _client(

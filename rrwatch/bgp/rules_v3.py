@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 from rrwatch.bgp.collector import Collector, is_contested
 from rrwatch.bgp.peerings import Peering, Peerings, PeersOfNode, as_of, global_as, port_of
 from rrwatch.bgp.sessions import Derived, Kind, Session, session_name
-from rrwatch.bgp.speaker import BGP_PORT, Speaker, other_reflectors
+from rrwatch.bgp.speaker import BGP_PORT, Speaker, other_reflectors, port_unless_default
 from rrwatch.bgp.topology import Address, AsNumber, BgpPeer, Family, Host, Topology
 
 
@@ -95,8 +95,10 @@ def _reflector_mesh(collected: Collector, speaker: Speaker, own: Address, itself
     # All reflectors of a cluster must come to the same AS, so it cannot depend on which nodes there are.
     named = (peer.as_number for peer in topology.bgp_peers if peer.address == own and peer.as_number)
     number = next(named, as_of(topology, itself) if itself else global_as(topology))
+    port = port_unless_default(listen_port(topology, speaker))
     for address, key in other_reflectors(topology, speaker, own):
-        _add(collected, _session(Kind.MESH, session_name(Kind.MESH, address), own, address, number, number, key=key))
+        name = session_name(Kind.MESH, address)
+        _add(collected, _session(Kind.MESH, name, own, address, number, number, key=key, port=port))
 
 
 def _mirrored(

@@ -27,10 +27,16 @@ class Speaker:
     cluster_id: IPv4Address | None = None
 
 
+def port_unless_default(port: int) -> int | None:
+    """Returns a port as sessions and configurations have it: None for BGP's own."""
+    return None if port == BGP_PORT else port
+
+
 def other_reflectors(topology: Topology, speaker: Speaker, own: Address) -> Iterator[tuple[Address, str]]:
     """Yields the other reflectors of that address's family, each with the key that names it.
 
-    If the reflector has a record, these are the other records, else those that it was told itself.
+    If the reflector has a record, these are the other records, else those that it was told itself. Neither has a port:
+    the others are expected to listen on the same port as the reflector.
     """
     key = topology.names.reflector(own)
     # A record of its own that cannot be read still makes the reflector part of the cluster.

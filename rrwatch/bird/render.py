@@ -168,7 +168,7 @@ class Templates:
                 now[session.name] = before
             else:
                 block = self._render(template, {**values, "session": _printable(session)})
-                if session.password and not (session.password.text and session.password.text in block):
+                if session.password and not (session.password.text and f'"{session.password.text}"' in block):
                     raise TemplateError(
                         self._sources[_SESSION].path, None, f"leaves out the password of {session.name}"
                     )

@@ -34,6 +34,7 @@ from rrwatch.errors import (
     MissingRecord,
     RrwatchError,
     TransportError,
+    UsageError,
     WrongApi,
 )
 from rrwatch.guard.baseline import StateFolder
@@ -92,6 +93,9 @@ def _check(settings: Settings, unknown: Sequence[Unknown], file: Path | None) ->
     targets = settings.bird_paths.targets(grammar)
     daemons = ", ".join(f"{target.name} with {target.config}" for target in targets)
     yield Finding("settings", True, f"{settings.role.summary()}; BIRD {grammar.value}: {daemons}")
+    refusals = list(_refusals(settings))
+    for reason in refusals:
+        yield Finding("settings", False, reason)
     for one in unknown:
         yield Finding("settings", False, one.fact, one.hint)
     yield from _check_user([*([file] if file else []), *settings.files])
@@ -104,6 +108,8 @@ def _check(settings: Settings, unknown: Sequence[Unknown], file: Path | None) ->
     derivation = derive(settings, items or {})
     if items is not None:
         yield _check_sessions(settings, derivation.derived)
+    if refusals:
+        return  # there is no configuration that BIRD could have
     if settings.passwords:
         yield from _check_passwords(settings.passwords, derivation.passwords)
     findings, rendered = _check_templates(settings, derivation, known=items is not None)
@@ -113,6 +119,15 @@ def _check(settings: Settings, unknown: Sequence[Unknown], file: Path | None) ->
         yield _check_folder(target)
         yield from _check_bird(target, rendered.get(target) if items is not None else None, status)
         yield from _check_log(settings, target)
+
+
+def _refusals(settings: Settings) -> Iterator[str]:
+    """Yields why `rrwatch run` refuses to start with these settings."""
+    for require in settings.require_datastore, settings.require_configuration:
+        try:
+            require()
+        except UsageError as error:
+            yield str(error)
 
 
 def _check_daemon(settings: Settings) -> tuple[Finding, Document | None]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 
 from rrwatch.bgp.sessions import Derived
-from rrwatch.bgp.speaker import BGP_PORT, Speaker
+from rrwatch.bgp.speaker import Speaker, port_unless_default
 from rrwatch.bgp.topology import Debug, Family, Topology
 from rrwatch.bird.config import Capabilities, ReflectorConfig
 from rrwatch.calico.model import DataModel
@@ -84,12 +84,11 @@ class ReflectorRole:
         self, topology: Topology, derived: Derived, families: Sequence[Family], capabilities: Capabilities
     ) -> ReflectorConfig:
         """Returns the content of the configuration for the BIRD of those families."""
-        port = self.model.listen_port(topology, self.speaker)
         return ReflectorConfig(
             grammar=capabilities.grammar,
             router_id=self.router_id,
             source_addresses=tuple(self.speaker.addresses[family] for family in families),
             debug=topology.debug or Debug.OFF,
             sessions=derived.of(families),
-            port=None if port == BGP_PORT else port,
+            port=port_unless_default(self.model.listen_port(topology, self.speaker)),
         )

@@ -380,6 +380,17 @@ class TestRegisteredReflector:
         assert V3.listen_port(topology(keys | configuration(listenPort=1791)), speaker) == 1790
         assert V3.listen_port(topology(TWO_NODES | configuration(listenPort=1791)), speaker) == 1792
 
+    def test_other_reflectors_listen_where_it_does(self) -> None:
+        records = reflector_record("10.0.0.40") | reflector_record("10.0.0.41")
+
+        def port(keys: dict[str, str], **speaker: int) -> int | None:
+            (session,) = reflector_sees(keys | records, **speaker).sessions
+            return session.port
+
+        assert port({}) is None
+        assert port({}, port=1790) == 1790
+        assert port(mesh_off() | node("rr", "10.0.0.40") | configuration("node.rr", listenPort=1791), port=1790) == 1791
+
     def test_peers_that_are_no_nodes(self) -> None:
         keys = mesh_off() | node("rr", "10.0.0.40") | peer("tor", node="rr", peerIP="10.9.9.9", asNumber=65001)
         derived = reflector_sees(keys | peer("other", nodeSelector="has(x)", peerIP="10.9.9.8", asNumber=65001))

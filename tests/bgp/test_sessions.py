@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rrwatch.bgp.rules_v1 import node_sessions, reflector_sessions
 from rrwatch.bgp.sessions import Derived, Kind, session_name
-from rrwatch.bgp.speaker import Speaker
+from rrwatch.bgp.speaker import BGP_PORT, Speaker
 from rrwatch.bgp.topology import Family
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v1 import V1
@@ -29,9 +29,9 @@ STANDALONE_IPV6 = {
 PRECEDENCE = ["Mesh", "Global", "Node"]
 
 
-def reflector_sees(items: dict[str, str], *addresses: str) -> Derived:
+def reflector_sees(items: dict[str, str], *addresses: str, port: int = BGP_PORT) -> Derived:
     own = [ip_address(address) for address in addresses or (REFLECTOR,)]
-    speaker = Speaker({Family(address.version): address for address in own})
+    speaker = Speaker({Family(address.version): address for address in own}, port)
     return reflector_sessions(RecordStore.of(items, V1).topology(), speaker)
 
 
@@ -120,6 +120,12 @@ class TestReflector:
         assert (mesh.local_as, mesh.remote_as, mesh.rr_client, mesh.cluster_id, mesh.node) == (
             65100, 65100, False, None, None,
         )  # fmt: skip
+
+    def test_other_reflectors_listen_where_it_does(self) -> None:
+        items = CLUSTER | reflector("172.17.42.41")
+        ports = {session.name: session.port for session in reflector_sees(items, port=1790).sessions}
+        assert ports.pop("Mesh_172_17_42_41") == 1790
+        assert set(ports.values()) == {None}
 
     def test_mesh_needs_the_global_as_and_nothing_else_does(self) -> None:
         items = CLUSTER | reflector("172.17.42.41")

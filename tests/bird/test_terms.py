@@ -160,6 +160,13 @@ class TestPassword:
         with pytest.raises(TemplateError, match="leaves out the password of Global_10_0_0_1"):
             Templates(sources).render(config(Grammar.BIRD2, self.ONE))
 
+    @pytest.mark.parametrize("text", ["neighbor", "10.0.0.1"])
+    def test_a_password_that_is_part_of_another_word_is_not_the_password(self, text: str) -> None:
+        template = "protocol bgp {{ session.name }} { neighbor {{ session.neighbor }} as 1; }"
+        sources = {"session.cfg.j2": Source(Path("x"), template), "reflector.cfg.j2": Source(Path("y"), "")}
+        with pytest.raises(TemplateError, match="leaves out the password of Global_10_0_0_1"):
+            Templates(sources).render(config(Grammar.BIRD2, replace(self.ONE, password=Password("s", "k", text))))
+
     def test_a_session_whose_password_is_not_known_is_not_rendered_without_one(self) -> None:
         unknown = session(IPv4Address("10.0.0.1"), password=Password("s", "k"))
         with pytest.raises(TemplateError, match="leaves out the password"):

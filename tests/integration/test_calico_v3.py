@@ -214,6 +214,19 @@ class TestCommands:
         assert good
         assert text.startswith("3 keys below /calico/resources/v3/projectcalico.org/nodes, 1 keys below ")
 
+    def test_check_says_what_run_refuses(self, run: Run, etcd_v3: EtcdV3, bird: Bird) -> None:
+        etcd_v3.put_all(CLUSTER)
+        settings = beside(bird, etcd_v3.url, RRWATCH_STATUS_LISTEN="") | V3 | as_node("n1")
+        for more, reason in (
+            ({}, "role is node and model is calico-v3: "),
+            ({"RRWATCH_DATASTORE": "etcdv2", "RRWATCH_MODEL": "calico-v3"}, "model is calico-v3 and datastore is "),
+        ):
+            done = run("check", "--json", "--user", "root", **settings | more)
+            assert done.returncode == 1
+            found = json.loads(done.stdout)
+            assert any(not one["good"] and one["text"].startswith(reason) for one in found)
+            assert not any(one["subject"].startswith(("bird", "file", "templates")) for one in found)
+
     def etcd_finding(self, run: Run, etcd: EtcdV3, bird: Bird, **variables: str) -> tuple[bool, str, str]:
         settings = beside(bird, etcd.url, RRWATCH_STATUS_LISTEN="") | V3 | variables
         done = run("check", "--json", "--user", "root", **settings)
