@@ -154,6 +154,17 @@ class TestPassword:
         assert "er2" not in str(caught.value)
         assert caught.value.path == Path("x")
 
+    @pytest.mark.parametrize("length", range(950, 975))
+    def test_it_is_in_no_error_that_ends_in_the_middle_of_it(self, length: int) -> None:
+        template = f"{{{{ {{}}['{'x' * length}' ~ session.password.text] }}}}"
+        sources = {"session.cfg.j2": Source(Path("x"), template), "reflector.cfg.j2": Source(Path("y"), "")}
+        with pytest.raises(TemplateError) as caught:
+            Templates(sources).render(config(Grammar.BIRD2, self.ONE))
+        assert "x" * 900 in str(caught.value)
+        assert "h" not in str(caught.value).partition("x" * 900)[2].replace("(hidden)", "").replace(
+            "has no attribute", ""
+        )
+
     @pytest.mark.parametrize("template", ["protocol bgp {{ session.name }} {}", "{{ session.password.text[1:] }}"])
     def test_a_template_must_not_leave_it_out(self, template: str) -> None:
         sources = {"session.cfg.j2": Source(Path("x"), template), "reflector.cfg.j2": Source(Path("y"), "")}
