@@ -114,6 +114,12 @@ def test_bird_takes_every_combination(tmp_path: Path, release: Release, family: 
     assert release.refuses(path) == ""
 
 
+@pytest.mark.parametrize("grammar", Grammar)
+def test_a_restart_time_of_zero_is_not_the_default(grammar: Grammar) -> None:
+    text = SHIPPED.render(config(grammar, session(IPv4Address("10.0.0.1"), graceful_restart_time=0))).text
+    assert "  graceful restart time 0;\n" in text
+
+
 class TestPassword:
     ONE = session(IPv4Address("10.0.0.1"), password=Password("s", "k", "hunter2"))
     OTHER = session(IPv4Address("10.0.0.2"), password=Password("s", "k", "xyzzy"))
