@@ -246,8 +246,12 @@ def _limited_range(*arguments: int) -> range:
 
 
 def _without(reason: str, texts: Collection[str]) -> str:
-    longest_first = sorted(texts, key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, longest_first)), "(hidden)", reason) if texts else reason
+    # A reason that was too long has dots at its end, maybe in the middle of a text.
+    patterns = {text: re.escape(text) for text in texts}
+    for text in texts:
+        patterns |= {text[:end] + "...": rf"{re.escape(text[:end])}(?=\.\.\.\Z)" for end in range(1, len(text))}
+    longest_first = sorted(patterns, key=len, reverse=True)
+    return re.sub("|".join(patterns[text] for text in longest_first), "(hidden)", reason) if texts else reason
 
 
 def _generation(body: str) -> int:

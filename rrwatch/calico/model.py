@@ -47,7 +47,7 @@ class DataModel(Protocol):
         """Derives the sessions of a node, in those families in which it has an address."""
 
     def registered_nodes(self, topology: Topology, speaker: Speaker) -> tuple[str, ...]:
-        """Returns the names of the nodes that a route reflector is registered as, at most one for each family."""
+        """Returns the names of the nodes that have an address of a route reflector."""
 
     def listen_port(self, topology: Topology, speaker: Speaker) -> int:
         """Returns the TCP port on which a route reflector listens."""

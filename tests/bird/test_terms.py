@@ -114,6 +114,12 @@ def test_bird_takes_every_combination(tmp_path: Path, release: Release, family: 
     assert release.refuses(path) == ""
 
 
+@pytest.mark.parametrize("grammar", Grammar)
+def test_a_restart_time_of_zero_is_not_the_default(grammar: Grammar) -> None:
+    text = SHIPPED.render(config(grammar, session(IPv4Address("10.0.0.1"), graceful_restart_time=0))).text
+    assert "  graceful restart time 0;\n" in text
+
+
 class TestPassword:
     ONE = session(IPv4Address("10.0.0.1"), password=Password("s", "k", "hunter2"))
     OTHER = session(IPv4Address("10.0.0.2"), password=Password("s", "k", "xyzzy"))
@@ -153,6 +159,17 @@ class TestPassword:
             Templates(sources).render(config(Grammar.BIRD2, replace(self.ONE, password=Password("s", "k", text))))
         assert "er2" not in str(caught.value)
         assert caught.value.path == Path("x")
+
+    @pytest.mark.parametrize("length", range(950, 975))
+    def test_it_is_in_no_error_that_ends_in_the_middle_of_it(self, length: int) -> None:
+        template = f"{{{{ {{}}['{'x' * length}' ~ session.password.text] }}}}"
+        sources = {"session.cfg.j2": Source(Path("x"), template), "reflector.cfg.j2": Source(Path("y"), "")}
+        with pytest.raises(TemplateError) as caught:
+            Templates(sources).render(config(Grammar.BIRD2, self.ONE))
+        assert "x" * 900 in str(caught.value)
+        assert "h" not in str(caught.value).partition("x" * 900)[2].replace("(hidden)", "").replace(
+            "has no attribute", ""
+        )
 
     @pytest.mark.parametrize("template", ["protocol bgp {{ session.name }} {}", "{{ session.password.text[1:] }}"])
     def test_a_template_must_not_leave_it_out(self, template: str) -> None:
