@@ -195,7 +195,7 @@ class ConfigFile:
             # It exists already; or the file system has no hard links, or the kernel forbids them to others' files
             # (fs.protected_hardlinks).
             if not self._previous.exists():
-                self._write_bytes(self._copy, self._real.read_bytes())
+                self._write_bytes(self._copy, regular.read(self._real, _MAX_SIZE))
                 _sync(self._copy)
                 self._copy.replace(self._previous)
 

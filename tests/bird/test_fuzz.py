@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import event, given
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from rrwatch.bgp.topology import Family
@@ -286,6 +286,7 @@ actions = st.lists(st.sampled_from(["stage", "commit", "roll_back", "settle", "d
 
 
 @given(st.tuples(states, states, states, states), actions, st.booleans())
+@example(("fifo", "absent", "absent", "absent"), ["commit"], True)
 def test_any_state_of_the_files(found: tuple[str, ...], todo: list[str], no_links: bool) -> None:
     folder = Path(tempfile.mkdtemp())
     link = os.link

@@ -196,6 +196,10 @@ def test_length_is_bounded() -> None:
     assert reason(text + " ") == "the selector has 65537 characters, more than 65536"
 
 
+ENDLESS = 60.0
+"""Seconds that a parser or an evaluation would exceed whose time grows with the square of the length."""
+
+
 @pytest.mark.parametrize("size", [65000, 1_000_000])
 @pytest.mark.parametrize(
     "unit",
@@ -222,7 +226,7 @@ def test_no_text_is_too_large_to_refuse(unit: str, size: int) -> None:
     text = unit * (size // len(unit)) + "%"
     began = time.monotonic()
     assert len(reason(text)) < 300
-    assert time.monotonic() - began < 2  # takes less than 0.2 s
+    assert time.monotonic() - began < ENDLESS
 
 
 @pytest.mark.parametrize(
@@ -239,7 +243,7 @@ def test_the_largest_selectors(head: str, unit: str, tail: str) -> None:
     began = time.monotonic()
     selector = parse(head + unit * (65000 // len(unit)) + tail)
     assert selector.matches({"a": ""}) is (unit != "a=='b'&&")
-    assert time.monotonic() - began < 2  # takes less than 0.2 s
+    assert time.monotonic() - began < ENDLESS
 
 
 def test_redundant_parentheses_do_not_count() -> None:
