@@ -151,7 +151,7 @@ class TestIdentity:
     def test_another_cluster_ends_no_session(self, eight: Host) -> None:
         eight.list(self.OTHER, index=20)
         assert eight.settle() == names(*EIGHT)
-        assert "Calico's cluster is another one than before: bbbb, it was aaaa" in eight.reason
+        assert "Calico's cluster is another one than before: 'bbbb', it was 'aaaa'" in eight.reason
 
     def test_it_is_known_over_a_restart(self, eight: Host, tmp_path: Path) -> None:
         eight.guard.close()
