@@ -25,7 +25,7 @@ bench: setup ## how fast it is beside BIRD itself; ARGS="--sizes 100 1000 --stor
 	$(bin)/python -m benchmarks $(ARGS)
 
 test: setup ## all tests, on a real etcd and a real BIRD
-	$(bin)/pytest -n 6
+	$(bin)/pytest -n 6 --dist worksteal
 
 test-host: deb ## the package on hosts that boot: install, first hour, upgrade, removal
 	scripts/host-tree
