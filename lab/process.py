@@ -143,10 +143,18 @@ class Process:
         self._popen.kill()
         return self.wait()
 
+    def _is_stopped(self) -> bool:
+        states = []
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            with contextlib.suppress(OSError):  # a thread that ended
+                states.append((task / "stat").read_text().rsplit(")", 1)[1].split()[0])
+        return set(states) == {"T"}
+
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """Stops it with SIGSTOP while the context lasts."""
         self.signal(signal.SIGSTOP)
+        wait_until(self._is_stopped, "it stands still")  # a thread may go on for a moment
         try:
             yield
         finally:

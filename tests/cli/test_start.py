@@ -10,6 +10,8 @@ import pytest
 _INTERRUPTED = """
 import os, runpy, signal, sys
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were started with, such as nohup
+
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == "click":

@@ -102,7 +102,7 @@ def test_an_exchange_has_a_limit_however_fast_it_is(serve: Serve, monkeypatch: p
     monkeypatch.setattr(http, "DURATION_MAX", 2.0)
     server = serve(lambda _: server.slowly(answer("200 OK", b"x" * 40 * MIB), 0.05, MIB // 4))
     with pytest.raises(OSError, match="given up after 2 s"):
-        read(connect(server))
+        read(connect(server), 10)
 
 
 @contextlib.contextmanager
