@@ -298,6 +298,12 @@ class CalicoNodes:
         rows = [row for family in ("-4", "-6") for row in space.ip(family, "route", "show").splitlines()]
         return {" ".join(row.split()) for row in rows if "proto bird" in row}
 
+    def learned(self, name: str, session: str) -> set[str]:
+        """Returns the networks that a node has routes to from one of its sessions, in use or not."""
+        (bird,) = (bird for bird in self._nodes[name].birds.values() if session in bird.sessions())
+        rows = bird.command(f"show route protocol {session}").splitlines()
+        return {row.split()[0] for row in rows if row[:1].isalnum()}
+
     def wait_established(self, seconds: float = 60.0) -> None:
         """Waits until every session of every node is established.
 
