@@ -1,14 +1,17 @@
 """Route reflectors with rrwatch for nodes as calico-node runs them: sessions come up on both ends, and routes stay."""
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lab.bird import BIRD1, BIRD2
+from lab.bird import BIRD1, BIRD2, Bird
 from lab.calico_cluster import CalicoCluster
+from lab.calico_node import CalicoNodes
 from lab.cluster import Host
+from lab.network import Switch
 from lab.process import wait_until
 from lab.resources import block, configuration, mesh_off, node, peer, pool, resource_key, secret
 from lab.route_monitor import REPLACED, RouteMonitor, monitoring
@@ -193,3 +196,28 @@ def test_registered_reflectors_are_found_by_their_labels(tmp_path: Path, stack: 
     for name in "n1", "n2", "n3":
         wait_for_learned(lab, name, "Node_172_17_42_41")
         assert not missing_routes(lab, name, "n1", "n2", "n3")
+
+
+def test_a_range_of_neighbors_instead_of_rrwatch(tmp_path: Path, stack: contextlib.ExitStack) -> None:
+    page = Path(__file__).parent.parent.parent / "docs" / "calico-v3.md"
+    (configuration_of_page,) = re.findall(r"```\n(router id .*?)```", page.read_text(), re.DOTALL)
+    switch = Switch(stack)
+    bird = Bird(tmp_path / "bird", switch.plug(f"{RR1}/16"), release=BIRD2)
+    bird.config.write_text(configuration_of_page)
+    stack.callback(bird.stop)
+    bird.start()
+    nodes = CalicoNodes(tmp_path, switch, stack)
+    keys = POOL | mesh_off(asNumber=65100) | peer("rr1", peerIP=RR1, asNumber=65100)
+    nodes.update(keys | keys_of("n1") | keys_of("n2") | keys_of("n3", asNumber=65103))
+
+    def others(name: str) -> set[str]:
+        return {row for row in nodes.routes(name) if not row.startswith("blackhole")}
+
+    for name, other in ("n1", "n2"), ("n2", "n1"):
+        wanted = {f"{BLOCKS[other]} via {ADDRESSES[other]} dev eth0 proto bird metric 1024"}
+        wait_until(lambda name=name, wanted=wanted: others(name) == wanted, f"routes of {name}", SECONDS)  # type: ignore[misc]
+    # A node of another AS is refused; a node that is not there does not show.
+    states = [row.info for row in bird.protocols().values() if row.name.startswith("node")]
+    assert sorted(info.split()[0] for info in states if info)[:2] == ["Established", "Established"]
+    assert any("Bad peer AS" in info for info in states)
+    assert others("n3") == set()
