@@ -87,7 +87,7 @@ def _of(**members: st.SearchStrategy[Any]) -> st.SearchStrategy[Fields]:
 # Few values, so that many of them meet.
 _ipv4 = st.sampled_from(["10.0.0.1", "10.0.0.2", "10.0.0.9", "10.0.0.10", "10.0.0.40"])
 _ipv6 = st.sampled_from(["fd00::1", "fd00::9", "fd00::a", "FD00:0::A", "fd00::40"])
-_as = st.sampled_from([64512, 65101, "65101", "1.1"])
+_as = st.sampled_from([64512, 64512, 64512, 65101, "65101", "1.1"])
 _ports = st.sampled_from([179, 1790, 1791])
 _selectors = st.sampled_from(["all()", "has(rr)", "!has(rr)", "rack == '1'", "rack != '1'", "rack in {'1', '2'}", " "])
 _names = st.sampled_from([*NODES, "unknown"])
@@ -108,8 +108,8 @@ _labels = _of(rack=_maybe(st.sampled_from("12")), rr=_maybe(st.just("")))
 _bgp = _of(
     ipv4Address=_maybe(_node_addresses[4]),
     ipv6Address=_maybe(_node_addresses[6]),
-    asNumber=_maybe(_as),
-    routeReflectorClusterID=_maybe(st.sampled_from(["1.0.0.1", "1.0.0.2"])),
+    asNumber=st.sampled_from([None, None, None, 65101, "1.1"]),
+    routeReflectorClusterID=st.sampled_from([None, None, "1.0.0.1", "1.0.0.2"]),
 )
 
 
@@ -151,8 +151,8 @@ def a_configuration(draw: st.DrawFn) -> dict[str, str]:
     if draw(st.booleans()):
         return configuration(f"node.{draw(_names)}", **draw(_of(listenPort=_maybe(_ports))))
     spec = _of(
-        asNumber=_maybe(_as),
-        nodeToNodeMeshEnabled=_maybe(st.booleans()),
+        asNumber=st.sampled_from([None, None, None, 65101]),
+        nodeToNodeMeshEnabled=st.sampled_from([None, True, False, False, False]),
         listenPort=_maybe(_ports),
         nodeMeshPassword=_maybe(_secrets),
         nodeMeshMaxRestartTime=_maybe(st.just("10s")),
@@ -170,7 +170,7 @@ def a_reflector_record(draw: st.DrawFn) -> dict[str, str]:
 @st.composite
 def clusters(draw: st.DrawFn) -> dict[str, str]:
     """Draws the keys of a cluster."""
-    keys: dict[str, str] = {}
+    keys: dict[str, str] = draw(st.sampled_from([{}, mesh_off(), mesh_off()])).copy()  # a mesh hides other sessions
     for one in (
         *draw(st.lists(a_node(), max_size=5)),
         *draw(st.lists(a_peer(), max_size=4)),

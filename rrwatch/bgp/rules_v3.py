@@ -58,8 +58,8 @@ def registered_nodes(topology: Topology, speaker: Speaker) -> tuple[str, ...]:
 
 def listen_port(topology: Topology, speaker: Speaker) -> int:
     """Returns the port on which a route reflector listens: as a node, where the other nodes expect it."""
-    ports = (port_of(topology, topology.hosts[name]) for name in registered_nodes(topology, speaker))
-    return next(filter(None, ports), speaker.port)
+    itself = next(iter(registered_nodes(topology, speaker)), None)
+    return (itself and port_of(topology, topology.hosts[itself])) or speaker.port
 
 
 def _reflector_family(collected: Collector, speaker: Speaker, own: Address, registered: Sequence[Host]) -> None:

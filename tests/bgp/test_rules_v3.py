@@ -433,3 +433,187 @@ class TestReflectorMesh:
         (session,) = reflector_sees(records).sessions
         assert session.key == "/calico/bgp/v1/rr_v4/10.0.0.41"
         assert session.node is None
+
+    @pytest.mark.parametrize(
+        ("keys", "as_number"),
+        [
+            ({}, 64512),
+            (configuration(asNumber=65100), 65100),
+            (configuration(asNumber=65100) | node("rr", "10.0.0.40", asNumber=65109), 65109),
+            (node("rr", "10.0.0.40", asNumber=65109) | peer("a", node="n9", **rr(asNumber=65001)), 65001),
+            (peer("a", node="n9", **rr("10.0.0.41", asNumber=65001)), 64512),
+            (peer("a", node="n9", peerSelector="all()", asNumber=65001), 64512),
+        ],
+    )
+    def test_its_as_number(self, keys: dict[str, str], as_number: int) -> None:
+        (session,) = reflector_sees(keys, reflectors=(ip_address("10.0.0.41"),)).sessions
+        assert (session.local_as, session.remote_as, session.rr_client) == (as_number, as_number, False)
+
+    @pytest.mark.parametrize(
+        ("keys", "cluster_id"),
+        [
+            ({}, "9.9.9.9"),
+            (reflector_record("10.0.0.41", "1.0.0.1"), "9.9.9.9"),
+            (reflector_record("10.0.0.40", ""), "9.9.9.9"),
+            (reflector_record("10.0.0.40", "1.0.0.1"), "1.0.0.1"),
+            (reflector_record("10.0.0.40", "1.0.0.1") | node("rr", "10.0.0.40"), "1.0.0.1"),
+            (reflector_record("10.0.0.40") | node("rr", "10.0.0.40", routeReflectorClusterID="2.0.0.2"), "2.0.0.2"),
+        ],
+    )
+    def test_its_cluster_id(self, keys: dict[str, str], cluster_id: str) -> None:
+        keys = mesh_off() | node("n1", "10.0.0.1") | peer("a", **rr()) | keys
+        found = reflector_sees(keys, cluster_id=IPv4Address("9.9.9.9")).sessions
+        assert [text(session.cluster_id) for session in found if session.node == "n1"] == [cluster_id]
+
+
+ENDS = node("n1", "10.0.0.1") | node("n2", "10.0.0.2", {"far": ""})
+BOTH_FAMILIES = node("n1", "10.0.0.1", ipv6Address="fd00::1") | node(
+    "n2", "10.0.0.2", {"far": ""}, ipv6Address="fd00::2"
+)
+
+
+class TestNodes:
+    """One rule each, where random clusters meet it rarely."""
+
+    @pytest.mark.parametrize(
+        ("keys", "peers_back"),
+        [
+            pytest.param(peer("a", node="n1", **rr("10.0.0.2")), True, id="as asked for"),
+            pytest.param(peer("a", **rr("10.0.0.2")), True, id="all nodes"),
+            pytest.param(peer("a", node="n1", **rr("10.0.0.2"), reversePeering="Manual"), False, id="manual"),
+            pytest.param(peer("a", node="n1", **rr("10.0.0.3")), False, id="another address"),
+            pytest.param(peer("a", node="n1", **rr("10.0.0.2", asNumber=65001)), False, id="another AS"),
+            pytest.param(peer("a", node="n1", **rr("10.0.0.2:1790")), True, id="a port, and none of the node"),
+            pytest.param(
+                peer("a", node="n1", **rr("10.0.0.2:1790")) | configuration("node.n2", listenPort=1790),
+                True,
+                id="its port",
+            ),
+            pytest.param(
+                peer("a", node="n1", **rr("10.0.0.2:1790")) | configuration("node.n2", listenPort=1791),
+                False,
+                id="another port",
+            ),
+            pytest.param(
+                peer("a", node="n1", **rr("10.0.0.2")) | configuration("node.n2", listenPort=1791), True, id="no port"
+            ),
+            pytest.param(peer("a", node="n1", peerSelector="has(far)"), True, id="selected"),
+            pytest.param(peer("a", node="n1", peerSelector="!has(far)"), False, id="not selected"),
+        ],
+    )
+    def test_the_far_end_peers_back(self, keys: dict[str, str], peers_back: bool) -> None:
+        keys = mesh_off() | ENDS | keys
+        assert [str(session.neighbor) for session in node_sees(keys, "n2").sessions] == ["10.0.0.1"] * peers_back
+
+    def test_it_peers_back_in_the_family_of_the_address(self) -> None:
+        keys = mesh_off() | BOTH_FAMILIES
+        assert list(brief(node_sees(keys | peer("a", node="n1", **rr("fd00::2")), "n2"))) == ["Node_fd00__1"]
+        selected = keys | peer("a", node="n1", peerSelector="has(far)")
+        assert list(brief(node_sees(selected, "n2"))) == ["Node_10_0_0_1", "Node_fd00__1"]
+
+    def test_a_selector_leaves_other_nodes_out(self) -> None:
+        keys = mesh_off() | ENDS | node("n3", "10.0.0.3") | peer("a", node="n1", peerSelector="has(far)")
+        assert list(brief(node_sees(keys, "n1"))) == ["Node_10_0_0_2"]
+
+    @pytest.mark.parametrize(
+        ("own", "other", "waits"), [("10.0.0.9", "10.0.0.10", False), ("10.0.0.10", "10.0.0.9", True)]
+    )
+    @pytest.mark.parametrize("scope", ["mesh", "global", "node", "selected", "no node"])
+    def test_the_greater_text_waits(self, scope: str, own: str, other: str, waits: bool) -> None:
+        keys = {} if scope == "mesh" else mesh_off()
+        keys = keys | node("n1", own) | (node("n2", other, {"far": ""}) if scope != "no node" else {})
+        keys |= {
+            "mesh": {},
+            "global": peer("a", **rr(other)),
+            "node": peer("a", node="n1", **rr(other)),
+            "selected": peer("a", peerSelector="has(far)"),
+            "no node": peer("a", **rr(other)),
+        }[scope]
+        (session,) = node_sees(keys, "n1").sessions
+        assert session.passive is (waits and scope in {"mesh", "global"})
+
+    def test_terms_of_the_mesh(self) -> None:
+        keys = ENDS | configuration("node.n2", listenPort=1790)
+        (plain,) = node_sees(keys, "n1").sessions
+        assert (plain.port, plain.password, plain.graceful_restart_time, plain.keepalive_time) == (
+            1790,
+            None,
+            None,
+            None,
+        )
+        secret = {"secretKeyRef": {"name": "s", "key": "mesh"}}
+        terms = configuration(listenPort=1792, nodeMeshPassword=secret, nodeMeshMaxRestartTime="10s", asNumber=65100)
+        (session,) = node_sees(ENDS | terms, "n1").sessions
+        assert (session.name, session.port, text(session.password)) == ("Mesh_10_0_0_2", 1792, "s/mesh")
+        assert (session.local_as, session.remote_as, session.graceful_restart_time) == (65100, 65100, 10)
+
+    def test_route_reflectors_are_no_part_of_the_mesh(self) -> None:
+        keys = ENDS | node("rr", "10.0.0.3", routeReflectorClusterID="1.0.0.1")
+        assert list(brief(node_sees(keys, "n1"))) == ["Mesh_10_0_0_2"]
+        assert brief(node_sees(keys, "rr")) == {}
+
+    @pytest.mark.parametrize(("other", "client"), [({}, True), ({"routeReflectorClusterID": "2.0.0.2"}, True),
+                                                   ({"routeReflectorClusterID": "1.0.0.1"}, False),
+                                                   ({"asNumber": 65001}, False)])  # fmt: skip
+    def test_clients_of_a_route_reflector(self, other: Fields, client: bool) -> None:
+        keys = mesh_off() | node("rr", "10.0.0.3", routeReflectorClusterID="1.0.0.1") | node("n2", "10.0.0.2", **other)
+        (session,) = node_sees(keys | peer("a", node="rr", peerSelector="all()"), "rr").sessions
+        assert session.rr_client is client
+        assert text(session.cluster_id) == ("1.0.0.1" if client else None)
+
+    def test_a_local_as_number_makes_a_session_internal(self) -> None:
+        keys = mesh_off() | node("rr", "10.0.0.3", routeReflectorClusterID="1.0.0.1")
+        keys |= peer("a", **rr("10.9.9.9", asNumber=65001), localASNumber=65001)
+        assert brief(node_sees(keys, "rr")) == {"Global_10_9_9_9": (None, 65001, 65001, True)}
+
+
+class TestMirror:
+    @pytest.mark.parametrize(("bgp", "own", "client"), [
+        ({}, None, True),
+        ({}, "1.0.0.1", True),
+        ({"routeReflectorClusterID": "1.0.0.1"}, None, True),
+        ({"routeReflectorClusterID": "2.0.0.2"}, "1.0.0.1", True),
+        ({"routeReflectorClusterID": "1.0.0.1"}, "1.0.0.1", False),
+        ({"asNumber": 65001}, None, False),
+    ])  # fmt: skip
+    def test_clients(self, bgp: Fields, own: str | None, client: bool) -> None:
+        keys = mesh_off() | node("n1", "10.0.0.1", **bgp) | peer("a", **rr())
+        (session,) = reflector_sees(keys, cluster_id=own and IPv4Address(own)).sessions
+        assert session.rr_client is client
+        assert text(session.cluster_id) == (own if client else None)
+
+    def test_terms(self) -> None:
+        spec = rr(asNumber=65001, localASNumber=65002, ttlSecurity=3, maxRestartTime="5s", keepaliveTime="7s",
+                  password={"secretKeyRef": {"name": "s", "key": "k"}}, sourceAddress="None")  # fmt: skip
+        keys = mesh_off() | node("n9", "10.0.0.9") | peer("a", **spec) | configuration("node.n9", listenPort=1790)
+        (session,) = reflector_sees(keys).sessions
+        assert fields(session) == {
+            "name": "Global_10_0_0_9",
+            "family": 4,
+            "kind": "global",
+            "neighbor": "10.0.0.9",
+            "port": 1790,
+            "remote_as": 65002,
+            "local_as": 65001,
+            "source_address": "10.0.0.40",
+            "passive": False,
+            "password": "s/k",
+            "rr_client": False,
+            "cluster_id": None,
+            "ttl_security": "on",
+            "multihop": 3,
+            "graceful_restart_time": 5,
+            "keepalive_time": 7,
+            "key": key("peer", "a"),
+        }
+
+    def test_global_sessions_of_its_node_come_before_mirrored_ones_of_some_nodes(self) -> None:
+        keys = mesh_off() | ENDS | node("rr", "10.0.0.40") | peer("z", peerSelector="has(far)")
+        keys |= peer("a", nodeSelector="has(far)", **rr(), reversePeering="Manual")
+        sessions = {session.name: session.key for session in reflector_sees(keys).sessions}
+        assert sessions["Global_10_0_0_2"] == key("peer", "z")
+        assert "Node_10_0_0_2" not in sessions
+
+    def test_the_port_is_that_of_the_first_node_with_its_address(self) -> None:
+        keys = node("rr1", "10.0.0.40") | node("rr2", "10.0.0.40") | configuration("node.rr2", listenPort=1790)
+        assert V3.listen_port(topology(keys), Speaker({Family.IPV4: ip_address("10.0.0.40")}, 1791)) == 1791
