@@ -175,13 +175,7 @@ def _as_node(topology: Topology, peerings: Iterable[Peering], host: Host, own: A
 
 def _in_mesh(topology: Topology, other: Host, own: Address, neighbor: Address, local_as: AsNumber) -> Session:
     options = topology.mesh_options
-    terms = BgpPeer(
-        key="",
-        name="",
-        password=options.password if options else None,
-        graceful_restart_time=options.graceful_restart_time if options else None,
-    )
-    return _session(
+    session = _session(
         Kind.MESH,
         session_name(Kind.MESH, neighbor),
         own,
@@ -191,9 +185,11 @@ def _in_mesh(topology: Topology, other: Host, own: Address, neighbor: Address, l
         key=other.addresses[Family(own.version)].key,
         node=other.name,
         port=port_of(topology, other),
-        resource=terms,
         passive=waits_for(own, neighbor),
     )
+    if options is None:
+        return session
+    return replace(session, password=options.password, graceful_restart_time=options.graceful_restart_time)
 
 
 def waits_for(own: Address, neighbor: Address) -> bool:
@@ -204,7 +200,7 @@ def waits_for(own: Address, neighbor: Address) -> bool:
     return str(neighbor) > str(own)
 
 
-def _session(  # a session has that many terms
+def _session(
     kind: Kind,
     name: str,
     own: Address | None,

@@ -1,7 +1,7 @@
 """All commands, and the daemon, with Calico's v3 resources, on an etcd that serves the v3 API only."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,20 +35,6 @@ CLUSTER = (
 
 def sessions_with(*nodes: str, kind: str = "Node") -> set[str]:
     return {f"{kind}_{NODES[name].replace('.', '_')}" for name in nodes}
-
-
-@pytest.fixture(scope="module")
-def etcd_of_the_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdV3]:
-    etcd = EtcdV3(tmp_path_factory.mktemp("etcd"))
-    etcd.start()
-    yield etcd
-    etcd.stop()
-
-
-@pytest.fixture
-def etcd_v3(etcd_of_the_module: EtcdV3) -> EtcdV3:
-    etcd_of_the_module.delete("/calico", recursive=True)
-    return etcd_of_the_module
 
 
 class TestDaemon:

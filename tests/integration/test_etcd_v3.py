@@ -19,20 +19,6 @@ from tests.waits import names, wait_for_sessions
 V3 = {"RRWATCH_DATASTORE": "etcdv3", "RRWATCH_MODEL": "calico-v1"}
 
 
-@pytest.fixture(scope="module")
-def etcd_of_the_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdV3]:
-    etcd = EtcdV3(tmp_path_factory.mktemp("etcd"))
-    etcd.start()
-    yield etcd
-    etcd.stop()
-
-
-@pytest.fixture
-def etcd_v3(etcd_of_the_module: EtcdV3) -> EtcdV3:
-    etcd_of_the_module.delete("/calico", recursive=True)
-    return etcd_of_the_module
-
-
 @pytest.fixture(params=[BIRD2], ids=str)
 def release(request: pytest.FixtureRequest) -> Release:
     chosen: Release = request.param
