@@ -96,4 +96,4 @@ class Folders:
         # A thread that is connecting cannot be interrupted, and need not be waited for.
         end = time.monotonic() + _STOP_TIMEOUT
         for follower in self._followers.values():
-            follower.join(timeout=max(0.0, end - time.monotonic()))
+            follower.end(end - time.monotonic())

@@ -34,6 +34,9 @@ LIST_INTERVAL_MAX = 60.0
 RETRY_MIN, RETRY_MAX = 0.05, 2.0
 """Seconds until a failed call is retried: a random time, whose limit doubles from the one to the other."""
 
+INTERRUPT_INTERVAL = 0.1
+"""Seconds between two interruptions of a follower that is to end."""
+
 CATCH_UP_TIMEOUT = 1.0
 """Seconds to wait for an event of the history. The history is there at once; the end of it is a silence."""
 
@@ -106,9 +109,18 @@ class Follower(threading.Thread):
         self._failures = 0  # since a call succeeded
 
     def stop(self) -> None:
-        """Ends the thread soon."""
+        """Ends the thread soon; `end` makes sure of it."""
         self._stopping.set()
         self._datastore.interrupt()
+
+    def end(self, timeout: float) -> bool:
+        """Ends the thread; returns whether it has ended within that many seconds."""
+        give_up_at = time.monotonic() + timeout
+        # An interruption misses a call that is about to begin, so it is repeated.
+        while self.is_alive() and (left := give_up_at - time.monotonic()) > 0:
+            self.stop()
+            self.join(min(left, INTERRUPT_INTERVAL))
+        return not self.is_alive()
 
     def relist(self) -> None:
         """Lists again now."""

@@ -20,8 +20,9 @@ class Silent(Follower):
     def relist(self) -> None:
         self.calls.append("relist")
 
-    def join(self, timeout: float | None = None) -> None:
-        self.calls.append(f"join {timeout}")
+    def end(self, timeout: float) -> bool:
+        self.calls.append(f"end {timeout}")
+        return True
 
 
 def listed(prefix: str, **items: str) -> Snapshot:
@@ -81,4 +82,4 @@ def test_all_followers_are_called() -> None:
     folders.relist()
     folders.stop()
     assert follower.calls[:3] == ["start", "relist", "stop"]
-    assert float(follower.calls[3].removeprefix("join ")) <= 1
+    assert float(follower.calls[3].removeprefix("end ")) <= 1

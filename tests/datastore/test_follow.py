@@ -109,9 +109,7 @@ def follow() -> Iterator[Follow]:
 
     yield follow
     for follower in followers:
-        follower.stop()
-        follower.join(5)
-        assert not follower.is_alive()
+        assert follower.end(5)
 
 
 @pytest.mark.parametrize("deletes_beside", [True, False])
@@ -275,9 +273,7 @@ def run_for(datastore: Script, seconds: float, resync_interval: float) -> list[D
     follower = Follower(datastore, P, events.append, resync_interval)
     follower.start()
     follower.join(seconds)
-    follower.stop()
-    follower.join(5)
-    assert not follower.is_alive()
+    assert follower.end(5)
     return events
 
 
@@ -302,6 +298,26 @@ def test_lists_are_limited_in_rate(follow: Follow) -> None:
     assert time.monotonic() - began >= 4 * LIST_INTERVAL_MIN
 
 
+class Deaf(Script):
+    """A datastore whose watch begins just after an interruption, and so misses it."""
+
+    def _answer(self, call: str) -> Answer:
+        if call.startswith("watch"):
+            self._interrupted.wait(10)
+            self._interrupted.clear()
+        return super()._answer(call)
+
+
+def test_ends_a_watch_that_begins_as_the_follower_is_stopped() -> None:
+    script = Deaf(listed(7))
+    events: list[DatastoreEvent] = []
+    follower = Follower(script, P, events.append, 300)
+    follower.start()
+    wait_until(lambda: events, "the list")
+    assert follower.end(5)
+    assert f"watch {P} 8" in script.calls
+
+
 def test_relist_interrupts_a_watch() -> None:
     script = Script(listed(7))
     events: list[DatastoreEvent] = []
@@ -310,9 +326,7 @@ def test_relist_interrupts_a_watch() -> None:
     wait_until(lambda: f"watch {P} 8" in script.calls, "the watch")
     follower.relist()
     wait_until(lambda: script.calls.count(f"list {P}") == 2, "the second list")
-    follower.stop()
-    follower.join(5)
-    assert not follower.is_alive()
+    assert follower.end(5)
     assert events == [listed(7)]
 
 

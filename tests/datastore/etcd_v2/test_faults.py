@@ -78,8 +78,7 @@ def test_lists_work_and_watches_fail(serve: Serve) -> None:
     server = serve(reply)
     mirrored = Mirrored(server.url)
     mirrored.follower.join(4)
-    mirrored.follower.stop()
-    mirrored.follower.join(5)
+    assert mirrored.follower.end(5)
     lists = [request for request in server.requests if "wait=true" not in request.target]
     assert 3 <= len(lists) <= 4
     assert len(server.requests) < 40
@@ -107,8 +106,7 @@ def test_nothing_is_left_for_the_garbage_collector_while_etcd_is_away() -> None:
             left = len(gc.get_objects()) - before
         finally:
             gc.enable()
-            follower.stop()
-            follower.join(5)
+            assert follower.end(5)
     assert left < 200, f"{left} objects after 200 failures"
 
 

@@ -89,6 +89,4 @@ def follow() -> Iterator[Follow]:
 
     yield follow
     for mirrored in made:
-        mirrored.follower.stop()
-        mirrored.follower.join(5)
-        assert not mirrored.follower.is_alive()
+        assert mirrored.follower.end(5)
