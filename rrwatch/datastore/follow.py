@@ -109,7 +109,7 @@ class Follower(threading.Thread):
         self._failures = 0  # since a call succeeded
 
     def stop(self) -> None:
-        """Ends the thread soon; `end` makes sure of it."""
+        """Asks the thread to end. A call that begins in this moment is not interrupted: `end` asks again."""
         self._stopping.set()
         self._datastore.interrupt()
 
@@ -123,7 +123,7 @@ class Follower(threading.Thread):
         return not self.is_alive()
 
     def relist(self) -> None:
-        """Lists again now."""
+        """Lists again now, or after a watch that begins in this moment."""
         self._relist.set()
         self._datastore.interrupt()
 

@@ -298,7 +298,7 @@ def test_lists_are_limited_in_rate(follow: Follow) -> None:
     assert time.monotonic() - began >= 4 * LIST_INTERVAL_MIN
 
 
-class Deaf(Script):
+class LateWatch(Script):
     """A datastore whose watch begins just after an interruption, and so misses it."""
 
     def _answer(self, call: str) -> Answer:
@@ -309,7 +309,7 @@ class Deaf(Script):
 
 
 def test_ends_a_watch_that_begins_as_the_follower_is_stopped() -> None:
-    script = Deaf(listed(7))
+    script = LateWatch(listed(7))
     events: list[DatastoreEvent] = []
     follower = Follower(script, P, events.append, 300)
     follower.start()

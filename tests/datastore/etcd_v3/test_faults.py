@@ -74,8 +74,7 @@ def test_a_list_during_the_watch_loses_nothing_of_it(etcd: EtcdV3, follow: Follo
     writer.start()
     while writer.is_alive():
         mirrored.follower.relist()
-        time.sleep(0.05)
-    writer.join()
+        writer.join(0.05)
     mirrored.equals(etcd)
     assert mirrored.count(Snapshot) > 2
     assert mirrored.count(Alarm) == 0
