@@ -201,7 +201,7 @@ class Reconciler:
             states = {result.applied.state for result in results.values()}
             if State.REFUSED in states and trial.has_fallback(templates):
                 refused = next(one.applied for one in results.values() if one.applied.state is State.REFUSED)
-                trial.reject(templates, f"refused: {refused.message}")
+                trial.reject(templates, f"refused: {refused.refusal or refused.message}")
                 continue
             proven = State.CONFIRMED in states and states <= {State.CONFIRMED, State.WAITING}
             trial.accept(templates, proven=proven)
