@@ -58,7 +58,7 @@ class Rendered:
         grammar: the syntax. None for a starter, which every BIRD reads and which never replaces another file.
         blocks: the block of each session that the text must have, by the session's name.
         frame: the text without the blocks; None if the text does not contain the blocks unchanged.
-        frame_template, session_template: the templates of the text around the blocks, and of the blocks; None if unknown.
+        frame_template, session_template: the templates of the frame and of the blocks; None if they are unknown.
     """
 
     text: str = field(repr=False)

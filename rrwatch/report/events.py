@@ -112,6 +112,8 @@ class EventLog:
         if state.loaded:
             self._log.info("templates_loaded", folder=str(state.loaded))
         if state.error and state.error != self._template_error:
+            for name, refusal in state.refused.items():
+                self._log.error("refused", daemon=name, reason=refusal.reason, **refusal.document(), kept=state.kept)
             self._log.error("template_error", reason=state.error, kept=state.kept)
         self._template_error = state.error
 
@@ -166,21 +168,22 @@ class EventLog:
         gone = sorted({remark.key for remark in self._rejected} - {remark.key for remark in rejected})
         if len(gone) > _RECORDS_MAX:
             self._log.info("records_no_longer_rejected", count=len(gone), **_some("keys", gone))
-        else:
-            for key in gone:
-                self._log.info("record_no_longer_rejected", key=key)
+        for key in gone:
+            write = self._log.info if len(gone) <= _RECORDS_MAX else self._log.debug
+            write("record_no_longer_rejected", key=key)
         self._rejected, self._warnings = rejected, warnings
 
     def _remarks(self, one: str, many: str, remarks: Iterable[Remark]) -> None:
-        """Logs remarks as an event each, or as a single event if there are many of them."""
+        """Logs remarks as an event each; as a single one if there are many, and then each at the debug level."""
         remarks = sorted(remarks, key=lambda remark: remark.key)
+        write = self._log.warning
         if len(remarks) > _RECORDS_MAX:
+            write = self._log.debug
             reasons = Counter(remark.reason for remark in remarks).most_common(_RECORDS_MAX)
             keys = _some("keys", (remark.key for remark in remarks))
             self._log.warning(many, count=len(remarks), **keys, reasons=[reason for reason, _ in reasons])
-        else:
-            for remark in remarks:
-                self._log.warning(one, key=remark.key, reason=remark.reason)
+        for remark in remarks:
+            write(one, key=remark.key, reason=remark.reason)
 
     def _bird_known(self, grammar: Grammar | None) -> None:
         if grammar in self._grammar:

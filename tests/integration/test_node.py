@@ -1,11 +1,8 @@
 """`rrwatch run` in the node role, between a real etcd and a real BIRD."""
 
-import json
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,18 +12,12 @@ from lab.environment import node
 from lab.etcd import Etcd
 from lab.process import wait_until
 from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, block, host, node_peer, pool
-from tests.waits import wait_for_sessions
+from tests.waits import status_of, wait_for_sessions
 
 StartNode = Callable[..., Rrwatch]
 
 MESH = CLUSTER | {f"{PREFIX}/global/node_mesh": '{"enabled": true}'}
 ON, OFF = '{"enabled": true}', '{"enabled": false}'
-
-
-def status_of(rrwatch: Rrwatch) -> dict[str, Any]:
-    with urllib.request.urlopen(f"http://{rrwatch.status_address}/status", timeout=5) as page:
-        document: dict[str, Any] = json.load(page)
-        return document
 
 
 @pytest.fixture
