@@ -1,14 +1,13 @@
 """Where in a configuration the fault is for which BIRD, or the check before it, refuses the text."""
 
 import re
-from bisect import bisect
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rrwatch.bird.render import Rendered
-from rrwatch.bird.syntax import session_blocks
+from rrwatch.bird.syntax import SessionBlock, session_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +60,29 @@ def locate(wanted: Rendered, message: str, read: Collection[Path], kept: Path | 
     if found["file"] and kept:
         message = message.replace(found["file"], str(kept))
     line = int(found["line"])
-    session = _session_at(wanted.text, line)
+    if wanted.frame is None:  # the template writes the sessions by itself
+        return Refusal(
+            message, kept, line, _session_at(session_blocks(wanted.text), wanted.text, line), wanted.frame_template
+        )
+    session = _session_at(_rendered_blocks(wanted), wanted.text, line)
     return Refusal(message, kept, line, session, wanted.session_template if session else wanted.frame_template)
 
 
-def _session_at(text: str, line: int) -> str | None:
+def _rendered_blocks(wanted: Rendered) -> Iterator[SessionBlock]:
+    """Yields where the text has what was rendered for each session."""
+    end = 0
+    for name, block in wanted.blocks.items():
+        start = wanted.text.find(block, end)
+        end = start + len(block)
+        # Each block begins with an empty line.
+        yield SessionBlock(name, start + len(block) - len(block.lstrip("\n")), end)
+
+
+def _session_at(blocks: Iterable[SessionBlock], text: str, line: int) -> str | None:
     """Returns the session whose block has a line."""
-    line_ends = [found.end() for found in re.finditer("\n", text)]
-    for block in session_blocks(text):
-        first, last = bisect(line_ends, block.start), bisect(line_ends, block.end - 1)
-        if first < line <= last + 1:
-            return block.name
-    return None
+    starts = [0, *(found.end() for found in re.finditer("\n", text))]
+    if line > len(starts):
+        return None
+    start = starts[line - 1]
+    end = starts[line] if line < len(starts) else len(text)
+    return next((block.name for block in blocks if block.start < end and start < block.end), None)

@@ -2,11 +2,10 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import structlog
-from structlog.typing import FilteringBoundLogger
 
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Remark
@@ -160,30 +159,28 @@ class EventLog:
         self._waits_for = key
 
     def _derived(self, derived: Derived) -> None:
-        """Logs what is left out, and what will not come up: each once while it lasts."""
+        """Logs what is left out, and what will not come up: once while it lasts, many records in a single event."""
         rejected: set[Remark] = set(derived.rejected)
         warnings = set(derived.warnings)
-        self._remarks("record_rejected", "records_rejected", rejected - self._rejected)
-        self._remarks("record_warning", "record_warnings", warnings - self._warnings)
+        new = _by_key(rejected - self._rejected)
+        if len(new) > _RECORDS_MAX:
+            self._log.warning("records_rejected", **_summary(new))
+        write = self._log.warning if len(new) <= _RECORDS_MAX else self._log.debug
+        for remark in new:
+            write("record_rejected", key=remark.key, reason=remark.reason)
+        new = _by_key(warnings - self._warnings)
+        if len(new) > _RECORDS_MAX:
+            self._log.warning("record_warnings", **_summary(new))
+        write = self._log.warning if len(new) <= _RECORDS_MAX else self._log.debug
+        for remark in new:
+            write("record_warning", key=remark.key, reason=remark.reason)
         gone = sorted({remark.key for remark in self._rejected} - {remark.key for remark in rejected})
         if len(gone) > _RECORDS_MAX:
             self._log.info("records_no_longer_rejected", count=len(gone), **_some("keys", gone))
+        write = self._log.info if len(gone) <= _RECORDS_MAX else self._log.debug
         for key in gone:
-            write = self._log.info if len(gone) <= _RECORDS_MAX else self._log.debug
             write("record_no_longer_rejected", key=key)
         self._rejected, self._warnings = rejected, warnings
-
-    def _remarks(self, one: str, many: str, remarks: Iterable[Remark]) -> None:
-        """Logs remarks as an event each; as a single one if there are many, and then each at the debug level."""
-        remarks = sorted(remarks, key=lambda remark: remark.key)
-        write = self._log.warning
-        if len(remarks) > _RECORDS_MAX:
-            write = self._log.debug
-            reasons = Counter(remark.reason for remark in remarks).most_common(_RECORDS_MAX)
-            keys = _some("keys", (remark.key for remark in remarks))
-            self._log.warning(many, count=len(remarks), **keys, reasons=[reason for reason, _ in reasons])
-        for remark in remarks:
-            write(one, key=remark.key, reason=remark.reason)
 
     def _bird_known(self, grammar: Grammar | None) -> None:
         if grammar in self._grammar:
@@ -197,7 +194,7 @@ class EventLog:
     def _result(self, target: Target, result: Result, outcome: Outcome) -> None:
         log, applied = self._log.bind(daemon=target.name), result.applied
         worked = result.work in (Work.CHANGE, Work.REPAIR)
-        outage = self._bird_outage(target, result, log)
+        outage = self._bird_outage(target, result)
         if result.work is Work.REPAIR:
             found = "the file was changed by another program" if applied.installed else "BIRD ran something else"
             log.warning("drift_found", config=str(target.config), found=found)
@@ -221,24 +218,34 @@ class EventLog:
             refusal = applied.refusal.document() if applied.refusal else {}
             retry_in_s = outcome.retry_in and round(outcome.retry_in, 1)
             log.error(_NOT_CONFIRMED[applied.state], reason=applied.message, **refusal, retry_in_s=retry_in_s)
+        if applied.state is State.WAITING:
+            self._waiting_for_bird(target, applied.message)
 
-    def _bird_outage(self, target: Target, result: Result, log: FilteringBoundLogger) -> dict[str, float]:
-        """Logs at once, and then every minute, that a BIRD does not run.
+    def _bird_outage(self, target: Target, result: Result) -> dict[str, float]:
+        """Returns how long a BIRD did not run, as a field of the event that tells of its return."""
+        ended = None if result.applied.state is State.WAITING else self._bird_waits.pop(target, None)
+        return {"outage_s": round(time.monotonic() - ended.since, 1)} if ended else {}
 
-        Returns:
-            How long it did not run, as a field of the event that tells of its return.
-        """
+    def _waiting_for_bird(self, target: Target, reason: str) -> None:
+        """Logs that a BIRD does not run: at once, and then every minute."""
         now = time.monotonic()
-        if result.applied.state is not State.WAITING:
-            ended = self._bird_waits.pop(target, None)
-            return {"outage_s": round(now - ended.since, 1)} if ended else {}
         before = self._bird_waits.get(target)
-        if before is None or now - before.told >= _REPEAT:
-            since = before.since if before else now
+        since, told = before or (now, -_REPEAT)
+        if now - told >= _REPEAT:
             self._bird_waits[target] = _Wait(since, now)
             outage_s = round(now - since, 1)
-            log.warning("waiting_for_bird", reason=result.applied.message, outage_s=outage_s)
-        return {}
+            self._log.warning("waiting_for_bird", daemon=target.name, reason=reason, outage_s=outage_s)
+
+
+def _by_key(remarks: Iterable[Remark]) -> list[Remark]:
+    return sorted(remarks, key=lambda remark: remark.key)
+
+
+def _summary(remarks: Sequence[Remark]) -> dict[str, object]:
+    """Describes many remarks: how many, about which keys, and the most frequent reasons."""
+    reasons = Counter(remark.reason for remark in remarks).most_common(_RECORDS_MAX)
+    keys = _some("keys", (remark.key for remark in remarks))
+    return {"count": len(remarks), **keys, "reasons": [reason for reason, _ in reasons]}
 
 
 def _sessions(plan: Plan) -> dict[str, object]:

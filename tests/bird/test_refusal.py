@@ -12,6 +12,7 @@ from rrwatch.bgp.topology import Family
 from rrwatch.bird.apply import Applied, Applier, State
 from rrwatch.bird.refusal import Refusal, locate
 from rrwatch.bird.render import Rendered
+from rrwatch.bird.syntax import session_blocks
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
 
@@ -20,7 +21,10 @@ STAGED, OWN, KEPT = Path("/etc/bird/.bird.cfg.rrwatch-new"), Path("/etc/bird/bir
 
 
 def rendered(text: str, *names: str) -> Rendered:
-    return Rendered(text, 7, Grammar.BIRD1, dict.fromkeys(names, ""), None, FRAME_TEMPLATE, SESSION_TEMPLATE)
+    """A configuration whose sessions, the blocks in the text, were rendered one by one."""
+    blocks = {block.name: f"\n{text[block.start : block.end]}" for block in session_blocks(text)}
+    blocks |= {name: "" for name in names if name not in blocks}
+    return Rendered(text, 7, Grammar.BIRD1, blocks, "the frame", FRAME_TEMPLATE, SESSION_TEMPLATE)
 
 
 TEXT = "router id 1.2.3.4;\n\nprotocol bgp A {\n  local as 1;\n}\n\nprotocol bgp B {\n  local as 1;\n}\n# end\n"
@@ -47,6 +51,18 @@ def test_the_message_names_the_copy() -> None:
 def test_another_file_that_is_included_is_not_looked_into() -> None:
     message = "/etc/bird/local.conf:4:1 syntax error"
     assert locate(rendered(TEXT), message, (STAGED, OWN), KEPT) == Refusal(message, KEPT)
+
+
+def test_what_a_template_leaves_behind_a_block_belongs_to_the_session() -> None:
+    block = "\nprotocol bgp A {\n}\nnonsense\n"
+    wanted = Rendered(f"1\n{block}2\n", 7, Grammar.BIRD1, {"A": block}, "1\n2\n", FRAME_TEMPLATE, SESSION_TEMPLATE)
+    assert locate(wanted, "line 5: nonsense", (OWN,), None).session == "A"
+    assert [locate(wanted, f"line {line}: x", (OWN,), None).session for line in (1, 2, 6)] == [None, None, None]
+
+
+def test_a_template_that_writes_the_sessions_by_itself() -> None:
+    wanted = Rendered(TEXT, 7, Grammar.BIRD1, {"A": "other", "B": "words"}, None, FRAME_TEMPLATE, SESSION_TEMPLATE)
+    assert locate(wanted, "line 8: x", (OWN,), None) == Refusal("line 8: x", None, 8, "B", FRAME_TEMPLATE)
 
 
 @given(st.text(max_size=200), st.text(max_size=80))

@@ -129,7 +129,7 @@ def test_bad_pools_and_blocks_cost_only_themselves(etcd: Etcd, bird: Bird, start
         f"{PREFIX}/host/twin/ip_addr_v4": NODES["kube-node2"],
     }
     etcd.put_all(MESH | pool("192.168.0.0/16") | block("kube-node1", "192.168.0.0/26") | bad)
-    rrwatch = start_node(etcd, bird)
+    rrwatch = start_node(etcd, bird, RRWATCH_LOG_LEVEL="debug")
     wait_for_sessions(bird, {"Mesh_172_17_42_30", "Mesh_172_17_42_32", "Global_172_17_42_40"})
     rrwatch.wait_for("configured")
     rejected = {event["key"]: event["reason"] for event in rrwatch.all("record_rejected")}
