@@ -263,4 +263,5 @@ def test_every_metric_that_rules_and_dashboard_name_exists(
 
     with contextlib.suppress(TimeoutError):  # the assertion below says what is absent
         wait_until(lambda: not found(), "metrics")
-    assert found() == set()
+    absent = found()
+    assert not absent, "\n".join(sorted(absent))
