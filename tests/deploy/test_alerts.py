@@ -7,6 +7,7 @@ import subprocess
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from ipaddress import IPv4Address
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ from lab.bird import BIRD2, Bird
 from lab.daemon import Rrwatch
 from lab.etcd import Etcd
 from lab.process import wait_until
+from rrwatch.report.metrics import exposition
+from rrwatch.report.status import EtcdStatus, Status
+from rrwatch.settings.model import settings_of
+from rrwatch.settings.values import RoleName
 from tests.deploy.manifests import ROOT
 from tests.keys import CLUSTER
 from tests.test_docs import slugs
@@ -265,3 +270,15 @@ def test_every_metric_that_rules_and_dashboard_name_exists(
         wait_until(lambda: not found(), "metrics")
     absent = found()
     assert not absent, "\n".join(sorted(absent))
+
+
+@pytest.mark.parametrize(
+    ("role", "given"),
+    [
+        ("reflector", {"ip": IPv4Address("172.17.42.40")}),
+        ("node", {"role": RoleName.NODE, "nodename": "kube-node1"}),
+    ],
+)
+def test_the_role_is_the_one_that_rules_compare_by(role: str, given: dict[str, Any]) -> None:
+    status = Status(settings_of(given).role.summary(), 0.0, EtcdStatus(), None, "")
+    assert f'rrwatch_role_info{{role="{role}"}} 1.0' in exposition(status).splitlines()
