@@ -40,6 +40,9 @@ def _of_rrwatch(status: Status) -> Iterator[Metric]:
     info = GaugeMetricFamily("rrwatch_build_info", "Which rrwatch this is; always 1.", labels=["version"])
     info.add_metric([rrwatch.__version__], 1)
     yield info
+    role = GaugeMetricFamily("rrwatch_role_info", "Whether this is a reflector or a node; always 1.", labels=["role"])
+    role.add_metric([status.role.partition(" ")[0]], 1)
+    yield role
     yield GaugeMetricFamily(
         "rrwatch_ready", "1 if BIRD runs what etcd last asked for, else 0.", value=not status.unready()
     )

@@ -63,7 +63,7 @@ class Status:
     """How rrwatch stood at one moment.
 
     Attributes:
-        role: who this is: a reflector or a node, and which.
+        role: who this is: `reflector` or `node`, and after a space which one.
         beat: that moment, on the monotonic clock.
         outcome: of the last pass, None where there was none yet.
         template_error: why the operator's templates are not in use, empty where they are.
