@@ -6,7 +6,7 @@ from datetime import datetime
 
 from rrwatch.bird.plan import Plan
 from rrwatch.bird.protocols import BgpProtocol, age
-from rrwatch.report.sessions import ESTABLISHED, HOUR, Moment, ObservedBird, ObservedSession
+from rrwatch.report.sessions import ESTABLISHED, HOUR, Lost, Moment, ObservedBird, ObservedSession
 
 BIRD_STOPPED = "BIRD stopped"
 """The error of sessions that were lost because their BIRD ended."""
@@ -45,23 +45,6 @@ class Observation:
     causes: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
     stopped: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A session that was Established and then was not.
-
-    Attributes:
-        name: the name of the session.
-        state: BIRD's word for its state now, Established if it is back already; None if BIRD does not have it.
-        error: why, empty if BIRD named no error.
-        up_for: for how many seconds it was Established.
-    """
-
-    name: str
-    state: str | None
-    error: str
-    up_for: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ class Settings:
     log_level: LogLevel
     passwords: Path | None = None
     has_own_model: bool = False
+    session_metrics: bool = False
     files: tuple[Path, ...] = ()
 
     def with_model(self, model: DataModel) -> "Settings":
@@ -130,6 +131,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         log_level=values["log_level"],
         passwords=values["bgp_passwords"],
         has_own_model=values["model"] is not None,
+        session_metrics=values["session_metrics"],
         files=tuple(values[setting.name] for setting in SETTINGS if setting.is_file and values[setting.name]),
     )
 
