@@ -44,6 +44,7 @@ class Settings:
         log_format: the format of log lines, or None for console on a terminal and JSON elsewhere.
         passwords: the directory with the passwords of sessions, if there is one.
         has_own_model: whether the data model was set, and is not that of the datastore.
+        session_metrics: whether there is a metric for each session.
         files: the files that settings name and that rrwatch reads, except for templates.
     """
 
