@@ -34,6 +34,7 @@ class _View(Collector):
         yield from _of_rrwatch(self._status)
         yield from _of_etcd(self._status)
         yield from _of_birds(self._status)
+        yield _of_hooks(self._status)
 
 
 def _of_rrwatch(status: Status) -> Iterator[Metric]:
@@ -120,6 +121,15 @@ def _of_birds(status: Status) -> Iterator[Metric]:
         for name, counter in counters.items():
             counter.add_metric([daemon], _count(tally, name))
     yield from (changes, *counters.values())
+
+
+def _of_hooks(status: Status) -> Metric:
+    events = CounterMetricFamily(
+        "rrwatch_hook_events", "Events that hooks took, did not take, or were not told of.", labels=["sink", "result"]
+    )
+    for labels, number in status.hooks.items():
+        events.add_metric(labels, number)
+    return events
 
 
 def _count(tally: Counters, name: str) -> int:

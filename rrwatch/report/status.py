@@ -12,6 +12,7 @@ from rrwatch.bird.apply import State
 from rrwatch.bird.target import Target
 from rrwatch.guard.baseline import Hold
 from rrwatch.report.history import Counters
+from rrwatch.report.hooks import Counts
 from rrwatch.report.outcome import Outcome, Result
 
 STALLED_AFTER = 60.0
@@ -70,6 +71,7 @@ class Status:
         hold: what the guard holds, None where nothing is held.
         not_ready_since: Unix time since when it is not ready, None where it is.
         counters, recent: what was done, see `rrwatch.report.history`.
+        hooks: what has become of the events for hooks, see `rrwatch.report.hooks`.
     """
 
     role: str
@@ -81,6 +83,7 @@ class Status:
     not_ready_since: float | None = None
     counters: Mapping[str, Counters] = field(default_factory=dict)
     recent: tuple[dict[str, Any], ...] = ()
+    hooks: Counts = field(default_factory=dict)
 
     def stalled(self) -> str:
         """Why the loop counts as dead; empty where it is alive."""
