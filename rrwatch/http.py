@@ -86,6 +86,10 @@ class Response:
         """Whether the body has been read to its end."""
         return self._response.isclosed()
 
+    def close(self) -> None:
+        """Discards what has not been read; the connection cannot be used again."""
+        self._response.close()
+
     def read(self) -> bytearray:
         """Reads the body.
 
@@ -174,7 +178,7 @@ class Connection:
             Silence: no headers arrived before the timeout.
             OSError, HTTPException: anything else went wrong.
         """
-        complete = False
+        response: Response | None = None
         limit = _Limit(self.cut, timeout + CONNECT_TIMEOUT, DURATION_MAX if within is None else within)
         try:
             with limit:
@@ -189,14 +193,17 @@ class Connection:
                     response = Response(client.getresponse(), timeout, limit, connected)
                 except TimeoutError as error:
                     raise Silence(f"nothing arrived for {timeout:g} s") from error
+                if limit.exceeded:  # http.client takes headers that broke off for whole ones
+                    raise OSError("the headers are incomplete")
                 yield response
-                complete = response.is_complete
         except (OSError, http.client.HTTPException) as error:
             if limit.exceeded:
                 raise OSError(f"given up after {limit.seconds:.0f} s: the answer arrives too slowly") from error
             raise
         finally:
-            if not complete:
+            if not (response and response.is_complete):
+                if response:
+                    response.close()
                 self.close()
 
     def cut(self) -> None:

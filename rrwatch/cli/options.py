@@ -191,9 +191,9 @@ def _hint(name: str, names: Iterable[str]) -> str:
 def _text_of(name: str, value: object, path: Path) -> str:
     items = value if isinstance(value, list) else [value]
     try:
-        shown, text = f"{value!r:.80}", str(_BY_NAME[name].join([str(item) for item in items]))
+        shown, texts = f"{value!r:.80}", [str(item) for item in items]
     except ValueError:  # Python limits how many digits it prints
         raise UsageError(f"{name} in {path} has a number with too many digits") from None
     if any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in items):
         raise UsageError(f"{name} in {path} is {shown}: want a string, a number or a list of them")
-    return text
+    return _BY_NAME[name].join(texts) if isinstance(value, list) else texts[0]

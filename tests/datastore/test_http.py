@@ -5,9 +5,8 @@ import itertools
 import socket
 import threading
 import time
-import tracemalloc
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from http.client import HTTPException
 
 import pytest
@@ -17,6 +16,7 @@ from rrwatch.http import Connection, Silence, Tls
 from tests.datastore.conftest import Serve
 from tests.datastore.relay import Relay
 from tests.datastore.server import Request, Server, answer
+from tests.memory import memory_below
 
 MIB = 2**20
 
@@ -102,17 +102,6 @@ def test_an_exchange_has_a_limit_however_fast_it_is(serve: Serve, monkeypatch: p
     server = serve(lambda _: server.slowly(answer("200 OK", b"x" * 40 * MIB), 0.05, MIB // 4))
     with pytest.raises(OSError, match="given up after 2 s"):
         read(connect(server), 10)
-
-
-@contextlib.contextmanager
-def memory_below(limit: int) -> Iterator[None]:
-    """Fails if more memory is allocated in the context."""
-    tracemalloc.start()
-    try:
-        yield
-        assert tracemalloc.get_traced_memory()[1] < limit
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
         "bird6_socket": "/a/b6.ctl", "custom_filters": "on", "templates": str(folder), "status_listen": "127.0.0.1:1",
         "min_interval": "1", "bird_version": "1.6", "bird_log": "syslog", "state_dir": "/s",
         "guard_percent": "60", "guard_min": "6", "etcd_watch_timeout": "7", "etcd_spread": "4",
-        "resync_interval": "2", "hook_command": "/h 'a b'", "hook_url": "http://h/?x", "hook_events": "held,frozen",
+        "resync_interval": "2", "hook_command": "/h \"a b\"", "hook_url": "http://h/?x", "hook_events": "held,frozen",
         "hook_timeout": "3", "log_format": "json", "log_level": "debug",
     }  # fmt: skip
     assert set(values) == {setting.name for setting in SETTINGS}
@@ -215,6 +215,7 @@ def test_hooks(resolve: Resolve) -> None:
         given = resolve(file=f"hook_command = {words}\nhook_events = ['held', 'refused']").hooks
         assert given.command == tuple(words)
         assert given.events == {HookEvent.HELD, HookEvent.REFUSED}
+    assert resolve(file="""hook_command = "/bin/x '-a b' c" """).hooks.command == ("/bin/x", "-a b", "c")
     assert resolve(RRWATCH_HOOK_COMMAND="/bin/x '-a b' $HOME;").hooks.command == ("/bin/x", "-a b", "$HOME;")
 
 
