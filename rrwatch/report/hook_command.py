@@ -47,7 +47,7 @@ def find(program: str) -> str:
         mode = Path(program).stat().st_mode
     except OSError as error:
         raise HookFailed(f"{program}: {error.strerror}") from error
-    raise HookFailed(f"{program} {'may not be executed by this user' if stat.S_ISREG(mode) else 'is not a file'}")
+    raise HookFailed(f"{program}: {'this user may not execute it' if stat.S_ISREG(mode) else 'not a file'}")
 
 
 class CommandSink:

@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,11 +18,14 @@ from structlog.testing import capture_logs
 from lab.process import free_port, wait_until
 from rrwatch.bird.lock import FolderLock
 from rrwatch.errors import HookFailed
+from rrwatch.guard.baseline import Hold
+from rrwatch.guard.rule import Loss
 from rrwatch.report import hook_command
 from rrwatch.report.events import EventLog
 from rrwatch.report.hook_command import CommandSink
 from rrwatch.report.hook_url import UrlSink
 from rrwatch.report.hooks import CAPACITY, DONE, DROPPED, FAILED, Hooks
+from rrwatch.report.outcome import Outcome
 from rrwatch.settings.values import HookEvent, HookSettings
 from tests.datastore.server import Request, Server, answer
 from tests.memory import memory_below
@@ -102,7 +107,7 @@ class TestCommand:
         ("content", "mode", "reason"),
         [
             (None, 0, "No such file or directory"),
-            ("#!/bin/sh\n", 0o644, "may not be executed by this user"),
+            ("#!/bin/sh\n", 0o644, "this user may not execute it"),
             ("#!/no/such/shell\n", 0o755, "cannot be started: its interpreter does not exist"),
             ("\x7fnothing", 0o755, "cannot be started: Exec format error"),
         ],
@@ -116,7 +121,7 @@ class TestCommand:
             CommandSink((str(path),), LONG).deliver("held", "{}")
 
     def test_that_is_no_program(self) -> None:
-        with pytest.raises(HookFailed, match="/tmp is not a file"):
+        with pytest.raises(HookFailed, match="/tmp: not a file"):
             CommandSink(("/tmp",), LONG).deliver("held", "{}")
         with pytest.raises(HookFailed, match="there is no program no-such-program in /usr/local/sbin:"):
             CommandSink(("no-such-program",), LONG).deliver("held", "{}")
@@ -156,13 +161,19 @@ class TestCommand:
             run("exec sleep 60", large, timeout=0.3)
 
     def test_no_descriptor_and_no_process_is_left(self) -> None:
-        before = list(Path("/proc/self/fd").iterdir())
+        before = self.descriptors(), self.children()
         for script in "exit 0", "exit 1":
             with contextlib.suppress(HookFailed):
                 run(script)
-        assert len(list(Path("/proc/self/fd").iterdir())) == len(before)
-        with pytest.raises(ChildProcessError):
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
+        assert (self.descriptors(), self.children()) == before
+
+    @staticmethod
+    def descriptors() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    @staticmethod
+    def children() -> set[str]:
+        return {pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
 
 
 Serve = Callable[..., Server]
@@ -243,7 +254,10 @@ class TestUrl:
 
     @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nX: "])
     def test_a_server_that_drips_is_given_up(self, serve: Serve, sent: bytes) -> None:
-        server = serve(reply=lambda _: server.slowly(sent + b"x" * 10_000, 0.05))
+        def drip(_: Request) -> Iterable[bytes]:
+            yield from server.slowly(sent + b"x" * 10_000, 0.05)
+
+        server = serve(reply=drip)
         with pytest.raises(HookFailed, match=r"given up after|the answer arrives too slowly"):
             post(server.url, timeout=0.6)
 
@@ -314,14 +328,22 @@ class TestHooks:
     def test_the_document(self, start: Start, serve: Serve) -> None:
         server = serve(OK)
         hooks = start(url=server.url)
-        hooks.tell({"event": "frozen", "reason": "é\x1b\udc80", "until": Path("/x"), "host": "not that", "time": 1})
+        hooks.tell(
+            {
+                "event": "frozen",
+                "reason": "é\x1b\udc80",
+                "until": Path("2026-11-29T10:00:00Z"),
+                "host": "not that",
+                "time": 1,
+            }
+        )
         hooks.tell({"event": "refused", "daemon": "bird", "reason": "syntax error", "retry_in_s": None})
         hooks.stop()
         frozen, refused = bodies(server)
         for document in frozen, refused:
             validate("event", document)
         assert list(frozen)[:6] == ["schema", "event", "time", "version", "viewer", "host"]
-        assert (frozen["reason"], frozen["until"]) == ("é\x1b\udc80", "/x")
+        assert (frozen["reason"], frozen["until"]) == ("é\x1b\udc80", "2026-11-29T10:00:00Z")
         assert frozen["host"] != "not that"
         assert frozen["viewer"] == "reflector 10.0.0.1"
         assert refused["retry_in_s"] is None
@@ -432,6 +454,40 @@ class TestHooks:
         with capture_logs() as logged:
             hooks.stop()
         assert [one["event"] for one in logged] == ["hooks_dropped"]
+
+
+QUIET = """
+import sys
+from rrwatch.report import log
+from rrwatch.report.events import EventLog
+from rrwatch.settings.values import LogFormat, LogLevel
+
+log.configure(LogFormat.JSON, LogLevel.ERROR, sys.stderr)
+EventLog(lambda event: print(event["event"]))._log.warning("session_lost")
+"""
+
+
+def test_an_event_that_the_log_leaves_out_is_told() -> None:
+    done = subprocess.run([sys.executable, "-c", QUIET], capture_output=True, text=True, timeout=30, check=True)
+    assert (done.stdout, done.stderr) == ("session_lost\n", "")
+
+
+def test_a_hold_is_logged_every_minute_and_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("rrwatch.report.events.time.monotonic", lambda: now[0])
+    told: list[Any] = []
+    hold = Hold(Loss("why", ("n",), ("s",)), "id", 0.0)
+    with capture_logs() as logged:
+        log = EventLog(told.append)
+        for held in hold, hold, None, hold:
+            log.passed(Outcome(hold=held))
+            now[0] += 61
+    assert [one["event"] for one in logged if one["event"] == "held"] == ["held"] * 3
+    assert [one["event"] for one in told if "hold" in one["event"] or one["event"] == "held"] == [
+        "held",
+        "hold_ended",
+        "held",
+    ]
 
 
 def test_every_logged_event_is_told_with_its_fields() -> None:
