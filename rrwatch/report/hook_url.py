@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import tenacity
 
 import rrwatch
+from rrwatch.datastore.reasons import reason_of
 from rrwatch.deadline import Deadline
 from rrwatch.errors import HookFailed
 from rrwatch.http import Connection, Tls
@@ -71,9 +72,9 @@ class UrlSink:
             ) as response:
                 status = response.status
         except ssl.SSLCertVerificationError as error:
-            raise HookFailed(f"the certificate of {self._host} is not trusted: {error.verify_message}") from error
+            raise HookFailed(f"{self._host}: {reason_of(error)}") from error
         except (OSError, http.client.HTTPException) as error:
-            raise _Unavailable(f"{self._host}: {error}") from error
+            raise _Unavailable(f"{self._host}: {reason_of(error)}") from error
         finally:
             connection.close()
         if 200 <= status < 300:
