@@ -63,6 +63,8 @@ class UrlSink:
             connection.cut()
 
     def _post(self, document: str, deadline: Deadline) -> None:
+        if self._stop.is_set():
+            raise HookFailed("rrwatch is stopping")
         left = max(0.01, deadline.remaining())
         connection = self._connection = Connection(self._origin, Tls())
         headers = {"Content-Type": "application/json", "User-Agent": f"rrwatch/{rrwatch.__version__}"}

@@ -120,6 +120,7 @@ def url(text: str) -> str:
     try:
         parts = urlsplit(text)
         port = parts.port
+        (parts.hostname or "").encode("idna")  # as the resolver does
     except ValueError:
         raise ValueError(want) from None
     if "@" in parts.netloc:

@@ -235,6 +235,19 @@ class TestUrl:
             post(server.url, timeout=1.0)
         assert len(server.requests) == 2
 
+    def test_no_attempt_follows_once_it_is_cancelled(self, serve: Serve) -> None:
+        def cancel(_: Request) -> bytes:
+            sink.cancel()
+            return answer("500 Oh", b"", b"")
+
+        server = serve(reply=cancel)
+        sink = UrlSink(server.url, LONG)
+        with pytest.raises(HookFailed):
+            sink.deliver("held", "{}")
+        assert len(server.requests) == 1
+        with pytest.raises(HookFailed, match="rrwatch is stopping"):
+            sink.deliver("held", "{}")
+
     def test_a_refusal_is_final(self, serve: Serve) -> None:
         server = serve(answer("404 Not Found", b"", b""), OK)
         with pytest.raises(HookFailed, match=r"answered 404$"):

@@ -272,6 +272,7 @@ def test_hooks(resolve: Resolve) -> None:
         ({"RRWATCH_HOOK_URL": "http://h:x/"}, "want a URL like https://alerts.example.org"),
         ({"RRWATCH_HOOK_URL": "http://h/a b"}, "want a URL like https://alerts.example.org"),
         ({"RRWATCH_HOOK_URL": "http://h/\u00e9"}, "want a URL like https://alerts.example.org"),
+        ({"RRWATCH_HOOK_URL": f"http://{'x' * 64}/"}, "want a URL like https://alerts.example.org"),
         ({"RRWATCH_HOOK_URL": "http:///x"}, "want a URL like https://alerts.example.org"),
         ({"RRWATCH_HOOK_URL": "http://user@h/"}, "want no user or password in it"),
         (
