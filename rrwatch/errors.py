@@ -21,6 +21,7 @@ RrwatchError
 │   ├── BirdTimeout       no answer in time; the effect of the command is unknown
 │   ├── BirdElsewhere     BIRD was started with another configuration file
 │   └── BirdRefused       BIRD read the configuration and rejected it
+├── HookFailed            a hook did not take an event
 └── Stopping              rrwatch was asked to stop during a wait
 """
 
@@ -128,6 +129,10 @@ class BirdElsewhere(BirdError):
 
 class BirdRefused(BirdError):
     """BIRD rejected a configuration; the message is BIRD's own `file:line:column message`."""
+
+
+class HookFailed(RrwatchError):
+    """A hook did not take an event; the message has no secret that the hook's settings may have."""
 
 
 class Stopping(RrwatchError):

@@ -39,6 +39,8 @@ _EXAMPLES: dict[str, str | int] = {
     "bird_log": "syslog",
     "templates": "/etc/rrwatch/templates",
     "etcd_spread": 30,
+    "hook_command": "/usr/local/bin/rrwatch-hook --quiet",
+    "hook_url": "https://alerts.example.org/rrwatch",
     "log_format": "json",
 }
 """Values to show for settings that have no default, or one that cannot be written as a value."""

@@ -18,7 +18,10 @@ from rrwatch.settings import parsers
 from rrwatch.settings.table import SETTINGS, SETTINGS_FILE, Setting, Unknown
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
-_VARIABLES = {variable for setting in SETTINGS for variable in setting.variables} | {"RRWATCH_SETTINGS"}
+_VARIABLES = {variable for setting in SETTINGS for variable in setting.variables} | {
+    "RRWATCH_SETTINGS",
+    "RRWATCH_EVENT",  # in the environment of a hook, which may run other commands of rrwatch
+}
 
 # Kubernetes sets these in each pod for a Service named rrwatch, or rrwatch-something (Kubernetes documentation,
 # "Service", "Discovering services").
@@ -188,9 +191,9 @@ def _hint(name: str, names: Iterable[str]) -> str:
 def _text_of(name: str, value: object, path: Path) -> str:
     items = value if isinstance(value, list) else [value]
     try:
-        shown, text = f"{value!r:.80}", ",".join(map(str, items))
+        shown, texts = f"{value!r:.80}", [str(item) for item in items]
     except ValueError:  # Python limits how many digits it prints
         raise UsageError(f"{name} in {path} has a number with too many digits") from None
     if any(isinstance(item, bool) or not isinstance(item, str | int | float) for item in items):
         raise UsageError(f"{name} in {path} is {shown}: want a string, a number or a list of them")
-    return text
+    return _BY_NAME[name].join(texts) if isinstance(value, list) else texts[0]

@@ -31,6 +31,7 @@ from rrwatch.errors import (
     BirdElsewhere,
     BirdRefused,
     DatastoreError,
+    HookFailed,
     MissingRecord,
     RrwatchError,
     TransportError,
@@ -38,12 +39,14 @@ from rrwatch.errors import (
     WrongApi,
 )
 from rrwatch.guard.baseline import StateFolder
+from rrwatch.report import hook_command
 from rrwatch.settings.model import MODEL_OF, Settings
 from rrwatch.settings.table import Unknown
 from rrwatch.settings.values import DatastoreName
 
 _BIRD_TIMEOUT = 10.0  # seconds
 _SYSLOG = Path("/dev/log")
+_HIDDEN_FROM_SERVICE = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108  # by its unit
 _LOG_STATEMENT = re.compile(r"^\s*log\s", re.MULTILINE)
 
 Document = Mapping[str, Any]
@@ -100,6 +103,8 @@ def _check(settings: Settings, unknown: Sequence[Unknown], file: Path | None) ->
         yield Finding("settings", False, one.fact, one.hint)
     yield from _check_user([*([file] if file else []), *settings.files])
     yield _check_state(settings)
+    if settings.hooks.command:
+        yield _check_hook(settings.hooks.command[0])
     items: dict[str, str] | None = None
     for endpoint in settings.etcd.endpoints:
         finding, listed = _check_etcd(settings, endpoint)
@@ -186,6 +191,20 @@ def _check_state(settings: Settings) -> Finding:
         hint = "let rrwatch read it; until then no session ends by itself after a restart"
         return Finding(subject, False, str(error), hint)
     return Finding(subject, True, "can be read and written")
+
+
+def _check_hook(program: str) -> Finding:
+    subject = f"hook_command {program}"
+    try:
+        path = Path(hook_command.find(program))
+    except HookFailed as error:
+        hint = f"name a program that {privileges.name()} may execute"
+        return Finding(subject, False, str(error).removeprefix(f"{program}: "), hint)
+    hidden = next((folder for folder in _HIDDEN_FROM_SERVICE if path.resolve().is_relative_to(folder)), None)
+    if hidden and privileges.service_user():
+        text = f"is below {hidden}, which the service does not see"
+        return Finding(subject, False, text, "move it to a directory such as /usr/local/lib/rrwatch")
+    return Finding(subject, True, f"{path} can be executed")
 
 
 def _check_etcd(settings: Settings, endpoint: str) -> tuple[Finding, dict[str, str] | None]:

@@ -12,6 +12,7 @@ from rrwatch.daemon.reconciler import Reconciler
 from rrwatch.errors import MissingRecord, RrwatchError
 from rrwatch.guard.baseline import Hold, StateFolder
 from rrwatch.report.events import EventLog
+from rrwatch.report.hooks import Hooks
 from rrwatch.report.http import StatusServer
 from rrwatch.report.systemd import Notifier
 from rrwatch.settings.model import Settings
@@ -28,11 +29,15 @@ def run(settings: Settings) -> None:
     settings.require_datastore()
     settings.require_configuration()
     with contextlib.ExitStack() as stack:
+        hooks = Hooks.of(settings.hooks, settings.role.summary())
+        hooks.start()
+        stack.callback(hooks.stop)
         server = StatusServer(settings.status_listen) if settings.status_listen else None
         if server:
             server.start()
             stack.callback(server.stop)
-        Daemon(settings, Notifier.from_environment(), server.publish if server else lambda _: None).run()
+        publish = server.publish if server else lambda _: None
+        Daemon(settings, Notifier.from_environment(), publish, hooks=hooks).run()
 
 
 def once(settings: Settings, timeout: float) -> set[State] | None:
@@ -50,9 +55,11 @@ def once(settings: Settings, timeout: float) -> set[State] | None:
     """
     settings.require_datastore()
     settings.require_configuration()
-    reconciler = Reconciler(settings, LocalBird(settings, threading.Event()), EventLog())
+    hooks = Hooks.of(settings.hooks, settings.role.summary())
+    reconciler = Reconciler(settings, LocalBird(settings, threading.Event()), EventLog(hooks.tell))
     reconciler.claim()
     try:
+        hooks.start()
         items: dict[str, str] = {}
         for snapshot in keys.snapshots(settings.etcd, settings.role.all_prefixes, timeout):
             reconciler.hear(snapshot, snapshot.items.keys())
@@ -60,6 +67,7 @@ def once(settings: Settings, timeout: float) -> set[State] | None:
         outcome = reconciler.run_pass(reconciler.settle(items))
     finally:
         reconciler.close()
+        hooks.stop()
     if outcome is None or outcome.hold:
         return None
     if outcome.waits_for:

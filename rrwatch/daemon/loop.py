@@ -29,6 +29,7 @@ from rrwatch.datastore.port import Changes, Snapshot
 from rrwatch.errors import Stopping
 from rrwatch.guard.baseline import StateFolder
 from rrwatch.report.events import EventLog
+from rrwatch.report.hooks import Hooks
 from rrwatch.report.outcome import Outcome
 from rrwatch.report.status import EtcdStatus, Status
 from rrwatch.report.systemd import Notifier
@@ -67,17 +68,20 @@ class Daemon:
         notifier: Notifier,
         publish: Callable[[Status], None],
         make_bird: Callable[[Settings, threading.Event], Bird] = LocalBird,
+        hooks: Hooks | None = None,
     ) -> None:
         """Reads what survived the last run; `run()` starts everything else.
 
         Args:
             publish: called with the status after every turn of the loop.
             make_bird: makes the BIRDs that it configures; the event is set when rrwatch is asked to stop.
+            hooks: are told of events; the caller starts and stops them.
         """
+        self._hooks = hooks or Hooks()
         self._settings, self._notifier, self._publish = settings, notifier, publish
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._log = EventLog()
+        self._log = EventLog(self._hooks.tell)
         self._members = Members(settings.etcd.endpoints)
         self._folders = Folders(self._follower_of)
         self._watcher = FolderWatcher(
@@ -282,4 +286,5 @@ class Daemon:
             recent=reconciler.history.recent,
             observed=self._sessions.observed,
             session_metrics=self._settings.session_metrics,
+            hooks=self._hooks.counts(),
         )

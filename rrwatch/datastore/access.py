@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rrwatch.http import Tls
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -24,3 +26,8 @@ class Access:
     password: str | None = field(default=None, repr=False)
     watch_timeout: float = 20.0
     datastore: str = "etcdv2"
+
+    @property
+    def tls(self) -> Tls:
+        """The files for connections to an endpoint with https."""
+        return Tls(self.ca_cert, self.cert, self.key)

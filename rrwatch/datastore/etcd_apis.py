@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from typing import Any
 
-from rrwatch.datastore.http import Connection
+from rrwatch.http import Connection
 
 TIMEOUT = 10.0
 """Seconds for each question."""

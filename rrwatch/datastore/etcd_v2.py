@@ -27,13 +27,13 @@ import etcd
 
 from rrwatch.datastore import etcd_apis
 from rrwatch.datastore.access import Access
-from rrwatch.datastore.http import Connection, Response, Silence
 from rrwatch.datastore.members import Members
 from rrwatch.datastore.mirror import is_below
 from rrwatch.datastore.port import Change, Snapshot, WatchResponse
 from rrwatch.datastore.reasons import reason_of
 from rrwatch.datastore.rotation import Rotation
 from rrwatch.errors import Resync, TransportError, UsageError, WrongApi
+from rrwatch.http import Connection, Response, Silence
 
 _T = TypeVar("_T")
 
@@ -171,7 +171,7 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
             allow_redirect=False,
         )
         self.endpoint = endpoint
-        self._connection = Connection(endpoint, access)
+        self._connection = Connection(endpoint, access.tls)
         self._head: _Head | None = None
 
     def get(self, key: str, timeout: float, **params: str) -> dict[str, Any]:

@@ -31,13 +31,13 @@ from typing import Any, TypeVar
 
 from rrwatch.datastore import etcd_apis
 from rrwatch.datastore.access import Access
-from rrwatch.datastore.http import DURATION_MAX, SIZE_MAX, Connection, Silence
 from rrwatch.datastore.members import Members
 from rrwatch.datastore.port import Change, Snapshot, WatchResponse
 from rrwatch.datastore.reasons import reason_of
 from rrwatch.datastore.rotation import Rotation
 from rrwatch.datastore.stream import Refused, Stream
 from rrwatch.errors import Resync, TransportError, UsageError, WrongApi
+from rrwatch.http import DURATION_MAX, SIZE_MAX, Connection, Silence
 
 _T = TypeVar("_T")
 
@@ -156,7 +156,7 @@ class _Client:
     def __init__(self, endpoint: str, access: Access) -> None:
         self.endpoint = endpoint
         self._access = access
-        self._connection = Connection(endpoint, access)
+        self._connection = Connection(endpoint, access.tls)
         self._watch: _Watch | None = None
         self._token: str | None = None  # empty if etcd wants none
 
@@ -329,7 +329,7 @@ class _Watch:
             "progress_notify": True,
         }
         body = json.dumps({"create_request": create})
-        self._stream = Stream(Connection(endpoint, access), "/v3/watch", headers, body, OPEN_TIMEOUT)
+        self._stream = Stream(Connection(endpoint, access.tls), "/v3/watch", headers, body, OPEN_TIMEOUT)
 
     def close(self) -> None:
         """Closes the connection; any thread may do so."""

@@ -1,6 +1,6 @@
 """Reads the lines of an HTTP answer that does not end, in a thread of its own.
 
-    stream = Stream(Connection("http://127.0.0.1:2379", access), "/v3/watch", headers, body, timeout=5.0)
+    stream = Stream(Connection("http://127.0.0.1:2379", Tls()), "/v3/watch", headers, body, timeout=5.0)
     print(stream.line(timeout=20.0))
 
 A read that timed out cannot be continued, neither with TLS nor in the middle of a chunk. So a thread waits for the next
@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from http.client import HTTPException
 
-from rrwatch.datastore.http import Connection, Silence
 from rrwatch.datastore.reasons import reason_of
+from rrwatch.http import Connection, Silence
 
 _LINES_MAX = 16  # that are read before they are taken
 _SLICE = 0.25  # seconds after which the thread notices that nobody takes lines any more

@@ -2,8 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -36,11 +36,53 @@ class _Wait(NamedTuple):
     told: float
 
 
+Tell = Callable[[Mapping[str, Any]], None]
+"""Takes a log event: its name as `event`, and its fields."""
+
+
+class _Logger:
+    """A logger that also hands its events to a function."""
+
+    def __init__(self, tell: Tell, fields: Mapping[str, object] | None = None) -> None:
+        self._log, self._tell, self._fields = structlog.get_logger("rrwatch"), tell, fields or {}
+
+    def bind(self, **fields: object) -> "_Logger":
+        """Returns a logger that adds these fields to each event."""
+        return _Logger(self._tell, {**self._fields, **fields})
+
+    def untold(self) -> "_Logger":
+        """Returns a logger that only logs."""
+        return _Logger(lambda _: None, self._fields)
+
+    def debug(self, event: str, **fields: object) -> None:
+        self._emit("debug", event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        self._emit("info", event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        self._emit("warning", event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        self._emit("error", event, fields)
+
+    def _emit(self, level: str, event: str, fields: Mapping[str, object]) -> None:
+        fields = {**self._fields, **fields}
+        getattr(self._log, level)(event, **fields)
+        self._tell({"event": event, **fields})
+
+
 class EventLog:
     """Writes log events. It remembers what it logged, so that a lasting state makes one line and not one a pass."""
 
-    def __init__(self) -> None:
-        self._log = structlog.get_logger("rrwatch")
+    def __init__(self, tell: Tell = lambda _: None) -> None:
+        """Begins with nothing logged.
+
+        Args:
+            tell: called with every event after it was logged, also with those below the level of the log, but not
+                with repetitions of one that lasts. It must not wait.
+        """
+        self._log = _Logger(tell)
         self._endpoints: dict[str, str] = {}
         self._waits_for = ""
         self._outage = False
@@ -172,8 +214,9 @@ class EventLog:
                 self._held_told = -_REPEAT
                 self._log.info("hold_ended")
         elif now - self._held_told >= _REPEAT:
+            log = self._log if self._held_told < 0 else self._log.untold()
             self._held_told = now
-            self._log.error(
+            log.error(
                 "held",
                 reason=hold.loss.reason,
                 **_some("nodes_gone", hold.loss.nodes),

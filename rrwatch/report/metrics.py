@@ -36,6 +36,7 @@ class _View(Collector):
         yield from _of_etcd(self._status)
         yield from _of_birds(self._status)
         yield from _of_sessions(self._status)
+        yield _of_hooks(self._status)
 
 
 def _of_rrwatch(status: Status) -> Iterator[Metric]:
@@ -156,6 +157,15 @@ def _of_sessions(status: Status) -> Iterator[Metric]:
         for row in status.session_rows():
             up.add_metric([row.daemon, row.name, row.node or ""], row.up)
         yield up
+
+
+def _of_hooks(status: Status) -> Metric:
+    events = CounterMetricFamily(
+        "rrwatch_hook_events", "Events that hooks took, did not take, or were not told of.", labels=["sink", "result"]
+    )
+    for labels, number in status.hooks.items():
+        events.add_metric(labels, number)
+    return events
 
 
 def _count(tally: Counters, name: str) -> int:

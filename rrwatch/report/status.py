@@ -10,6 +10,7 @@ from rrwatch.bird.apply import State
 from rrwatch.bird.target import Target
 from rrwatch.guard.baseline import Hold
 from rrwatch.report.history import Counters
+from rrwatch.report.hooks import Counts
 from rrwatch.report.outcome import Outcome, Result
 from rrwatch.report.sessions import (
     Moment,
@@ -81,6 +82,7 @@ class Status:
         counters, recent: what was done, see `rrwatch.report.history`.
         observed: what each BIRD said about its sessions, by the name of the BIRD.
         session_metrics: whether there is a metric for each session.
+        hooks: what has become of the events for hooks, see `rrwatch.report.hooks`.
     """
 
     role: str
@@ -94,6 +96,7 @@ class Status:
     recent: tuple[dict[str, Any], ...] = ()
     observed: Mapping[str, ObservedBird] = field(default_factory=dict)
     session_metrics: bool = False
+    hooks: Counts = field(default_factory=dict)
 
     def session_rows(self) -> tuple[SessionRow, ...]:
         """The sessions of all BIRDs, wanted and actual; computed for each call, in 10 ms for 5,000."""

@@ -19,7 +19,7 @@ from rrwatch.guard.rule import Limits
 from rrwatch.roles import NodeRole, ReflectorRole, Role
 from rrwatch.settings import parsers
 from rrwatch.settings.table import ETCD_SETTINGS, SETTINGS, Setting
-from rrwatch.settings.values import OFF, DatastoreName, Listen, LogFormat, LogLevel, ModelName, RoleName
+from rrwatch.settings.values import OFF, DatastoreName, HookSettings, Listen, LogFormat, LogLevel, ModelName, RoleName
 
 _NODE_SPREAD = 3.0  # seconds
 MODEL_OF = {DatastoreName.ETCD_V2: ModelName.CALICO_V1, DatastoreName.ETCD_V3: ModelName.CALICO_V3}
@@ -42,6 +42,7 @@ class Settings:
         resync_interval: seconds between two full lists of etcd.
         etcd_spread: seconds over which lists at the start and after an outage are spread.
         log_format: the format of log lines, or None for console on a terminal and JSON elsewhere.
+        hooks: who is told of events.
         passwords: the directory with the passwords of sessions, if there is one.
         has_own_model: whether the data model was set, and is not that of the datastore.
         session_metrics: whether there is a metric for each session.
@@ -61,6 +62,7 @@ class Settings:
     etcd_spread: float
     log_format: LogFormat | None
     log_level: LogLevel
+    hooks: HookSettings
     passwords: Path | None = None
     has_own_model: bool = False
     session_metrics: bool = False
@@ -130,6 +132,9 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         etcd_spread=_etcd_spread(values),
         log_format=values["log_format"],
         log_level=values["log_level"],
+        hooks=HookSettings(
+            values["hook_command"] or (), values["hook_url"] or "", values["hook_events"], values["hook_timeout"]
+        ),
         passwords=values["bgp_passwords"],
         has_own_model=values["model"] is not None,
         session_metrics=values["session_metrics"],

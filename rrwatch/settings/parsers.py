@@ -1,6 +1,7 @@
 """Parsers for the texts of settings. Each returns the value, or raises ValueError with what is wanted instead."""
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -12,7 +13,7 @@ from rrwatch.bgp.topology import Address, Family
 from rrwatch.bird.config import LogTarget
 from rrwatch.bird.version import Grammar, version_in
 from rrwatch.calico import values
-from rrwatch.settings.values import OFF, Listen
+from rrwatch.settings.values import OFF, HookEvent, Listen
 
 _WANT_URLS = "want URLs like http://127.0.0.1:2379, separated by commas"
 _WANT_AUTHORITY = "want host:port"
@@ -99,6 +100,46 @@ def endpoint(text: str) -> str:
         raise ValueError(_WANT_URLS)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}:{port}"
+
+
+def command(text: str) -> tuple[str, ...]:
+    """Parses a program and its arguments, which are quoted as for a shell; no shell takes part."""
+    want = "want the absolute path or the name of a program, and its arguments"
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise ValueError(f"{want}: {str(error).lower()}") from None
+    if not words or not words[0] or "\0" in text or ("/" in words[0] and not words[0].startswith("/")):
+        raise ValueError(want)
+    return words
+
+
+def url(text: str) -> str:
+    """Validates a URL to post to."""
+    want = "want a URL like https://alerts.example.org/rrwatch, in ASCII"
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+        (parts.hostname or "").encode("idna")  # as the resolver does
+    except ValueError:
+        raise ValueError(want) from None
+    if "@" in parts.netloc:
+        raise ValueError("want no user or password in it")
+    printable = text.isascii() and text.isprintable() and " " not in text
+    if parts.scheme not in ("http", "https") or not parts.hostname or port == 0 or parts.fragment or not printable:
+        raise ValueError(want)
+    return text
+
+
+def hook_events(text: str) -> frozenset[HookEvent]:
+    """Parses names of events, separated by commas."""
+    try:
+        found = frozenset(HookEvent(name.strip()) for name in text.split(",") if name.strip())
+    except ValueError:
+        found = frozenset()
+    if not found:
+        raise ValueError(f"want some of {', '.join(event.value for event in HookEvent)}")
+    return found
 
 
 def authority(text: str) -> str:

@@ -1,13 +1,14 @@
 """The table of settings: name, environment variables, parser, help and default of each."""
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rrwatch.bgp.topology import Family
 from rrwatch.settings import parsers
-from rrwatch.settings.values import DatastoreName, LogFormat, LogLevel, ModelName, RoleName
+from rrwatch.settings.values import DatastoreName, HookEvent, LogFormat, LogLevel, ModelName, RoleName
 
 SETTINGS_FILE = Path("/etc/rrwatch/rrwatch.toml")
 
@@ -23,6 +24,7 @@ class Setting:
         default: the text of the default, or None if there is none.
         shown_default: the default as `--help` describes it, if it is not a fixed value.
         older: environment variables that are used if `RRWATCH_<NAME>` is not set; the first that is set wins.
+        join: makes one text of a list in the settings file.
         empty_counts: whether an empty environment variable is a value, instead of the same as an unset one.
     """
 
@@ -32,6 +34,7 @@ class Setting:
     default: str | None = None
     shown_default: str | None = None
     older: tuple[str, ...] = ()
+    join: Callable[[Sequence[str]], str] = ",".join
     empty_counts: bool = False
 
     @property
@@ -220,6 +223,20 @@ SETTINGS = (
         "Seconds over which the first list, and the list after an outage, are spread at random.",
         shown_default="0; 3 in the node role",
     ),
+    Setting(
+        "hook_command",
+        parsers.command,
+        "Program and arguments to run for each event of hook_events, which it reads as JSON.",
+        join=shlex.join,
+    ),
+    Setting("hook_url", parsers.url, "URL to which each event of hook_events is posted as JSON."),
+    Setting(
+        "hook_events",
+        parsers.hook_events,
+        "Events that the hooks are told of, separated by commas.",
+        ",".join(event.value for event in HookEvent),
+    ),
+    Setting("hook_timeout", parsers.seconds(0.1), "Seconds that a hook may take for one event.", "10"),
     Setting(
         "log_format",
         parsers.choice(LogFormat),

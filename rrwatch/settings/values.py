@@ -1,6 +1,6 @@
 """Types of values that only settings have."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 
@@ -39,6 +39,32 @@ class LogLevel(Enum):
     INFO = "info"
     WARNING = "warning"
     ERROR = "error"
+
+
+class HookEvent(Enum):
+    """A log event that hooks can be told of."""
+
+    HELD = "held"
+    REFUSED = "refused"
+    SESSION_LOST = "session_lost"
+    FROZEN = "frozen"
+
+
+@dataclass(frozen=True, slots=True)
+class HookSettings:
+    """Who is told of events, and of which.
+
+    Attributes:
+        command: a program, as an absolute path or a name, and its arguments; empty if there is none.
+        url: where events are posted to; empty if that is nowhere.
+        events: the events.
+        timeout: seconds that each of them may take for one event.
+    """
+
+    command: tuple[str, ...] = ()
+    url: str = field(default="", repr=False)
+    events: frozenset[HookEvent] = frozenset(HookEvent)
+    timeout: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

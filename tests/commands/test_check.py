@@ -15,6 +15,8 @@ from lab.daemon import Rrwatch
 from lab.environment import beside
 from lab.etcd import Etcd
 from lab.process import free_port, program, wait_until
+from rrwatch.commands import check as checking
+from rrwatch.commands import privileges
 from tests.command import Run
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, host
 
@@ -186,6 +188,30 @@ class TestUser:
         password.write_text("secret")
         bad = check("--user", "nobody", **WITHOUT_DAEMON, ETCD_USERNAME="u", RRWATCH_ETCD_PASSWORD_FILE=str(password))
         assert f"cannot read {password}" in bad["user"]["text"]
+
+    def test_a_hook_that_the_user_may_not_execute(self, check: Check, tmp_path: Path) -> None:
+        hook = tmp_path / "hook"
+        hook.write_text("#!/bin/sh\n")
+        hook.chmod(0o744)
+        command = {"RRWATCH_HOOK_COMMAND": f"'{hook}' -x"}
+        assert "hook_command" not in check(**WITHOUT_DAEMON, **command)
+        hook.chmod(0o644)
+        bad = check(**WITHOUT_DAEMON, **command)["hook_command"]
+        assert bad["text"] == "this user may not execute it"
+        hook.unlink()
+        bad = check(**WITHOUT_DAEMON, **command)["hook_command"]
+        assert bad["text"] == "No such file or directory"
+        assert bad["hint"].startswith("name a program that root (")
+
+    def test_a_hook_that_the_service_does_not_see(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        hook = tmp_path / "hook"
+        hook.symlink_to("/bin/true")
+        monkeypatch.setattr(checking, "_HIDDEN_FROM_SERVICE", (str(tmp_path), "/usr"))
+        monkeypatch.setattr(privileges, "service_user", lambda: "rrwatch")
+        assert checking._check_hook(str(hook)).text == "is below /usr, which the service does not see"
+        assert not checking._check_hook("true").good
+        monkeypatch.setattr(privileges, "service_user", lambda: None)
+        assert checking._check_hook(str(hook)).good
 
     def test_root_checks_for_the_user_of_the_service(self, run: Run, etcd: Etcd, bird: Bird, tmp_path: Path) -> None:
         for name, more in ("passwd", "rrwatch:x:64999:64999::/:/bin/false\n"), ("group", "bird:x:64998:\n"):

@@ -2,6 +2,7 @@
 
 import contextlib
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ class Request:
     method: str
     target: str
     headers: dict[str, str]
+    body: bytes = b""
 
 
 Answer = bytes | Iterable[bytes]
@@ -36,7 +38,7 @@ class Server:
         stopping: set when the context ends, so that a slow answer ends too.
     """
 
-    def __init__(self, reply: Callable[[Request], Answer]) -> None:
+    def __init__(self, reply: Callable[[Request], Answer], tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
         self.stopping = threading.Event()
         outer = self
@@ -59,13 +61,15 @@ class Server:
                 while line := self.rfile.readline().decode("latin-1").strip():
                     name, _, value = line.partition(":")
                     headers[name.lower()] = value.strip()
-                self.rfile.read(int(headers.get("content-length", 0)))
-                return Request(first[0], first[1], headers)
+                body = self.rfile.read(int(headers.get("content-length", 0)))
+                return Request(first[0], first[1], headers, body)
 
         self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self._server.block_on_close = False
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> "Server":
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()

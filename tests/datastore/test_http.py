@@ -5,25 +5,24 @@ import itertools
 import socket
 import threading
 import time
-import tracemalloc
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from http.client import HTTPException
 
 import pytest
 
-from rrwatch.datastore import http
-from rrwatch.datastore.access import Access
-from rrwatch.datastore.http import Connection, Silence
+from rrwatch import http
+from rrwatch.http import Connection, Silence, Tls
 from tests.datastore.conftest import Serve
 from tests.datastore.relay import Relay
 from tests.datastore.server import Request, Server, answer
+from tests.memory import memory_below
 
 MIB = 2**20
 
 
 def connect(server: Server) -> Connection:
-    return Connection(server.url, Access((server.url,)))
+    return Connection(server.url, Tls())
 
 
 def read(connection: Connection, timeout: float = 0.5) -> bytearray:
@@ -93,7 +92,7 @@ def test_a_tls_handshake_that_takes_too_long_is_given_up() -> None:
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
         began = time.monotonic()
         with pytest.raises(OSError, match=r"no connection within 0\.5 s"):
-            read(Connection(url, Access((url,))))
+            read(Connection(url, Tls()))
         assert time.monotonic() - began < 3
         stop.set()
 
@@ -103,17 +102,6 @@ def test_an_exchange_has_a_limit_however_fast_it_is(serve: Serve, monkeypatch: p
     server = serve(lambda _: server.slowly(answer("200 OK", b"x" * 40 * MIB), 0.05, MIB // 4))
     with pytest.raises(OSError, match="given up after 2 s"):
         read(connect(server), 10)
-
-
-@contextlib.contextmanager
-def memory_below(limit: int) -> Iterator[None]:
-    """Fails if more memory is allocated in the context."""
-    tracemalloc.start()
-    try:
-        yield
-        assert tracemalloc.get_traced_memory()[1] < limit
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -194,7 +182,7 @@ def test_a_connection_that_the_server_ended_is_not_used_again(serve: Serve) -> N
 
 
 def test_a_connection_is_used_again(relay: Relay) -> None:
-    connection = Connection(relay.url, Access((relay.url,)))
+    connection = Connection(relay.url, Tls())
     for _ in range(3):
         with connection.exchange("GET", "/version", timeout=5) as response:
             assert b"etcdserver" in response.read()

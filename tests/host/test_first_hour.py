@@ -180,3 +180,29 @@ def test_a_reboot(established: Reflector) -> None:
     messages = established.host.run(*journal)
     assert "Started bird.service" in messages
     assert "Stopping bird.service" not in messages
+
+
+def test_a_hook_runs_in_the_sandbox_of_the_service(fresh: Reflector) -> None:
+    hook, told = "/usr/local/lib/rrwatch-hook", "/run/rrwatch/told"
+    fresh.host.write(
+        hook,
+        f"#!/bin/sh\nset -e\ncat >/tmp/event; python3 -m json.tool </tmp/event >/dev/null\n"
+        f'! echo x >/root/x 2>/dev/null\necho "$(id -un) $RRWATCH_EVENT $1" >{told}\n',
+    )
+    fresh.host.run("chmod", "755", hook)
+    fresh.host.run("mkdir", "--parents", "/etc/rrwatch/templates")
+    fresh.start_cluster()
+    fresh.install()
+    fresh.configure(f'{SETTINGS}templates = "/etc/rrwatch/templates"\nhook_command = "{hook} word"\n')
+    fresh.enable()
+    fresh.wait_established()
+    assert f"ok   hook_command {hook}: {hook} can be executed\n" in fresh.host.run("rrwatch", "check")
+
+    fresh.host.write("/etc/rrwatch/templates/session.cfg.j2", "nonsense {{ session.name }}\n")
+    try:
+        wait_until(lambda: fresh.host.try_run("cat", told).stdout == "rrwatch refused word\n", "the hook")
+    except TimeoutError as error:
+        raise AssertionError(fresh.story()) from error
+
+    hidden = fresh.host.try_run("rrwatch", "check", "--hook-command", "/root/hook").stdout
+    assert "FAIL hook_command /root/hook: Permission denied\n" in hidden

@@ -20,7 +20,7 @@ from rrwatch.errors import UsageError
 from rrwatch.roles import NodeRole, ReflectorRole
 from rrwatch.settings.model import Settings, access_of, settings_of
 from rrwatch.settings.table import SETTINGS, Unknown
-from rrwatch.settings.values import Listen, LogFormat, LogLevel
+from rrwatch.settings.values import HookEvent, HookSettings, Listen, LogFormat, LogLevel
 
 Resolve = Callable[..., Settings]
 
@@ -184,7 +184,8 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
         "bird6_socket": "/a/b6.ctl", "custom_filters": "on", "templates": str(folder), "status_listen": "127.0.0.1:1",
         "session_metrics": "on", "min_interval": "1", "bird_version": "1.6", "bird_log": "syslog", "state_dir": "/s",
         "guard_percent": "60", "guard_min": "6", "etcd_watch_timeout": "7", "etcd_spread": "4",
-        "resync_interval": "2", "log_format": "json", "log_level": "debug",
+        "resync_interval": "2", "hook_command": "/h \"a b\"", "hook_url": "http://h/?x", "hook_events": "held,frozen",
+        "hook_timeout": "3", "log_format": "json", "log_level": "debug",
     }  # fmt: skip
     assert set(values) == {setting.name for setting in SETTINGS}
     flags = [part for name, value in values.items() for part in ("--" + name.replace("_", "-"), value)]
@@ -206,6 +207,16 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
         V1,
     )
     assert by_flag.log_format is LogFormat.JSON
+
+
+def test_hooks(resolve: Resolve) -> None:
+    assert resolve().hooks == HookSettings((), "", frozenset(HookEvent), 10)
+    for words in ["/bin/x", "-a b", "c,d"], ["x"]:
+        given = resolve(file=f"hook_command = {words}\nhook_events = ['held', 'refused']").hooks
+        assert given.command == tuple(words)
+        assert given.events == {HookEvent.HELD, HookEvent.REFUSED}
+    assert resolve(file="""hook_command = "/bin/x '-a b' c" """).hooks.command == ("/bin/x", "-a b", "c")
+    assert resolve(RRWATCH_HOOK_COMMAND="/bin/x '-a b' $HOME;").hooks.command == ("/bin/x", "-a b", "$HOME;")
 
 
 @pytest.mark.parametrize(
@@ -243,6 +254,33 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
         ({"RRWATCH_MIN_INTERVAL": "-1"}, "want a number of seconds from 0"),
         ({"RRWATCH_MIN_INTERVAL": "nan"}, "want a number of seconds from 0"),
         ({"RRWATCH_RESYNC_INTERVAL": "0"}, "want a number of seconds from 1 to 86400"),
+        (
+            {"RRWATCH_HOOK_COMMAND": "'x"},
+            'RRWATCH_HOOK_COMMAND is "\'x": want the absolute path or the name of a program',
+        ),
+        ({"RRWATCH_HOOK_COMMAND": "'x"}, "and its arguments: no closing quotation"),
+        (
+            {"RRWATCH_HOOK_COMMAND": "bin/hook"},
+            "RRWATCH_HOOK_COMMAND is 'bin/hook': want the absolute path or the name",
+        ),
+        ({"RRWATCH_HOOK_COMMAND": " "}, "RRWATCH_HOOK_COMMAND is ' ': want the absolute path or the name of a program"),
+        (
+            {"RRWATCH_HOOK_URL": "ftp://h/"},
+            "RRWATCH_HOOK_URL is 'ftp://h/': want a URL like https://alerts.example.org",
+        ),
+        ({"RRWATCH_HOOK_URL": "http://h:0/"}, "want a URL like https://alerts.example.org"),
+        ({"RRWATCH_HOOK_URL": "http://h:x/"}, "want a URL like https://alerts.example.org"),
+        ({"RRWATCH_HOOK_URL": "http://h/a b"}, "want a URL like https://alerts.example.org"),
+        ({"RRWATCH_HOOK_URL": "http://h/\u00e9"}, "want a URL like https://alerts.example.org"),
+        ({"RRWATCH_HOOK_URL": f"http://{'x' * 64}/"}, "want a URL like https://alerts.example.org"),
+        ({"RRWATCH_HOOK_URL": "http:///x"}, "want a URL like https://alerts.example.org"),
+        ({"RRWATCH_HOOK_URL": "http://user@h/"}, "want no user or password in it"),
+        (
+            {"RRWATCH_HOOK_EVENTS": "held,lost"},
+            "RRWATCH_HOOK_EVENTS is 'held,lost': want some of held, refused, session",
+        ),
+        ({"RRWATCH_HOOK_EVENTS": ","}, "want some of held, refused, session_lost, frozen"),
+        ({"RRWATCH_HOOK_TIMEOUT": "0"}, "RRWATCH_HOOK_TIMEOUT is '0': want a number of seconds from 0.1 to 86400"),
         ({"RRWATCH_LOG_LEVEL": "loud"}, "RRWATCH_LOG_LEVEL is 'loud': want debug or info or warning or error"),
         ({"RRWATCH_SETTINGS": "/no/such.toml"}, "there is no settings file /no/such.toml"),
         ({"RRWATCH_TEMPLATES": "/" + "x" * 5000}, "want a directory that exists"),

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from rrwatch.datastore import etcd_v2, http
+from rrwatch import http
+from rrwatch.datastore import etcd_v2
 from rrwatch.datastore.access import Access
 from tests.datastore.etcd_v2.following import Follow, Mirrored
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rrwatch.datastore import etcd_v2, http
+from rrwatch import http
+from rrwatch.datastore import etcd_v2
 from rrwatch.datastore.factory import open_datastore
 from rrwatch.datastore.members import Members
 from rrwatch.datastore.mirror import is_below

@@ -7,8 +7,8 @@ import pytest
 
 from lab.etcd_v3 import PROGRAMS, EtcdV3
 from lab.process import free_port
+from rrwatch import http
 from rrwatch.datastore import etcd_v3 as adapter
-from rrwatch.datastore import http
 from rrwatch.datastore.access import Access
 from tests.datastore.etcd_v2.following import Mirrored
 from tests.datastore.etcd_v3.following import Follow, access_to

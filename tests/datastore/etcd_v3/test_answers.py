@@ -10,8 +10,8 @@ import pytest
 
 from lab.etcd_v3 import encoded
 from lab.process import free_port
+from rrwatch import http
 from rrwatch.datastore import etcd_v3 as adapter
-from rrwatch.datastore import http
 from rrwatch.datastore.port import Change, Snapshot, WatchResponse
 from rrwatch.errors import Resync, TransportError
 from tests.datastore.conftest import Serve

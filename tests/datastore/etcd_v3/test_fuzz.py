@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lab.etcd_v3 import encoded
-from rrwatch.datastore import etcd_apis, etcd_v3, http
+from rrwatch import http
+from rrwatch.datastore import etcd_apis, etcd_v3
 from rrwatch.datastore.factory import open_datastore
 from rrwatch.datastore.members import Members
 from rrwatch.datastore.mirror import is_below

@@ -1,6 +1,6 @@
-"""One HTTP connection for an adapter: every exchange has limits in time and size, and another thread can end it.
+"""One HTTP connection: every exchange has limits in time and size, and another thread can end it.
 
-    connection = Connection("http://127.0.0.1:2379", access)
+    connection = Connection("http://127.0.0.1:2379", Tls())
     with connection.exchange("GET", "/version", timeout=10.0) as response:
         if response.status == 200:
             print(response.read())
@@ -18,11 +18,11 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
-
-from rrwatch.datastore.access import Access
 
 CONNECT_TIMEOUT = 5.0
 """Seconds for a connection to an address, and the same again for the TLS handshake."""
@@ -36,6 +36,7 @@ DURATION_MAX = 600.0
 SIZE_MAX = 64 * 1024 * 1024
 """Bytes of an answer's body. A list of 20,000 nodes has 8 MiB."""
 
+_PORTS = {"http": 80, "https": 443}
 _PIECE = 64 * 1024  # bytes that are read at once
 
 # A peer that disappeared is noticed below HTTP too (tcp(7)).
@@ -46,6 +47,20 @@ _SOCKET_OPTIONS = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """The files for connections with TLS, in PEM.
+
+    Attributes:
+        ca_cert: the authorities to trust; None for those of the system.
+        cert, key: the certificate to present, and its key; both or none.
+    """
+
+    ca_cert: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
 
 
 class Silence(TimeoutError):
@@ -70,6 +85,10 @@ class Response:
     def is_complete(self) -> bool:
         """Whether the body has been read to its end."""
         return self._response.isclosed()
+
+    def close(self) -> None:
+        """Discards what has not been read; the connection cannot be used again."""
+        self._response.close()
 
     def read(self) -> bytearray:
         """Reads the body.
@@ -125,8 +144,14 @@ class Response:
 class Connection:
     """A connection to one endpoint, for one exchange at a time. It connects when it is needed."""
 
-    def __init__(self, endpoint: str, access: Access) -> None:
-        self._endpoint, self._access = endpoint, access
+    def __init__(self, endpoint: str, tls: Tls) -> None:
+        """Keeps what is needed to connect.
+
+        Args:
+            endpoint: a URL, of which scheme, host and port count; without a port, that of the scheme.
+            tls: read again for each connection, if the scheme is https.
+        """
+        self._endpoint, self._tls = endpoint, tls
         self._client: _Client | None = None
         self._socket: socket.socket | None = None
 
@@ -139,22 +164,25 @@ class Connection:
         timeout: float,
         headers: Mapping[str, str] | None = None,
         body: str | None = None,
+        within: float | None = None,
     ) -> Iterator[Response]:
         """Sends a request and waits for the headers of the answer. What is not read in the context is discarded.
 
         Args:
             target: path and query, quoted.
             timeout: seconds of silence after which the exchange fails.
+            body: ASCII text.
+            within: seconds that the exchange takes at most, however fast its answer arrives.
 
         Raises:
             Silence: no headers arrived before the timeout.
             OSError, HTTPException: anything else went wrong.
         """
-        complete = False
-        limit = _Limit(self.cut, timeout + CONNECT_TIMEOUT)
+        response: Response | None = None
+        limit = _Limit(self.cut, timeout + CONNECT_TIMEOUT, DURATION_MAX if within is None else within)
         try:
             with limit:
-                client = self._connect()
+                client = self._connect(CONNECT_TIMEOUT if within is None else min(within, CONNECT_TIMEOUT))
                 if limit.exceeded:
                     raise OSError("there was no connection to cut")
                 connected = client.sock
@@ -165,14 +193,17 @@ class Connection:
                     response = Response(client.getresponse(), timeout, limit, connected)
                 except TimeoutError as error:
                     raise Silence(f"nothing arrived for {timeout:g} s") from error
+                if limit.exceeded:  # http.client takes headers that broke off for whole ones
+                    raise OSError("the headers are incomplete")
                 yield response
-                complete = response.is_complete
         except (OSError, http.client.HTTPException) as error:
             if limit.exceeded:
                 raise OSError(f"given up after {limit.seconds:.0f} s: the answer arrives too slowly") from error
             raise
         finally:
-            if not complete:
+            if not (response and response.is_complete):
+                if response:
+                    response.close()
                 self.close()
 
     def cut(self) -> None:
@@ -193,22 +224,23 @@ class Connection:
         if connected:
             connected.close()
 
-    def _connect(self) -> "_Client":
+    def _connect(self, timeout: float) -> "_Client":
         """Returns the connection, or a new one if the server has ended it."""
         if self._client and (self._client.sock is None or _has_input(self._client.sock)):
             self.close()
         if self._client is None:
             url = urlsplit(self._endpoint)
-            host, port = url.hostname or "", url.port or 0
+            host, port = url.hostname or "", url.port or _PORTS[url.scheme]
             try:
-                connected = self._socket = socket.create_connection((host, port), CONNECT_TIMEOUT)
+                connected = self._socket = socket.create_connection((host, port), timeout)
                 for level, option, value in _SOCKET_OPTIONS:
                     connected.setsockopt(level, option, value)
                 if url.scheme == "https":
-                    connected = self._socket = _tls(self._access).wrap_socket(connected, server_hostname=host)
+                    connected = self._socket = _context(self._tls).wrap_socket(connected, server_hostname=host)
             except TimeoutError as error:
-                raise OSError(f"no connection within {CONNECT_TIMEOUT:g} s") from error
+                raise OSError(f"no connection within {timeout:g} s") from error
             self._client = _Client(host, port)
+            self._client.default_port = _PORTS[url.scheme]  # which the header Host leaves out
             self._client.auto_open = 0  # it would not use TLS
             self._client.sock = connected
         return self._client
@@ -234,8 +266,8 @@ class _Client(http.client.HTTPConnection):
 class _Limit:
     """Calls a function when an exchange has taken too long. What arrives extends the time."""
 
-    def __init__(self, cut: Callable[[], None], seconds: float) -> None:
-        self._cut, self.seconds = cut, min(seconds, DURATION_MAX)
+    def __init__(self, cut: Callable[[], None], seconds: float, longest: float) -> None:
+        self._cut, self.seconds, self._longest = cut, min(seconds, longest), longest
         self._done = threading.Event()
         self._began = time.monotonic()
         self.exceeded = False
@@ -248,7 +280,7 @@ class _Limit:
 
     def extend(self, received: int) -> None:
         """Allows the time that these bytes may take."""
-        self.seconds = min(self.seconds + received / RATE_MIN, DURATION_MAX)
+        self.seconds = min(self.seconds + received / RATE_MIN, self._longest)
 
     def lift(self) -> None:
         """Ends the limit, for an answer that need not end."""
@@ -262,11 +294,11 @@ class _Limit:
         self._cut()
 
 
-def _tls(access: Access) -> ssl.SSLContext:
+def _context(tls: Tls) -> ssl.SSLContext:
     # Read for each connection: certificates are renewed while rrwatch runs.
-    context = ssl.create_default_context(cafile=str(access.ca_cert) if access.ca_cert else None)
-    if access.cert:
-        context.load_cert_chain(access.cert, access.key)
+    context = ssl.create_default_context(cafile=str(tls.ca_cert) if tls.ca_cert else None)
+    if tls.cert:
+        context.load_cert_chain(tls.cert, tls.key)
     return context
 
 
