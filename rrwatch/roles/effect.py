@@ -125,11 +125,11 @@ class _Mesh:
         """The number of its sessions, each of which two nodes share."""
         return sum(len(members) * (len(members) - 1) // 2 for members in self.members.values())
 
-    def first(self, topology: Topology, count: int) -> Iterator[Address]:
-        """Yields so many addresses of each family, in the order of the nodes that have them."""
+    def first(self, topology: Topology, count: int, but: Collection[Address]) -> Iterator[Address]:
+        """Yields so many addresses of each family but those, in the order of the nodes that have them."""
         for family, members in self.members.items():
             addresses = dict.fromkeys(host.address(family) for host in topology.hosts.values())
-            yield from islice((address for address in addresses if address in members), count)
+            yield from islice((address for address in addresses if address in members and address not in but), count)
 
     def connects(self, ends: _Ends) -> bool:
         members = self.members[Family(ends[0].version)]
@@ -184,7 +184,8 @@ class _Nodes:
         for host in chain(before.hosts.values(), after.hosts.values()):
             for own in host.known if host.peers else ():
                 self._named_by[own].update(entry.address for entry in host.peers)
-        self._sample = {*mesh.first(after, NAMES + 1)} if mesh.is_switched else set()  # `NAMES`, and the node itself
+        # The node itself may be among them.
+        self._sample = {*mesh.first(after, NAMES + 1, self._named_by_all)} if mesh.is_switched else set()
 
     def effects(self) -> Iterator[HostEffect]:
         """Yields the nodes whose sessions change."""
