@@ -57,6 +57,9 @@ _EXAMPLES = {
 # rrwatch rr add 172.17.42.40 --cluster-id 1.0.0.1
 # rrwatch peer add 172.17.42.40 as 65100
 """,
+    "Show what the end of the node mesh would do to each host, without writing it:": """\
+$ rrwatch node-mesh off --plan
+""",
     "Show which sessions follow from the keys in etcd, and which records were rejected:": """\
 $ rrwatch sessions
 """,

@@ -58,6 +58,17 @@ def session_names(text: str) -> list[str]:
     return [name for name, _ in _heads(_code(text))]
 
 
+def without_sessions(text: str) -> str:
+    """Returns what a configuration has besides sessions, without comments and with single blanks."""
+    rest, position = [], 0
+    for _, start, end in session_blocks(text):
+        rest.append(text[position:start])
+        position = end
+    rest.append(text[position:])
+    code = _COMMENT_OR_STRING.sub(lambda found: " " if found["string"] is None else found[0], " ".join(rest))
+    return " ".join(code.split())
+
+
 def printable(text: str) -> str:
     """Returns a text as a string can have it, with `?` for each other character: strings have no escapes."""
     return re.sub(r"[^ !#-~]", "?", text)

@@ -128,24 +128,32 @@ def release(settings: Settings) -> int:
 @_command()
 @_keys
 @etcd_timeout
-@click.option("--diff", is_flag=True, help="Print the difference to the installed file.")
+@click.option("--diff", is_flag=True, help="Print the difference to the installed file; exits with 1 if there is one.")
+@click.option("--summary", is_flag=True, help="With --diff: print only which sessions differ.")
 @click.option("--show-passwords", is_flag=True, help="Print the passwords of sessions; by default they are hidden.")
-def render(settings: Settings, keys_file: Path | None, timeout: float, diff: bool, show_passwords: bool) -> int:
+def render(
+    settings: Settings, keys_file: Path | None, timeout: float, diff: bool, summary: bool, show_passwords: bool
+) -> int:
     """Print the configuration that BIRD should run."""
     from rrwatch.bird.syntax import hide_passwords
-    from rrwatch.commands import show
+    from rrwatch.cli import differences
+    from rrwatch.commands import render as rendering
 
+    if summary and not diff:
+        raise UsageError("--summary shortens a difference: want it together with --diff")
     settings, items = _with_keys(settings, keys_file, timeout)
     settings.require_configuration()
-    texts = show.configurations(settings, items)
+    texts = rendering.configurations(settings, items)
     if diff:
-        differences = (show.difference(path, text, passwords=show_passwords) for path, text in texts.items())
-        click.echo("".join(differences), nl=False)
-    else:
-        if not show_passwords:
-            texts = {path: hide_passwords(text) for path, text in texts.items()}
-        headed = (f"# {path}\n{text}" if len(texts) > 1 else text for path, text in texts.items())
-        click.echo("\n".join(headed), nl=False)
+        found = [rendering.Difference.of(path, text) for path, text in texts.items()]
+        for one in found:
+            told = differences.summary(one) if summary else one.unified(passwords=show_passwords)
+            click.echo(told, nl=False)
+        return DONE if all(one.is_empty for one in found) else FAILED
+    if not show_passwords:
+        texts = {path: hide_passwords(text) for path, text in texts.items()}
+    headed = (f"# {path}\n{text}" if len(texts) > 1 else text for path, text in texts.items())
+    click.echo("\n".join(headed), nl=False)
     return DONE
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rrwatch.bgp.topology import Address, Family
+from rrwatch.bgp.topology import Address, AsNumber, Family
 from rrwatch.calico import values
+from rrwatch.cli.confirmation import DECLINED, is_confirmed, is_on_terminal
 from rrwatch.cli.options import etcd_timeout, json_output, with_settings
 from rrwatch.datastore.access import Access
 from rrwatch.errors import UsageError
@@ -19,7 +20,8 @@ from rrwatch.settings.table import ETCD_SETTINGS
 from rrwatch.settings.values import ModelName
 
 if TYPE_CHECKING:
-    from rrwatch.commands.records import Records
+    from rrwatch.commands.changes import Plan
+    from rrwatch.commands.records import Cluster, Proposal, Records
 
 
 class _Parsed(click.ParamType[Any]):
@@ -48,6 +50,11 @@ _RESOURCES = {
 }
 
 _address = click.argument("address", type=_ADDRESS)
+_plan = click.option(
+    "--plan", "only_plan", is_flag=True, help="Only print what would happen to sessions; write nothing."
+)
+_yes = click.option("--yes", is_flag=True, help="Do not ask; a script needs it where many sessions change.")
+_plan_json = click.option("--json", "as_json", is_flag=True, help="With --plan: print JSON.")
 _node = click.option("--node", type=_NODE, metavar="NAME", help="Only this node, instead of all of them.")
 
 
@@ -80,28 +87,80 @@ def _record_command(group: click.Group, name: str) -> Callable[[Callable[..., An
             if model is not ModelName.CALICO_V1 and group is not rr:
                 raise UsageError(f"model is {model.value}: there {_RESOURCES[str(group.name)]}, see `calicoctl apply`; "
                                  "for keys of Calico up to 2.6 set model to calico-v1")  # fmt: skip
+            from rrwatch.calico.models import MODELS
             from rrwatch.commands.records import Records
 
-            return function(Records(access, timeout), **own)
+            return function(Records(access, timeout, MODELS[model.value]), **own)
 
         return group.command(name)(etcd_timeout(with_settings(with_records, records_access_of, ETCD_SETTINGS)))
 
     return add
 
 
-@_record_command(rr, "add")
+def _changing_command(group: click.Group, name: str) -> Callable[[Callable[..., "Proposal"]], click.Command]:
+    """Adds a command that writes; its function gets the `Cluster` and its own options, and returns what to write."""
+
+    def add(function: Callable[..., "Proposal"]) -> click.Command:
+        @functools.wraps(function)
+        def change(records: "Records", *, only_plan: bool, yes: bool, as_json: bool, **own: Any) -> int:
+            from rrwatch.commands.changes import plan
+
+            if as_json and not only_plan:
+                raise UsageError("--json prints a plan: want it together with --plan")
+            cluster = records.cluster()
+            made = plan(cluster, function(cluster, **own))
+            if only_plan:
+                _print_plan(made, as_json=as_json)
+            elif not yes and not _may_go_ahead(made):
+                return DECLINED
+            else:
+                records.write(made.proposal)
+                click.echo(str(made.proposal))
+            return 0
+
+        return _record_command(group, name)(_plan(_plan_json(_yes(change))))
+
+    return add
+
+
+def _print_plan(plan: "Plan", *, as_json: bool) -> None:
+    from rrwatch.cli import changes
+
+    if as_json:
+        click.echo(json.dumps(plan.document(), indent=2))
+    else:
+        changes.print_plan(plan, sys.stdout)
+
+
+def _may_go_ahead(plan: "Plan") -> bool:
+    """Whether a change needs nobody's consent, or has that of the person at the terminal, who is shown the plan."""
+    from rrwatch.cli import changes
+
+    if is_on_terminal() and (plan.effect.hosts or plan.warnings):
+        changes.print_plan(plan, sys.stderr)
+    elif not plan.needs_consent:
+        return True
+    effect = plan.effect
+    return is_confirmed(
+        "Write this to etcd",
+        f"{plan.proposal.what}: {effect.gained:,} sessions begin, {effect.lost:,} end, {effect.reset:,} are reset; "
+        "--plan shows them, --yes goes ahead",
+    )
+
+
+@_changing_command(rr, "add")
 @_address
 @click.option("--cluster-id", type=_CLUSTER_ID, metavar="ID", help="Cluster id of its clients: 1.0.0.1, or a number.")
-def rr_add(records: "Records", address: Address, cluster_id: IPv4Address | None) -> None:
+def rr_add(cluster: "Cluster", address: Address, cluster_id: IPv4Address | None) -> "Proposal":
     """Make ADDRESS a route reflector of the cluster."""
-    click.echo(records.add_reflector(address, cluster_id))
+    return cluster.add_reflector(address, cluster_id)
 
 
-@_record_command(rr, "remove")
+@_changing_command(rr, "remove")
 @_address
-def rr_remove(records: "Records", address: Address) -> None:
+def rr_remove(cluster: "Cluster", address: Address) -> "Proposal":
     """Remove the route reflector ADDRESS from the cluster."""
-    click.echo(records.remove_reflector(address))
+    return cluster.remove_reflector(address)
 
 
 @_record_command(rr, "list")
@@ -117,24 +176,29 @@ def rr_list(records: "Records", as_json: bool) -> None:
     tables.print_records(rows, sys.stdout, as_json=as_json)
 
 
-@_record_command(peer, "add")
-@_address
-@click.argument("as_words", nargs=-1, metavar="[as] AS_NUMBER")
-@_node
-def peer_add(records: "Records", address: Address, as_words: tuple[str, ...], node: str | None) -> None:
-    """Make all nodes, or one, peer with ADDRESS in AS_NUMBER: `peer add 172.17.42.40 as 65100`."""
-    words = as_words[1:] if as_words[:1] == ("as",) else as_words
+def _one_as_number(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> AsNumber:
+    words = words[1:] if words[:1] == ("as",) else words
     if len(words) != 1:
         raise UsageError("AS number: want one, as in: peer add 172.17.42.40 as 65100")
-    click.echo(records.add_peer(address, _AS_NUMBER.convert(words[0], None, None), node))
+    number: AsNumber = _AS_NUMBER.convert(words[0], param, ctx)
+    return number
 
 
-@_record_command(peer, "remove")
+@_changing_command(peer, "add")
+@_address
+@click.argument("as_number", nargs=-1, metavar="[as] AS_NUMBER", callback=_one_as_number)
+@_node
+def peer_add(cluster: "Cluster", address: Address, as_number: AsNumber, node: str | None) -> "Proposal":
+    """Make all nodes, or one, peer with ADDRESS in AS_NUMBER: `peer add 172.17.42.40 as 65100`."""
+    return cluster.add_peer(address, as_number, node)
+
+
+@_changing_command(peer, "remove")
 @_address
 @_node
-def peer_remove(records: "Records", address: Address, node: str | None) -> None:
+def peer_remove(cluster: "Cluster", address: Address, node: str | None) -> "Proposal":
     """Remove the peer ADDRESS of all nodes, or of one."""
-    click.echo(records.remove_peer(address, node))
+    return cluster.remove_peer(address, node)
 
 
 @_record_command(peer, "list")
@@ -151,16 +215,16 @@ def peer_list(records: "Records", node: str | None, as_json: bool) -> None:
     tables.print_records(rows, sys.stdout, as_json=as_json)
 
 
-@_record_command(node_mesh, "on")
-def node_mesh_on(records: "Records") -> None:
+@_changing_command(node_mesh, "on")
+def node_mesh_on(cluster: "Cluster") -> "Proposal":
     """Make every node peer with every other."""
-    click.echo(records.set_mesh(True))
+    return cluster.set_mesh(True)
 
 
-@_record_command(node_mesh, "off")
-def node_mesh_off(records: "Records") -> None:
+@_changing_command(node_mesh, "off")
+def node_mesh_off(cluster: "Cluster") -> "Proposal":
     """End the mesh: nodes keep only the peers that `peer list` shows."""
-    click.echo(records.set_mesh(False))
+    return cluster.set_mesh(False)
 
 
 @_record_command(node_mesh, "show")

@@ -118,23 +118,23 @@ class EtcdV2(Rotation["_Client"]):
                 return WatchResponse(head.index, head.cluster_id)
             return WatchResponse(at, head.cluster_id, changes)
 
-    def put(self, key: str, value: str) -> None:
-        """Writes a key, and creates the folders above it.
+    def swap(self, key: str, before: str | None, after: str | None) -> bool:
+        """Reads a key, and writes or deletes it at the index that it had (etcd v2 API, "Atomic Compare-and-Swap").
+
+        By the index and not by the value, since etcd does not compare empty values.
 
         Raises:
             UsageError: etcd would store it under another key, or leave it out of its lists.
         """
-        if "/_" in key:
+        if "/_" in key and after is not None:
             raise UsageError(f"{key!r} cannot be a key: etcd hides names that begin with _")
         _require_key(key)
-        with _translated(self._client):
-            self._client.write(key, value)
-
-    def remove(self, key: str) -> None:
-        """Deletes a key; does nothing if it does not exist."""
-        _require_key(key)
-        with _translated(self._client), contextlib.suppress(etcd.EtcdKeyNotFound):
-            self._client.delete(key)
+        client = self._client
+        with _translated(client):
+            value, index = client.value(key)
+            if value in (before, after):
+                return value == after or client.replace(key, index, after)
+            return False
 
     def deletes_below(self, prefixes: Sequence[str], index: int) -> bool:  # noqa: ARG002  # the port's signature
         """Returns False: an index deletes one key or one folder, and every watch below that folder gets the event."""
@@ -177,6 +177,37 @@ class _Client(etcd.Client):  # type: ignore[misc]  # python-etcd has no types
     def get(self, key: str, timeout: float, **params: str) -> dict[str, Any]:
         """Reads a key; returns etcd's JSON. `head()` then has the headers of this answer."""
         return _object(self._keys(key, timeout, params, 0))
+
+    def value(self, key: str) -> tuple[str | None, int]:
+        """Returns the value of a key and the index that wrote it; None and 0 if there is no such key."""
+        try:
+            node = _typed(self.get(key, LIST_TIMEOUT, quorum="true").get("node"), dict, "node")
+        except etcd.EtcdKeyNotFound as error:
+            _require_missing(error)
+            return None, 0
+        return _text(node.get("value"), f"the value of {key!r:.60}"), _typed(
+            node.get("modifiedIndex"), int, "modifiedIndex"
+        )
+
+    def replace(self, key: str, index: int, value: str | None) -> bool:
+        """Writes a key, or deletes it if the value is None; returns False if it has another index by now.
+
+        Args:
+            index: 0 for a key that does not exist.
+        """
+        try:
+            if value is None:
+                self.delete(key, prevIndex=index)
+            elif index:
+                self.write(key, value, prevIndex=index)
+            else:
+                self.write(key, value, prevExist=False)
+        except (etcd.EtcdCompareFailed, etcd.EtcdAlreadyExist):
+            return False
+        except etcd.EtcdKeyNotFound as error:
+            _require_missing(error)
+            return False
+        return True
 
     def wait(self, key: str, timeout: float, index: int) -> dict[str, Any]:
         """Waits for an event below a key; returns etcd's JSON. `head()` has the headers, also after a `Silence`.

@@ -129,17 +129,18 @@ class EtcdV3(Rotation["_Client"]):
 
         return self._members.prove(client.endpoint, ask)
 
-    def put(self, key: str, value: str) -> None:
-        """Writes a key."""
-        _require_key(key)
-        with _translated(self._client):
-            _head(self._client.ask("/v3/kv/put", {"key": _encoded(key), "value": _encoded(value)}, LIST_TIMEOUT))
+    def swap(self, key: str, before: str | None, after: str | None) -> bool:
+        """Reads a key, and writes or deletes it at the revision that it had (etcd v3 API, "Txn").
 
-    def remove(self, key: str) -> None:
-        """Deletes a key; does nothing if it does not exist."""
+        By the revision and not by the value, which need not be text.
+        """
         _require_key(key)
-        with _translated(self._client):
-            _head(self._client.ask("/v3/kv/deleterange", {"key": _encoded(key)}, LIST_TIMEOUT))
+        client = self._client
+        with _translated(client):
+            value, revision = client.value(key)
+            if value in (before, after):
+                return value == after or client.replace(key, revision, after)
+            return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +202,30 @@ class _Client:
             start, size = last + b"\0", size + received
             if size > SIZE_MAX or time.monotonic() > give_up_at:
                 raise OSError(f"given up after {len(items)} keys: the list is too large or too slow")
+
+    def value(self, key: str) -> tuple[str | None, int]:
+        """Returns the value of a key and the revision that wrote it; None and 0 if there is no such key."""
+        answer = self.ask("/v3/kv/range", {"key": _encoded(key)}, LIST_TIMEOUT)
+        _head(answer)
+        for kv in _typed(answer.get("kvs", []), list, "kvs"):
+            return _decoded(kv.get("value", "")), _number(kv.get("mod_revision"), "mod_revision")
+        return None, 0
+
+    def replace(self, key: str, revision: int, value: str | None) -> bool:
+        """Writes a key, or deletes it if the value is None; returns False if it has another revision by now.
+
+        Args:
+            revision: 0 for a key that does not exist.
+        """
+        name = _encoded(key)
+        condition = {"key": name, "target": "MOD", "result": "EQUAL", "mod_revision": str(revision)}
+        if value is None:
+            request: dict[str, object] = {"request_delete_range": {"key": name}}
+        else:
+            request = {"request_put": {"key": name, "value": _encoded(value)}}
+        answer = self.ask("/v3/kv/txn", {"compare": [condition], "success": [request]}, LIST_TIMEOUT)
+        _head(answer)
+        return _typed(answer.get("succeeded", False), bool, "succeeded")
 
     def watch(self, prefix: str, index: int, timeout: float) -> WatchResponse:
         """Waits for the first revision from that index on; see `Datastore.watch`."""

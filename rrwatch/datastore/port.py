@@ -120,11 +120,17 @@ class Datastore(Protocol):
     def probe(self, prefix: str) -> str:
         """Makes sure that the endpoint is in touch with a majority of the cluster; returns the cluster's id."""
 
-    def put(self, key: str, value: str) -> None:
-        """Writes a key."""
+    def swap(self, key: str, before: str | None, after: str | None) -> bool:
+        """Writes or deletes a key if nobody else has changed it.
 
-    def remove(self, key: str) -> None:
-        """Deletes a key; does nothing if it does not exist."""
+        Args:
+            before: the value that the key is expected to have; None if it should not exist.
+            after: the new value; None deletes the key.
+
+        Returns:
+            Whether the key has the new value now. A key that has it already is left alone, so that a call can be
+            repeated if its answer was lost.
+        """
 
     def rotate(self) -> None:
         """Moves on to the next endpoint, with a new connection."""

@@ -25,13 +25,9 @@ class RetryingDatastore:
         """Returns all keys below the prefix."""
         return self._retry(lambda: self._datastore.list(prefix))
 
-    def put(self, key: str, value: str) -> None:
-        """Writes a key."""
-        self._retry(lambda: self._datastore.put(key, value))
-
-    def remove(self, key: str) -> None:
-        """Deletes a key; does nothing if it does not exist."""
-        self._retry(lambda: self._datastore.remove(key))
+    def swap(self, key: str, before: str | None, after: str | None) -> bool:
+        """Writes or deletes a key if nobody else has changed it; returns whether it has the new value now."""
+        return self._retry(lambda: self._datastore.swap(key, before, after))
 
     def _retry(self, call: Callable[[], _T]) -> _T:
         # --help and wrong usage are answered before tenacity is loaded.

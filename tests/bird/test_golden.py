@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.bird import BIRD1, BIRD2, RELEASES
-from rrwatch.commands import show
+from rrwatch.commands import render
 from rrwatch.settings.model import settings_of
 from rrwatch.settings.table import SETTINGS
 
@@ -26,7 +26,7 @@ def rendered(scenario: Path, version: str) -> dict[str, str]:
         {setting.name: setting.parse(given[setting.name]) for setting in SETTINGS if setting.name in given}
     )
     items = json.loads((scenario / "keys.json").read_text())
-    return {path.name: text for path, text in show.configurations(settings, items).items()}
+    return {path.name: text for path, text in render.configurations(settings, items).items()}
 
 
 def statements(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from rrwatch.bgp.topology import Family
 from rrwatch.calico.model import DataModel
 from rrwatch.calico.store import RecordStore
 from rrwatch.calico.v1 import V1
-from rrwatch.commands import keys, show
+from rrwatch.commands import keys, render
 from rrwatch.commands.derivation import derive
 from rrwatch.errors import MissingRecord, UnknownKeys
 from rrwatch.roles import NodeRole, ReflectorRole, Role
@@ -77,10 +77,10 @@ def test_commands_list_it_and_render_it(own_etcd: Etcd, tmp_path: Path) -> None:
     items = keys.from_etcd(chosen.etcd, chosen.role.all_prefixes, 10)
     assert items == ITEMS
     assert len(derive(chosen, items).derived.sessions) == 2
-    (text,) = show.configurations(chosen, items).values()
+    (text,) = render.configurations(chosen, items).values()
     assert text.count("protocol bgp Global_") == 2
     with pytest.raises(MissingRecord, match="/flat/node/n4"):
-        show.configurations(settings(tmp_path, NodeRole("n4", FLAT)), items)
+        render.configurations(settings(tmp_path, NodeRole("n4", FLAT)), items)
 
 
 def test_files_of_keys_are_of_the_same_data_model(tmp_path: Path) -> None:

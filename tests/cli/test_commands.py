@@ -233,7 +233,9 @@ class TestRender:
         assert release.refuses(tmp_path / "told.cfg") == ""
 
     def test_diff(self, run: Run, keys: str, tmp_path: Path) -> None:
-        assert "+router id 172.17.42.40;" in run("render", "--diff", "--keys", keys).stdout
+        done = run("render", "--diff", "--keys", keys)
+        assert "+router id 172.17.42.40;" in done.stdout
+        assert done.returncode == 1
         text = run("render", "--keys", keys).stdout
         (tmp_path / "bird.cfg").write_text(text.replace("65100", "65200", 1))
         changed = [
@@ -243,7 +245,27 @@ class TestRender:
         ]
         assert changed == ["-  local as 65200;", "+  local as 65100;"]
         (tmp_path / "bird.cfg").write_text(text)
-        assert run("render", "--diff", "--keys", keys).stdout == ""
+        done = run("render", "--diff", "--keys", keys)
+        assert (done.returncode, done.stdout) == (0, "")
+
+    def test_summary_of_a_diff(self, run: Run, keys: str, tmp_path: Path) -> None:
+        text = run("render", "--keys", keys).stdout
+        (tmp_path / "bird.cfg").write_text(
+            text.replace("Global_172_17_42_30", "Other").replace("router id 172.17.42.40", "router id 172.17.42.41")
+        )
+        done = run("render", "--diff", "--summary", "--keys", keys)
+        assert done.returncode == 1
+        assert done.stdout.splitlines() == [
+            f"{tmp_path}/bird.cfg: 1 session added, 1 session removed, the text outside of sessions differs",
+            "+ Global_172_17_42_30",
+            "- Other",
+        ]
+        (tmp_path / "bird.cfg").write_text(text)
+        done = run("render", "--diff", "--summary", "--keys", keys)
+        assert (done.returncode, done.stdout) == (0, f"{tmp_path}/bird.cfg: no difference\n")
+        done = run("render", "--summary", "--keys", keys)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "rrwatch: --summary shortens a difference: want it together with --diff\n"
 
     def test_broken_template(self, run: Run, keys: str, tmp_path: Path) -> None:
         template = tmp_path / "session.cfg.j2"

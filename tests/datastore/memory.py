@@ -35,11 +35,12 @@ class MemoryDatastore:
     def probe(self, prefix: str) -> str:  # noqa: ARG002  # the port's
         return "memory"
 
-    def put(self, key: str, value: str) -> None:
-        self.commit(Change(key, value))
-
-    def remove(self, key: str) -> None:
-        self.commit(Change(key, None))
+    def swap(self, key: str, before: str | None, after: str | None) -> bool:
+        with self._committed:
+            value = self._mirror.items.get(key)
+            if value == before != after:
+                self.commit(Change(key, after))
+            return value in (before, after)
 
     def rotate(self) -> None:
         pass

@@ -68,7 +68,9 @@ def test_folders_follow_it(memory: MemoryDatastore) -> None:
 def test_commands_read_and_write_it(memory: MemoryDatastore) -> None:
     assert keys.from_etcd(ACCESS, [PREFIX], 1.0) == CLUSTER
     records = Records(ACCESS, 1.0)
-    assert records.add_peer(IPv4Address("10.1.1.1"), AsNumber(65000), "kube-node1").endswith("added")
+    added = records.cluster().add_peer(IPv4Address("10.1.1.1"), AsNumber(65000), "kube-node1")
+    records.write(added)
+    assert added.result == "added"
     assert [peer.address for peer in records.topology().hosts["kube-node1"].peers] == [IPv4Address("10.1.1.1")]
-    assert records.remove_peer(IPv4Address("10.1.1.1"), "kube-node1").endswith("removed")
+    records.write(records.cluster().remove_peer(IPv4Address("10.1.1.1"), "kube-node1"))
     assert memory.list(PREFIX).items == CLUSTER

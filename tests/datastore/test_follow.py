@@ -45,11 +45,8 @@ class Script:
         assert isinstance(answer, bool)
         return answer
 
-    def put(self, key: str, value: str) -> None:
-        raise AssertionError(f"a follower writes nothing: {key}={value}")
-
-    def remove(self, key: str) -> None:
-        raise AssertionError(f"a follower deletes nothing: {key}")
+    def swap(self, key: str, before: str | None, after: str | None) -> bool:
+        raise AssertionError(f"a follower writes nothing: {key}={after} instead of {before}")
 
     def rotate(self) -> None:
         self.calls.append("rotate")

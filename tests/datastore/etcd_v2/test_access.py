@@ -54,8 +54,8 @@ def test_user_and_password(own_etcd: Etcd, password: str) -> None:
     send(f"{auth}/roles/guest", "DELETE", None, f"root:{password}")
     known = open_datastore(Access((own_etcd.url,), username="root", password=password))
     assert known.list(P).items == {f"{P}/a": "1"}
-    known.put(f"{P}/b", "2")
-    known.remove(f"{P}/a")
+    assert known.swap(f"{P}/b", None, "2")
+    assert known.swap(f"{P}/a", "1", None)
     assert known.list(P).items == {f"{P}/b": "2"}
     for access in (access_to(own_etcd.url), Access((own_etcd.url,), username="root", password="wrong")):
         with pytest.raises(TransportError) as caught:
@@ -69,8 +69,7 @@ def test_an_etcd_without_the_v2_api_names_the_flag(etcd_without_v2: Etcd) -> Non
     for ask in (
         lambda: client.list(P),
         lambda: client.watch(P, 1),
-        lambda: client.put(f"{P}/a", "1"),
-        lambda: client.remove(f"{P}/a"),
+        lambda: client.swap(f"{P}/a", None, "1"),
         lambda: client.probe(P),
     ):
         with pytest.raises(TransportError) as caught:

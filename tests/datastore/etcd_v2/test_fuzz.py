@@ -144,8 +144,8 @@ def test_every_answer_is_understood_or_refused(
         assert response.index >= 6
         assert all(is_below(change.key, P) or change.subtree for change in response.changes)
     understood(lambda: datastore.probe(P))
-    understood(lambda: datastore.put(f"{P}/a", "1"))
-    understood(lambda: datastore.remove(f"{P}/a"))
+    for before, after in (None, "1"), ("1", "2"), ("1", None):
+        understood(lambda before=before, after=after: datastore.swap(f"{P}/a", before, after))  # type: ignore[misc]
 
 
 def understood(call: Callable[[], _T]) -> _T | None:

@@ -14,6 +14,7 @@ from rrwatch.datastore.follow import Unreachable, UpToDate
 from rrwatch.datastore.port import Change, Changes, Snapshot, WatchResponse
 from rrwatch.errors import Resync, TransportError, UsageError
 from tests.datastore.etcd_v2.following import Follow, P, access_to
+from tests.datastore.swapping import TIMES, WRITERS, count_together
 
 
 def test_prefix_absent_and_then_created(etcd: Etcd, follow: Follow) -> None:
@@ -128,13 +129,28 @@ def test_through_etcds_own_proxy_a_silence_is_no_loss(own_etcd: Etcd, follow: Fo
         mirrored.equals(own_etcd)
 
 
-def test_put_and_remove(etcd: Etcd) -> None:
+def test_swap(etcd: Etcd) -> None:
     client = open_datastore(access_to(etcd.url))
-    client.put(f"{P}/rr_v6/fd00::1", '{"ip": "ä & = %41 +"}')
-    assert etcd.items(P) == {f"{P}/rr_v6/fd00::1": '{"ip": "ä & = %41 +"}'}
-    client.remove(f"{P}/rr_v6/fd00::1")
-    client.remove(f"{P}/rr_v6/fd00::1")
-    assert etcd.items(P) == {}
+    key, value = f"{P}/rr_v6/fd00::1", '{"ip": "ä & = %41 +"}'
+    for before, after, found in (
+        (None, value, value),  # creates it
+        ("", value, value),  # has it already
+        (None, "1", value),
+        ("1", "2", value),
+        ("1", None, value),
+        (value, "", ""),  # changes it
+        ("", "1", "1"),
+        ("1", "1", "1"),
+        ("1", None, None),  # deletes it
+        ("1", None, None),
+        ("1", "2", None),
+    ):
+        assert client.swap(key, before, after) == (after == found), (before, after)
+        assert etcd.items(P) == ({} if found is None else {key: found})
+
+
+def test_nobody_overwrites_what_another_one_wrote(etcd: Etcd) -> None:
+    assert count_together(lambda: open_datastore(access_to(etcd.url)), f"{P}/count") == WRITERS * TIMES
 
 
 ODD = ["a?b", "a%2Fb", "50%", "a#b", "a b", "a+b&c=d", "ä✓", "a;b", '"', "...", "a\\b", "a\tb"]
@@ -147,14 +163,14 @@ def test_a_name_is_the_same_in_every_request(etcd: Etcd, name: str) -> None:
     etcd.put(f"{P}/host/{name}x/ip", "another node's")
     before = client.list(folder)
     assert before.items == {}
-    client.put(key, "1")
+    assert client.swap(key, None, "1")
     assert etcd.items(f"{P}/host/{name}") == {key: "1"}
     response = client.watch(folder, before.index + 1)
     assert response
     assert response.changes == (Change(key, "1"),)
     assert client.list(folder).items == {key: "1"}
     client.probe(folder)
-    client.remove(key)
+    assert client.swap(key, "1", None)
     assert etcd.items(f"{P}/host/{name}") == {}
 
 
@@ -162,8 +178,8 @@ def test_a_name_is_the_same_in_every_request(etcd: Etcd, name: str) -> None:
 def test_what_cannot_be_a_key_is_refused(etcd: Etcd, key: str) -> None:
     client = open_datastore(access_to(etcd.url))
     calls: list[Callable[[], object]] = [
-        lambda: client.put(key, "1"),
-        lambda: client.remove(key),
+        lambda: client.swap(key, None, "1"),
+        lambda: client.swap(key, "1", None),
         lambda: client.list(key),
         lambda: client.watch(key, 1),
         lambda: client.probe(key),
@@ -176,7 +192,7 @@ def test_what_cannot_be_a_key_is_refused(etcd: Etcd, key: str) -> None:
 
 def test_a_key_that_etcd_would_hide_is_not_written(etcd: Etcd) -> None:
     with pytest.raises(UsageError, match="cannot be a key: etcd hides names that begin with _"):
-        open_datastore(access_to(etcd.url)).put(f"{P}/host/_a/ip", "1")
+        open_datastore(access_to(etcd.url)).swap(f"{P}/host/_a/ip", None, "1")
 
 
 def test_what_expired_is_told_from_what_was_deleted(etcd: Etcd, follow: Follow) -> None:

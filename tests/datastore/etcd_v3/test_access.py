@@ -74,11 +74,11 @@ class TestUsers:
         at = reader.list(P)
         assert at.items == {f"{P}/a": "1"}
         assert reader.probe(P) == at.cluster_id
-        root.put(f"{P}/b", "2")
+        assert root.swap(f"{P}/b", None, "2")
         response = reader.watch(P, at.index + 1)
         assert response
         assert response.index == at.index + 1
-        root.remove(f"{P}/a")
+        assert root.swap(f"{P}/a", "1", None)
         assert root.list(P).items == {f"{P}/b": "2"}
 
     @pytest.mark.parametrize("call", [lambda client: client.list(P), lambda client: client.watch(P, 2)])
@@ -95,7 +95,7 @@ class TestUsers:
     def test_without_the_right(self, locked: Locked) -> None:
         reader = locked.connect()
         for call in (
-            lambda: reader.put(f"{P}/b", "2"),
+            lambda: reader.swap(f"{P}/b", None, "2"),
             lambda: reader.list("/calico"),
             lambda: reader.watch("/calico", 2),
             lambda: reader.probe("/calico"),
@@ -142,7 +142,7 @@ class TestUsers:
     def test_with_a_password_while_authentication_is_off(self, etcd: EtcdV3) -> None:
         client = connect(etcd.url, username="reader", password="s3cret")
         index = client.list(P).index
-        client.put(f"{P}/a", "1")
+        assert client.swap(f"{P}/a", None, "1")
         response = client.watch(P, index + 1)
         assert response
         assert response.index == index + 1
@@ -240,8 +240,7 @@ class TestWrongApi:
         for call in (
             lambda: client.list(P),
             lambda: client.watch(P, 2),
-            lambda: client.put(f"{P}/a", "1"),
-            lambda: client.remove(f"{P}/a"),
+            lambda: client.swap(f"{P}/a", None, "1"),
             lambda: client.probe(P),
         ):
             with pytest.raises(WrongApi) as caught:

@@ -331,15 +331,14 @@ def test_what_is_asked(serve: Serve) -> None:
     client = connect(server.url)
     client.list(P)
     client.probe(P)
-    client.put(f"{P}/a", "1")
-    client.remove(f"{P}/a")
+    assert not client.swap(f"{P}/a", None, "1")
     with pytest.raises(TransportError):
         client.watch(P, 7)
     assert [(request.method, request.target) for request in server.requests] == [
         ("POST", "/v3/kv/range"),
         ("POST", "/v3/kv/range"),
-        ("POST", "/v3/kv/put"),
-        ("POST", "/v3/kv/deleterange"),
+        ("POST", "/v3/kv/range"),
+        ("POST", "/v3/kv/txn"),
         ("POST", "/v3/watch"),
     ]
     for request in server.requests:

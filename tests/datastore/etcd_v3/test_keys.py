@@ -14,6 +14,7 @@ from rrwatch.datastore.port import Change, Snapshot, WatchResponse
 from rrwatch.errors import Resync, TransportError, UsageError
 from tests.datastore.etcd_v3.following import Follow, P, batches, connect, until_watching
 from tests.datastore.relay import Relay
+from tests.datastore.swapping import TIMES, WRITERS, count_together
 
 
 def test_prefix_absent_then_created_then_emptied_at_once(etcd: EtcdV3, follow: Follow) -> None:
@@ -193,16 +194,41 @@ def test_odd_keys(etcd: EtcdV3, follow: Follow) -> None:
     assert mirrored.count(Snapshot) == 1
 
 
-def test_put_and_remove(etcd: EtcdV3) -> None:
+def test_swap(etcd: EtcdV3) -> None:
     client = connect(etcd.url)
-    client.put(f"{P}/a ✓", "1")
-    client.put(f"{P}/b", "")
-    assert etcd.items(P) == {f"{P}/a ✓": "1", f"{P}/b": ""}
-    client.remove(f"{P}/a ✓")
-    client.remove(f"{P}/missing")
-    assert etcd.items(P) == {f"{P}/b": ""}
+    key, value = f"{P}/a ✓", "ä"
+    for before, after, found in (
+        (None, value, value),  # creates it
+        ("", value, value),  # has it already
+        (None, "1", value),
+        ("1", "2", value),
+        ("1", None, value),
+        (value, "", ""),  # changes it
+        ("", "1", "1"),
+        ("1", "1", "1"),
+        ("1", None, None),  # deletes it
+        ("1", None, None),
+        ("1", "2", None),
+    ):
+        assert client.swap(key, before, after) == (after == found), (before, after)
+        assert etcd.items(P) == ({} if found is None else {key: found})
+
+
+def test_nobody_overwrites_what_another_one_wrote(etcd: EtcdV3) -> None:
+    assert count_together(lambda: connect(etcd.url), f"{P}/count") == WRITERS * TIMES
+
+
+def test_a_value_that_is_not_text_can_be_swapped(etcd: EtcdV3) -> None:
+    client = connect(etcd.url)
+    etcd.put(f"{P}/a", b"\xff1")
+    assert client.swap(f"{P}/a", client.list(P).items[f"{P}/a"], "1")
+    assert etcd.items(P) == {f"{P}/a": "1"}
+
+
+def test_what_cannot_be_a_key_is_refused(etcd: EtcdV3) -> None:
+    client = connect(etcd.url)
     for key in "a", "", "/\ud800":
-        for call in (client.list, client.remove, client.probe, lambda key: client.put(key, "1")):
+        for call in (client.list, client.probe, lambda key: client.swap(key, None, "1")):
             with pytest.raises(UsageError):
                 call(key)
 
