@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import structlog
 
+from rrwatch.archive.freeze import Frozen
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bgp.topology import Remark
 from rrwatch.bird.apply import State
@@ -16,6 +17,7 @@ from rrwatch.datastore.port import Snapshot
 from rrwatch.errors import BaselineUnreadable
 from rrwatch.guard.baseline import Hold
 from rrwatch.report.outcome import Outcome, Result, TemplateState, Work
+from rrwatch.report.text import iso
 
 _ITEMS_MAX = 20  # of a list in one event; beyond that a count is more useful
 _REPEAT = 60.0  # seconds after which a lasting outage or hold is logged again
@@ -97,6 +99,31 @@ class EventLog:
         unreadable = isinstance(error, BaselineUnreadable)
         kept = "the sessions that BIRD has" if unreadable else "in memory, until rrwatch ends"
         self._log.error("state_lost", reason=str(error), kept=kept)
+
+    def history_damaged(self, reason: str) -> None:
+        """Lines of the history cannot be read."""
+        self._log.warning("history_damaged", reason=reason, kept="the lines that can be read")
+
+    def frozen(self, frozen: Frozen) -> None:
+        """BIRD keeps what it runs."""
+        until = frozen.until and iso(frozen.until)
+        self._log.warning("frozen", reason=frozen.reason, until=until, number=frozen.number)
+
+    def thawed(self, reason: str) -> None:
+        """The datastore decides again what BIRD runs."""
+        self._log.info("thawed", reason=reason)
+
+    def rolled_back(self, number: int, until: float | None) -> None:
+        """An operator has rolled back, maybe until somebody confirms it."""
+        self._log.warning("rolled_back", number=number, undone_at=until and iso(until))
+
+    def rollback_confirmed(self, number: int | None) -> None:
+        """An operator has confirmed the rollback."""
+        self._log.info("rollback_confirmed", number=number)
+
+    def rollback_undone(self, number: int | None, reason: str) -> None:
+        """BIRD runs again what it ran before the rollback."""
+        self._log.warning("rollback_undone", number=number, reason=reason)
 
     def passed(self, outcome: Outcome) -> None:
         """A pass is over."""
