@@ -71,7 +71,7 @@ class StateFiles:
             owner = self.folder.stat()
             with contextlib.suppress(PermissionError):
                 os.chown(folder, owner.st_uid, owner.st_gid)
-            folder.chmod(0o750)
+            folder.chmod(0o700)
 
     @contextlib.contextmanager
     def errors_named(self) -> Iterator[None]:
