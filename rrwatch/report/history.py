@@ -111,7 +111,8 @@ def _cause(result: Result, outcome: Outcome) -> list[str]:
     if result.work is Work.REPAIR:
         return ["drift"]
     if "start" in outcome.occasions:
-        return list(outcome.occasions)  # by then every key is new
+        # By then every key is new.
+        return [word for word in outcome.occasions if word != "start"] or ["start"]
     cause = [*outcome.occasions, *outcome.cause]
     if cause or result.work is Work.ATTEMPT:
         return cause
