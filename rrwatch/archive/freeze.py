@@ -62,10 +62,15 @@ class Standing:
 
     Of the two files, `pending.json` is written first and removed last. What decides is `frozen.json`: once it is
     another one than before the rollback, the rollback is decided.
+
+    Attributes:
+        frozen, pending: what the files say; a rollback that is decided does not count as pending.
+        untold: the rollback is confirmed, and BIRD may not know it yet: `pending.json` is still there.
     """
 
     frozen: Frozen | None = None
     pending: Pending | None = None
+    untold: bool = False
 
     @property
     def in_effect(self) -> Frozen | None:
@@ -79,7 +84,11 @@ class Standing:
 
     def confirmed(self) -> "Standing":
         """After the confirmation of the rollback."""
-        return Standing(self.pending.trial) if self.pending else self
+        return Standing(self.pending.trial, untold=True) if self.pending else self
+
+    def told(self) -> "Standing":
+        """After BIRD knows that the rollback is confirmed."""
+        return replace(self, untold=False)
 
     def undone(self) -> "Standing":
         """After BIRD has undone the rollback: what it runs then is frozen, or the next pass would do it again."""
@@ -88,7 +97,8 @@ class Standing:
     def consistent(self) -> "Standing":
         """Without a rollback that is decided already: a crash may have left its file."""
         if self.pending and self.pending.before != (self.frozen.id if self.frozen else ""):
-            return Standing(self.frozen)
+            is_confirmed = self.frozen is not None and self.frozen.id == self.pending.trial.id
+            return Standing(self.frozen, untold=is_confirmed)
         return self
 
 
@@ -126,7 +136,7 @@ class FreezeFiles:
             if pending:
                 self._write(self.pending, _document_of_pending(pending))
             self._write(self.frozen, _document_of(frozen) if frozen else None)
-            if not pending:
+            if not (pending or standing.untold):
                 self._write(self.pending, None)
 
     def _read(self, path: Path) -> Mapping[str, Any] | None:

@@ -1,5 +1,6 @@
 """Freezes and rollbacks: what operators ask for, when it ends, and what BIRD keeps meanwhile."""
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +16,7 @@ from rrwatch.bird.render import Rendered, installed
 from rrwatch.bird.target import BirdPaths, Target
 from rrwatch.bird.version import Grammar
 from rrwatch.daemon.birds import Bird
-from rrwatch.errors import BirdError, BirdRefused, InstallError, LintError, StateError
+from rrwatch.errors import BirdAbsent, BirdError, BirdRefused, InstallError, LintError, StateError
 from rrwatch.report.outcome import Outcome
 from rrwatch.report.text import iso
 
@@ -127,7 +128,9 @@ class Freezer:
         self.occasion = ""
         if self._unreadable:
             self._freeze_unreadable(running())
-        if self._standing.pending:
+        if self._standing.untold:
+            self._tell_birds()
+        elif self._standing.pending:
             self._look()
         elif self._ends_at is not None and time.monotonic() >= self._ends_at:
             self._thaw("its time is over")
@@ -272,18 +275,23 @@ class Freezer:
         if pending is None:
             self._answer(request, Result.FAILED, "no rollback waits for a confirmation")
             return
-        wanted = self._configurations(pending.trial.texts)
         # From here on the rollback is decided, whatever happens to rrwatch or to BIRD.
         self._become(self._standing.confirmed(), f"rollback to {pending.trial.number}")
-        for target, rendered in wanted.items():
-            try:
-                self._bird.trial(target, rendered).confirm()
-            except (BirdError, InstallError):
-                continue  # the pass that follows makes BIRD run it, and reports why it cannot
+        self._tell_birds()
         self._listener.rollback_confirmed(pending.trial.number)
         self._tell()
         text = f"rollback to {pending.trial.number} is confirmed, and frozen; `rrwatch thaw` ends it"
         self._task = _Task(request, text)
+
+    def _tell_birds(self) -> None:
+        """Makes BIRD keep a rollback that is confirmed; where that fails, the next pass tries again."""
+        try:
+            for target, rendered in self.wanted().items():
+                with contextlib.suppress(BirdAbsent):  # when it starts, it has nothing to undo
+                    self._bird.trial(target, rendered).confirm()
+        except (BirdError, InstallError):
+            return
+        self._become_anyway(self._standing.told(), self.occasion)
 
     def _look(self) -> None:
         """Finds out how a rollback stands that waits for its confirmation."""
