@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rrwatch.cli.main import main
@@ -17,11 +17,19 @@ from rrwatch.cli.main import main
 _left = 0
 
 
-def arm(number: int) -> None:
-    """From now on, kills this process before the n-th such thing."""
+EFFECTS = ("link", "mkdir", "open", "rename", "replace", "unlink")
+"""What leaves another state of the disk behind."""
+
+
+def arm(number: int, names: Iterable[str] = (*EFFECTS, "fchmod", "fchown", "fsync")) -> None:
+    """From now on, kills this process before the n-th such thing.
+
+    Args:
+        names: functions of `os` that count.
+    """
     global _left  # noqa: PLW0603  # one count for all of the process
     _left = number
-    for name in ("fchmod", "fchown", "fsync", "link", "mkdir", "open", "rename", "replace", "unlink"):
+    for name in names:
         setattr(os, name, _counted(getattr(os, name)))
     socket.socket = _Line  # type: ignore[misc]
 

@@ -64,7 +64,7 @@ class Host:
             status = 1
             try:
                 if step:
-                    killpoint.arm(step)
+                    killpoint.arm(step, killpoint.EFFECTS)
                 self._pass(items)
                 status = 0
             finally:
