@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from rrwatch.archive import archive as module
 from rrwatch.archive.archive import Archive
+from rrwatch.archive.files import StateFiles
 from rrwatch.errors import StateError
 
 
@@ -217,13 +218,13 @@ def test_bytes_that_are_not_utf8_come_back(archive: Archive) -> None:
 def test_another_process_with_the_lock_only_delays(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     record(archive, 1)
     tries = itertools.count()
-    real = module.StateFiles.locked
+    real = StateFiles.locked
 
     def busy(files: Any, path: Path) -> Any:
         if next(tries) < 3:
             raise BlockingIOError
         return real(files, path)
 
-    monkeypatch.setattr(module.StateFiles, "locked", busy)
+    monkeypatch.setattr(StateFiles, "locked", busy)
     record(archive, 2)
     assert [row.number for row in archive.rows()] == [1, 2]
