@@ -108,6 +108,11 @@ class Freezer:
         return self._requests.asked(self._role) is not None
 
     @property
+    def is_asked(self) -> bool:
+        """Whether this pass answers a request."""
+        return self._task is not None
+
+    @property
     def due_in(self) -> float | None:
         """Seconds until `turn` has something to do; None where nothing is to be expected."""
         if self._ends_at is None:

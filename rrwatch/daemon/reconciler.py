@@ -34,6 +34,9 @@ from rrwatch.report.history import RECENT, History, found
 from rrwatch.report.outcome import Outcome, Result
 from rrwatch.settings.model import Settings
 
+_COMPARE_SHARE = 0.05
+"""Share of the time that may go into comparing what is frozen with what etcd asks for: both are compared as a whole."""
+
 _CAUSES_MAX = 10_000  # keys that are remembered as the cause of a change; a BIRD may be away for weeks
 
 
@@ -95,6 +98,7 @@ class Reconciler:
         self._births: dict[Target, int] = {}
         self._results: Mapping[Target, Result] = {}
         self._compared: tuple[object, ...] = ()
+        self._compare_at = 0.0
         self.waiting: Mapping[str, Plan] | None = None
         """What waits for a thaw, by the names of daemons; None where nothing is frozen, or that is not known."""
         self._is_archive_failing = False
@@ -231,6 +235,9 @@ class Reconciler:
         frozen = self.freezer.frozen
         if not (desired and frozen):
             return None
+        began = time.monotonic()
+        if self._compared and began < self._compare_at and not self.freezer.is_asked:
+            return self.waiting
         for templates in self.templates.candidates(retry=has_new_templates):
             if self._compared == (desired, frozen.id, templates):
                 return self.waiting
@@ -240,7 +247,10 @@ class Reconciler:
                 self.templates.reject(templates, str(error))
                 continue
             self._compared = desired, frozen.id, templates
-            return {target.name: plan(frozen.texts.get(target.name), one.text) for target, one in rendered.items()}
+            plans = {target.name: plan(frozen.texts.get(target.name), one.text) for target, one in rendered.items()}
+            now = time.monotonic()
+            self._compare_at = now + (now - began) / _COMPARE_SHARE
+            return plans
         return None
 
     def _running(self) -> dict[str, str]:
