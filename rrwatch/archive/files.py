@@ -29,13 +29,11 @@ class StateFiles:
         """
         new = path.with_name(f".{path.name}.new")
         try:
-            new.unlink(missing_ok=True)
-            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, SECRET)
-            with os.fdopen(descriptor, "wb") as file:
-                self._share_with_owner(descriptor, mode)
+            with os.fdopen(self._new(new, mode), "wb") as file:
+                self._share_with_owner(file.fileno(), mode)
                 file.write(content)
                 file.flush()
-                os.fsync(descriptor)
+                os.fsync(file.fileno())
             new.replace(path)
         except OSError:
             with contextlib.suppress(OSError):
@@ -82,9 +80,21 @@ class StateFiles:
             wanted = "want a folder that rrwatch may write in"
             raise StateError(f"state_dir is {self.folder}: {error.strerror}: {wanted}") from error
 
+    @staticmethod
+    def _new(path: Path, mode: int) -> int:
+        """Creates a file, in place of one that a killed process has left: that one may have another mode."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            return os.open(path, flags, mode)
+        except FileExistsError:
+            path.unlink()
+            return os.open(path, flags, mode)
+
     def _share_with_owner(self, descriptor: int, mode: int) -> None:
         """Gives a file that root writes to the owner of the folder: the service must be able to read it."""
-        owner = self.folder.stat()
-        with contextlib.suppress(PermissionError):
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        os.fchmod(descriptor, mode)
+        owner, file = self.folder.stat(), os.fstat(descriptor)
+        if (file.st_uid, file.st_gid) != (owner.st_uid, owner.st_gid):
+            with contextlib.suppress(PermissionError):
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        if file.st_mode & 0o777 != mode:
+            os.fchmod(descriptor, mode)

@@ -18,7 +18,7 @@ _left = 0
 
 
 EFFECTS = ("link", "mkdir", "open", "rename", "replace", "unlink")
-"""What leaves another state of the disk behind."""
+"""What leaves other names, or another content, on the disk behind."""
 
 
 def arm(number: int, names: Iterable[str] = (*EFFECTS, "fchmod", "fchown", "fsync")) -> None:
