@@ -193,7 +193,7 @@ class EventLog:
             log.info(
                 "configured",
                 **_sessions(applied.plan),
-                **_some("cause", outcome.cause),
+                **_some("cause", _cause(outcome)),
                 generation=applied.running,
                 version=str(applied.version),
                 sessions=len(result.wanted.blocks),
@@ -203,11 +203,18 @@ class EventLog:
         elif applied.state is State.CONFIRMED and not result.was_confirmed:
             log.info("confirmed", generation=applied.running, version=str(applied.version))
         elif applied.installed:
-            log.info("installed", **_sessions(applied.plan), **_some("cause", outcome.cause), config=str(target.config))
+            log.info(
+                "installed", **_sessions(applied.plan), **_some("cause", _cause(outcome)), config=str(target.config)
+            )
         if applied.state is not State.CONFIRMED and result.is_new:
             write = log.info if applied.state is State.WAITING else log.error
             retry_in_s = outcome.retry_in and round(outcome.retry_in, 1)
             write(_NOT_CONFIRMED[applied.state], reason=applied.message, retry_in_s=retry_in_s)
+
+
+def _cause(outcome: Outcome) -> list[str]:
+    """The keys, after the words for what else was the reason; that rrwatch has just started says nothing here."""
+    return [*(word for word in outcome.occasions if word != "start"), *outcome.cause]
 
 
 def _sessions(plan: Plan) -> dict[str, object]:

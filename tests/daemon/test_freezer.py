@@ -278,3 +278,29 @@ def test_new_templates_are_a_cause(passes: Make, tmp_path: Path, monkeypatch: py
     subject.run()
     subject.run()
     assert subject.reconciler.history.recent[-1]["cause"] == ["templates"]
+
+
+def test_a_history_that_cannot_be_written_stops_nothing(passes: Make, tmp_path: Path, logs: list[Any]) -> None:
+    (tmp_path / "state").write_text("")  # no folder
+    subject = passes()
+    for items in CLUSTER, MORE, CLUSTER:
+        subject.list(items)
+        assert runs(subject) == SESSIONS | (NEW if items is MORE else set())
+    assert [event["event"] for event in logs].count("state_lost") == 1
+    (tmp_path / "state").unlink()
+    subject.run()
+    assert [row.number for row in subject.reconciler.archive.rows()] == [1, 2, 3]
+
+
+def test_a_change_that_was_not_written_down_is_found_at_the_next_start(passes: Make, tmp_path: Path) -> None:
+    subject = passes()
+    subject.list(CLUSTER)
+    subject.reconciler.close()
+    for path in tmp_path / "state" / "history.jsonl", tmp_path / "state" / "configs" / "1.cfg.gz":
+        path.unlink()
+    other = passes(subject.bird)
+    other.list(CLUSTER)
+    other.run()
+    (row,) = other.reconciler.archive.rows()
+    assert (row.cause, row.added, row.configuration) == (("start",), 0, row.number)
+    assert other.bird.configures == 1

@@ -19,7 +19,8 @@ from rrwatch.archive.archive import _packed
 from rrwatch.bird.render import _generation, generation_in
 from rrwatch.bird.version import Grammar, first_line
 from tests.command import run_command
-from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS, host
+from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS, global_peer, host
+from tests.keys import reflector as record_of_reflector
 from tests.waits import names, wait_for_sessions
 
 Start = Callable[..., Rrwatch]
@@ -77,6 +78,10 @@ class Site:
         if arrives:
             wait_until(lambda: f"Global_172_17_42_{last}" in self.bird.sessions(), "the session")
             wait_until(lambda: self.history()[-1]["added"] == 1, "its row")
+
+    def findings(self, subject: str) -> list[dict[str, Any]]:
+        done = run_command("check", "--json", "--user", "root", environment=self._settings)
+        return [finding for finding in json.loads(done.stdout) if finding["subject"] == subject]
 
     def waiting(self) -> dict[str, int]:
         found: dict[str, int] = (self.status()["frozen"] or {}).get("waiting") or {}
@@ -143,6 +148,9 @@ def test_frozen_over_a_kill_until_thawed(site: Site) -> None:
     assert site.status()["ready"] is True
     assert site.status()["frozen"]["number"] == 1
     assert site.bird.sessions() == SESSIONS
+    (finding,) = site.findings("frozen")
+    assert (finding["good"], finding["hint"]) == (True, "`rrwatch thaw` lets etcd decide again")
+    assert "maintenance" in finding["text"]
 
     site.rrwatch.kill()
     site.bird.config.write_text(MINIMAL)
@@ -285,3 +293,52 @@ def test_without_a_daemon_it_takes_effect_at_the_next_start(site: Site) -> None:
     assert "does not run here" in site.run("thaw", "--yes")
     site.run("once")
     assert site.bird.sessions() == MORE
+
+
+SESSIONS6 = {"Global_fd00__1f", "Global_fd00__20"}
+CLUSTER6 = {
+    **CLUSTER,
+    **record_of_reflector("fd00::28"),
+    **global_peer("fd00::28"),
+    f"{PREFIX}/host/kube-node1/ip_addr_v6": "fd00::1f",
+}
+
+
+@pytest.mark.parametrize("release", [BIRD1], ids=str)
+def test_both_birds_of_a_host_go_back_together(
+    etcd: Etcd, bird: Bird, bird6: Bird, start_rrwatch: Start, tmp_path: Path
+) -> None:
+    etcd.put_all(CLUSTER6)
+    rrwatch = start_rrwatch(etcd.url, bird, IP6="fd00::28")
+    rrwatch.wait_for("configured", daemon="bird6")
+    settings = beside(bird, etcd.url, tmp_path / "state", **reflector(REFLECTOR), IP6="fd00::28")
+
+    def run(*arguments: str) -> str:
+        done = run_command(*arguments, environment=settings)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def sessions() -> tuple[set[str], set[str]]:
+        return bird.sessions(), bird6.sessions()
+
+    assert sessions() == (SESSIONS, {"Global_fd00__1f"})
+    etcd.put(f"{PREFIX}/host/kube-node2/ip_addr_v6", "fd00::20")
+    wait_until(lambda: bird6.sessions() == SESSIONS6, "the session")
+    etcd.put_all(host("n50", "172.17.42.50"))
+    wait_until(lambda: bird.sessions() == MORE, "the session")
+    wait_until(lambda: len(json.loads(run("history", "--json"))) == 3, "the rows")
+    rows = json.loads(run("history", "--json"))
+    assert [list(row["daemons"]) for row in rows] == [["bird", "bird6"], ["bird6"], ["bird"]]
+
+    run("rollback", "1")
+    assert sessions() == (SESSIONS, {"Global_fd00__1f"})
+    run("rollback", "3")
+    assert sessions() == (MORE, SESSIONS6)
+    run("rollback", "2", "--confirm-within", "3s")
+    assert sessions() == (SESSIONS, SESSIONS6)
+    rrwatch.wait_for("rollback_undone")
+    wait_until(lambda: sessions() == (MORE, SESSIONS6), "the undo")
+    run("rollback", "1", "--confirm-within", "1m")
+    run("confirm")
+    assert sessions() == (SESSIONS, {"Global_fd00__1f"})
+    assert generation_in(bird6.config.read_text()) == bird6.generation()
