@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import click
 
 import rrwatch
-from rrwatch.cli.main import DONE, FAILED, HELD, REFUSED, USAGE, cli
+from rrwatch.cli.main import DONE, FAILED, HELD, MISSING, REFUSED, USAGE, cli
 from rrwatch.settings.table import ETCD_SETTINGS, SETTINGS, SETTINGS_FILE, Setting
 from scripts.groups import groups
 
@@ -27,7 +27,8 @@ A Calico cluster keeps in etcd which hosts peer with each other over BGP. \
 BIRD load it whenever it changes. BIRD 1.6, 2 and 3 are supported, for IPv4 and IPv6.
 
 BIRD keeps its sessions while rrwatch or etcd is down. A change that would end the sessions of many nodes at once is \
-held until an operator allows it with `rrwatch release`.
+held until an operator allows it with `rrwatch release`. Operators can freeze what BIRD runs, \
+and go back to what it ran before.
 
 The other commands apply the configuration once, show what would be configured and why, diagnose a host, or edit the \
 records of reflectors and peers in etcd.
@@ -35,10 +36,12 @@ records of reflectors and peers in etcd.
 
 _EXIT_STATUSES = {
     DONE: "Success. For `check`: no problem was found. For `status`: BIRD runs what etcd asks for.",
-    FAILED: "Failure. For `check`: at least one problem was found. For `status`: rrwatch is not ready, or not running.",
+    FAILED: "Failure. For `check`: at least one problem was found. For `status`: rrwatch is not ready, or not running. "
+    "For `diff`: the configurations differ. For `confirm`: no rollback waits.",
     USAGE: "Wrong usage or an invalid setting. One line on standard error names it and the values that are valid.",
-    REFUSED: "`once`: BIRD refused the configuration.",
-    HELD: "`once`: the change is held; see `release`.",
+    REFUSED: "`once`, `thaw`, `rollback`: BIRD refused the configuration.",
+    HELD: "`once`, `thaw`: the change is held; see `release`. For `thaw` also: it was declined.",
+    MISSING: "`rollback`: there is no such configuration.",
     130: "Interrupted before the command was done.",
 }
 
@@ -81,6 +84,11 @@ $ rrwatch render --role node --nodename kube-node1 --keys keys.json
     "Allow a change that is held:": """\
 # rrwatch status
 # rrwatch release
+""",
+    "Go back to an older configuration, and let BIRD undo that unless it is confirmed:": """\
+# rrwatch history
+# rrwatch rollback 4 --confirm-within 10m
+# rrwatch confirm
 """,
 }
 

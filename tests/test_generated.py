@@ -232,5 +232,5 @@ def test_completion_in_fish(tmp_path: Path) -> None:
 
     assert complete("rrwatch st") == {"status"}
     assert complete("rrwatch peer a") == {"add"}
-    assert complete("rrwatch r") == {"release", "render", "rr", "run"}
+    assert complete("rrwatch r") == {"release", "render", "rollback", "rr", "run"}
     assert complete("rrwatch run --guard-p") == {"--guard-percent"}

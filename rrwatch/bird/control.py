@@ -8,7 +8,7 @@ because birdc has no timeout, and because one connection serves all commands of 
 
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ _GREETING = 1
 _RECONFIGURED = {3, 4, 5}  # done; some protocols still restart; queued behind another reconfiguration
 _SHUTTING_DOWN = {6}
 _UP_AND_RUNNING = 13
+_UNDO_CONFIRMED, _NOTHING_TO_DO = 18, 19
 _CHECKED = 20
 _VALUE = 23
 _CONFIG_ERROR = 8002
@@ -165,22 +166,40 @@ class Connection:
         if reply.code != _CHECKED:
             raise self._refusal(reply)
 
-    def configure(self, file: Path | None = None) -> None:
+    def configure(self, file: Path | None = None, undo_after: int | None = None) -> None:
         """Makes BIRD run what a file contains now.
 
         Args:
             file: the file to read this once; None for BIRD's own file, which it also reads when it is restarted.
+            undo_after: seconds after which BIRD runs again what it ran before, unless `confirm` comes first; None for
+                never. Any other `configure` ends that wait.
 
         Raises:
             BirdRefused: BIRD rejects the configuration, and runs the one that it had.
             BirdAbsent: BIRD is shutting down.
         """
         self.wait_until_idle()
-        reply = self.ask(f'configure "{file}"' if file else "configure")
+        command = f'configure "{file}"' if file else "configure"
+        reply = self.ask(command if undo_after is None else f"{command} timeout {undo_after}")
         if reply.code in _SHUTTING_DOWN:
             raise self._shutting_down()
         if reply.code not in _RECONFIGURED:
             raise self._refusal(reply)
+
+    def confirm(self) -> bool:
+        """Keeps a configuration that BIRD would undo; returns False if it has done so already."""
+        return self._answers("configure confirm", {_UNDO_CONFIRMED})
+
+    def undo(self) -> bool:
+        """Makes BIRD run again what it ran before the last `configure`; returns False if there is nothing to undo."""
+        self.wait_until_idle()
+        return self._answers("configure undo", _RECONFIGURED)
+
+    def _answers(self, command: str, codes: Collection[int]) -> bool:
+        reply = self.ask(command)
+        if reply.code not in (*codes, _NOTHING_TO_DO):
+            raise self._not_understood(reply)
+        return reply.code in codes
 
     def wait_until_idle(self) -> None:
         """Waits until no reconfiguration is in progress: BIRD 3 aborts if it is asked for another one meanwhile.

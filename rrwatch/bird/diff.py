@@ -9,10 +9,12 @@ import difflib
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate, groupby
 
-from rrwatch.bird.syntax import session_blocks
+from rrwatch.bird.plan import Plan, plan
+from rrwatch.bird.render import MARKER
+from rrwatch.bird.syntax import hide_passwords, session_blocks, without_sessions
 
 _CONTEXT = 3  # lines
 _COMPARABLE = 250_000
@@ -20,8 +22,60 @@ _COMPARABLE = 250_000
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
+_GENERATION = re.compile(rf"define {MARKER} = [0-9]+ ?;")
+
 _Opcode = tuple[str, int, int, int, int]
 """As difflib has it: `equal`, `replace`, `delete` or `insert`; from which line to which in the old and the new text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How one configuration differs from another. The texts may have passwords.
+
+    Attributes:
+        subject: whose configurations they are, for people: a file or a BIRD.
+        sides: what the two are called, such as `installed` and `wanted`.
+        old, new: the texts. What is not UTF-8 in them is as `surrogateescape` has it.
+    """
+
+    subject: str
+    sides: tuple[str, str]
+    old: str = field(repr=False)
+    new: str = field(repr=False)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the texts are the same."""
+        return self.old == self.new
+
+    @property
+    def sessions(self) -> Plan:
+        """Which sessions differ, and whether anything else does, comments included."""
+        return plan(self.old, self.new)
+
+    @property
+    def has_others(self) -> bool:
+        """Whether anything differs that is no session, comment or generation."""
+        old, new = (_GENERATION.sub("", without_sessions(text)) for text in (self.old, self.new))
+        return old != new
+
+    def unified(self, *, passwords: bool = False) -> str:
+        """Returns the difference as a unified diff, which is empty if there is none.
+
+        Args:
+            passwords: whether to show them; if not, a line whose password changes is shown twice, with the same text.
+        """
+        texts = [
+            text.encode(errors="surrogateescape").decode(errors="backslashreplace") for text in (self.old, self.new)
+        ]
+        if not passwords:
+            numbers: dict[str, int] = {}
+            texts = [
+                hide_passwords(text, lambda password: f"(hidden\0{numbers.setdefault(password, len(numbers))}\0)")
+                for text in texts
+            ]
+        told = unified(*texts, (f"{self.subject} ({self.sides[0]})", f"{self.subject} ({self.sides[1]})"))
+        return told if passwords else re.sub(r"\0[0-9]+\0", "", told)
 
 
 def unified(old: str, new: str, names: tuple[str, str]) -> str:

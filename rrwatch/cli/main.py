@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 import rrwatch
+from rrwatch.cli import history
 from rrwatch.cli.options import (
     etcd_timeout,
     json_output,
@@ -23,7 +24,7 @@ from rrwatch.report.text import visible
 from rrwatch.settings.model import Settings, settings_of
 from rrwatch.settings.table import Unknown
 
-DONE, FAILED, USAGE, REFUSED, HELD = 0, 1, 2, 3, 4
+DONE, FAILED, USAGE, REFUSED, HELD, MISSING = 0, 1, 2, 3, 4, 5
 """Exit statuses. Wrong settings give USAGE."""
 
 _keys = click.option(
@@ -145,7 +146,7 @@ def render(
     settings.require_configuration()
     texts = rendering.configurations(settings, items)
     if diff:
-        found = [rendering.Difference.of(path, text) for path, text in texts.items()]
+        found = [rendering.difference(path, text) for path, text in texts.items()]
         for one in found:
             told = differences.summary(one) if summary else one.unified(passwords=show_passwords)
             click.echo(told, nl=False)
@@ -259,5 +260,5 @@ def _with_keys(settings: Settings, keys_file: Path | None, timeout: float) -> tu
     return settings, items
 
 
-for _group in rr, peer, node_mesh:
+for _group in rr, peer, node_mesh, *history.COMMANDS:
     cli.add_command(_group)

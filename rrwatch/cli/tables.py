@@ -60,6 +60,17 @@ def print_status(document: Mapping[str, Any], stream: TextIO) -> None:
         console.print(Text(f"held since {held['since']}: {visible(held['reason'])}", "bold red"), soft_wrap=True)
         kept = f"{len(held['sessions'])} sessions are kept; `rrwatch release` lets them end"
         console.print(Text(f"     -> {kept}"), soft_wrap=True)
+    if frozen := document.get("frozen"):
+        until = f" until {frozen['until']}" if frozen["until"] else ""
+        console.print(
+            Text(visible(f"frozen since {frozen['since']}{until}: {frozen['reason']}"), "yellow"), soft_wrap=True
+        )
+        waiting = frozen["waiting"] or {}
+        waits = ", ".join(f"{number} {name}" for name, number in waiting.items()) or "not known yet"
+        console.print(Text(f"     -> waiting for `rrwatch thaw`: {waits}"), soft_wrap=True)
+    if pending := document.get("pending"):
+        text = f"rollback to {pending['number']} is undone at {pending['until']}, unless `rrwatch confirm` keeps it"
+        console.print(Text(text, "yellow"), soft_wrap=True)
     rows = [
         (name, daemon["version"] or "", daemon["state"], daemon["sessions"], daemon["wanted_generation"],
          daemon["installed_generation"] or "", daemon["confirmed_generation"] or "", daemon["config"])
@@ -73,6 +84,24 @@ def print_status(document: Mapping[str, Any], stream: TextIO) -> None:
     for title in ("rejected", "warnings"):
         remarks = [Remark(remark["key"], remark["reason"]) for remark in document[title]]
         _print_remarks(console, title.removesuffix("s"), remarks)
+
+
+def print_history(changes: Sequence[Mapping[str, Any]], stream: TextIO) -> None:
+    """Prints changes of BIRD's configuration, one in each row."""
+    if not changes:
+        stream.write("no changes are known\n")
+        return
+    rows = [
+        (
+            change["number"],
+            change["time"],
+            change["state"],
+            *(change[name] or "" for name in ("added", "removed", "changed")),
+            _first_cause(change),
+        )
+        for change in changes
+    ]
+    _console(stream).print(_table(("number", "time", "state", "+", "-", "~", "cause"), rows))
 
 
 def print_records(rows: Sequence[Mapping[str, Any]], stream: TextIO, *, as_json: bool) -> None:
@@ -96,10 +125,12 @@ def _not_ready(document: Mapping[str, Any]) -> str:
 def _change(entry: Mapping[str, Any]) -> tuple[object, ...]:
     counts = (("+", "added"), ("-", "removed"), ("~", "changed"))
     sessions = " ".join(f"{sign}{entry[name]}" for sign, name in counts if entry[name])
-    cause = entry["cause"][0] if entry["cause"] else ""
-    if entry["causes"] > 1:
-        cause += f" and {entry['causes'] - 1} more"
-    return entry["time"], entry["daemon"], entry["state"], sessions, entry["took_ms"], cause
+    return entry["time"], entry["daemon"], entry["state"], sessions, entry["took_ms"], _first_cause(entry)
+
+
+def _first_cause(entry: Mapping[str, Any]) -> str:
+    cause: str = entry["cause"][0] if entry["cause"] else ""
+    return f"{cause} and {entry['causes'] - 1} more" if entry["causes"] > 1 else cause
 
 
 def _print_remarks(console: Console, title: str, remarks: Sequence[Remark]) -> None:

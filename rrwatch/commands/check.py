@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from rrwatch.archive.freeze import FreezeFiles
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bird import templates
 from rrwatch.bird.apply import State
@@ -40,6 +41,7 @@ from rrwatch.errors import (
 )
 from rrwatch.guard.baseline import StateFolder
 from rrwatch.report import hook_command
+from rrwatch.report.text import iso
 from rrwatch.settings.model import MODEL_OF, Settings
 from rrwatch.settings.table import Unknown
 from rrwatch.settings.values import DatastoreName
@@ -91,6 +93,7 @@ def check(settings: Settings, unknown: Sequence[Unknown] = (), file: Path | None
 def _check(settings: Settings, unknown: Sequence[Unknown], file: Path | None) -> Iterator[Finding]:
     finding, status = _check_daemon(settings)
     yield finding
+    yield from _check_freeze(settings)
     detector = BirdDetector(settings.bird_paths, settings.grammar, threading.Event())
     grammar = detector.grammar() or Grammar.BIRD2
     targets = settings.bird_paths.targets(grammar)
@@ -155,6 +158,23 @@ def _check_daemon(settings: Settings) -> tuple[Finding, Document | None]:
         return Finding(subject, False, text, _remedy(status)), status
     sessions = sum(daemon["sessions"] for daemon in status["daemons"].values())
     return Finding(subject, True, f"ready, {sessions} sessions"), status
+
+
+def _check_freeze(settings: Settings) -> Iterator[Finding]:
+    try:
+        standing = FreezeFiles(settings.state_dir, settings.role.baseline()).load()
+    except RrwatchError as error:
+        hint = "let rrwatch read it; until then BIRD keeps what it has, and `rrwatch thaw` ends that"
+        yield Finding("frozen", False, str(error), hint)
+        return
+    if standing.pending:
+        number, until = standing.pending.trial.number, iso(standing.pending.until)
+        hint = "`rrwatch confirm` keeps it"
+        yield Finding("frozen", True, f"rollback to {number} waits for its confirmation until {until}", hint)
+    elif standing.frozen:
+        until = f" until {iso(standing.frozen.until)}" if standing.frozen.until else ""
+        text = f"since {iso(standing.frozen.since)}{until}: {standing.frozen.reason}"
+        yield Finding("frozen", True, text, "`rrwatch thaw` lets etcd decide again")
 
 
 def _remedy(status: Document) -> str:

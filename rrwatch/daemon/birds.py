@@ -14,6 +14,7 @@ from rrwatch.bird.detect import birth
 from rrwatch.bird.render import MARKER, Rendered, installed
 from rrwatch.bird.syntax import session_names, session_passwords
 from rrwatch.bird.target import BirdPaths, Target
+from rrwatch.bird.trial import Trial
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdError, InstallError
 from rrwatch.settings.model import Settings
@@ -37,6 +38,9 @@ class Bird(Protocol):
     def apply(self, target: Target, wanted: Rendered) -> Applied:
         """Makes one BIRD run a configuration, if it does not run it already."""
 
+    def trial(self, target: Target, wanted: Rendered) -> "OnTrial":
+        """A configuration that is only checked, or run until somebody confirms it."""
+
     def sessions(self) -> set[str]:
         """Names of all sessions in the installed files, and of those that BIRDs run."""
 
@@ -51,6 +55,25 @@ class Bird(Protocol):
 
     def births(self) -> dict[Target, int]:
         """A number for each BIRD that runs, which changes when it is started again."""
+
+
+class OnTrial(Protocol):
+    """A configuration on trial, see `rrwatch.bird.trial.Trial`, which is the real thing."""
+
+    def check(self) -> None:
+        """Checks it."""
+
+    def begin(self, seconds: int) -> Applied:
+        """Makes BIRD run it, and undo it after some seconds."""
+
+    def look(self) -> Applied:
+        """Whether BIRD still runs it."""
+
+    def confirm(self) -> bool:
+        """Makes it stay; False if BIRD has undone it already."""
+
+    def undo(self) -> bool:
+        """Undoes it now; False if there is nothing to undo."""
 
 
 class LocalBird:
@@ -73,6 +96,10 @@ class LocalBird:
     def apply(self, target: Target, wanted: Rendered) -> Applied:
         """As `Bird.apply`."""
         return self._applier.apply(target, wanted)
+
+    def trial(self, target: Target, wanted: Rendered) -> Trial:
+        """As `Bird.trial`."""
+        return Trial(target, wanted, self._stop)
 
     def sessions(self) -> set[str]:
         """As `Bird.sessions`: a file may be lost or truncated, and a BIRD may not run."""

@@ -12,6 +12,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 import rrwatch
+from rrwatch.archive.requests import RequestFiles
 from rrwatch.bird.config_file import ConfigFile, Stamp
 from rrwatch.daemon.birds import Bird, LocalBird
 from rrwatch.daemon.cluster import Cluster
@@ -86,7 +87,7 @@ class Daemon:
         self._folders = Folders(self._follower_of)
         self._watcher = FolderWatcher(
             [path for target in settings.bird_paths.candidates() for path in (target.config, target.socket)]
-            + [StateFolder(settings.state_dir).release_file],
+            + [StateFolder(settings.state_dir).release_file, RequestFiles(settings.state_dir).request],
             [settings.templates] if settings.templates else [],
             self._events.put,
         )
@@ -195,7 +196,8 @@ class Daemon:
             case FileChanged():
                 reconciler = self._reconciler
                 operators = reconciler.templates.has_changed() or reconciler.passwords.has_changed()
-                if reconciler.guard.hold or operators or self._files != self._stamps():
+                asked = reconciler.guard.hold or reconciler.freezer.has_request
+                if asked or operators or self._files != self._stamps():
                     self._want_pass()
             case Request.RELOAD:
                 self._log.reloading()
@@ -250,6 +252,9 @@ class Daemon:
         templates_due = self._reconciler.templates.due
         if templates_due is not None:
             self._due = min(self._due, templates_due)
+        freeze_ends_in = self._reconciler.freezer.due_in
+        if freeze_ends_in is not None:
+            self._due = min(self._due, now + freeze_ends_in)
         if any(result.applied.took for result in outcome.results.values()):
             self._configured_at = now
         self._files = self._stamps()
@@ -282,6 +287,9 @@ class Daemon:
             outcome=self._outcome,
             template_error=reconciler.templates.state.error,
             hold=reconciler.guard.hold,
+            frozen=reconciler.freezer.frozen,
+            pending=reconciler.freezer.standing.pending,
+            waiting=reconciler.waiting,
             counters=reconciler.history.counters,
             recent=reconciler.history.recent,
             observed=self._sessions.observed,

@@ -1,21 +1,18 @@
-"""What survives a restart: the records in force, what is held, and the latest changes; all in one folder."""
+"""What survives a restart: the records in force, and what is held."""
 
 import contextlib
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rrwatch.archive.files import StateFiles
 from rrwatch.calico.v1 import V1
-from rrwatch.errors import BaselineUnreadable, StateError
+from rrwatch.errors import BaselineUnreadable
 from rrwatch.guard.rule import Loss
 
 _FORMAT = 2
-_HISTORY_MAX = 1 << 20  # bytes, after which the older half of the history is dropped
-_MODE = 0o640
 _SINCE_MAX = 253402300800.0  # 10000-01-01; later times have no ISO form
 
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -71,8 +68,8 @@ class StateFolder:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._baseline, self._history = folder / "baseline.json", folder / "history.jsonl"
+        self._folder, self._files = folder, StateFiles(folder)
+        self._baseline = folder / "baseline.json"
         self._lock = folder / "baseline.lock"
         self.release_file = folder / "release"
         self._others: dict[str, Any] = {}
@@ -86,7 +83,7 @@ class StateFolder:
             StateError: they cannot.
         """
         trial = self._folder / ".trial"
-        with self._errors_named():
+        with self._files.errors_named():
             self._folder.mkdir(exist_ok=True)
             trial.write_text("", encoding="utf-8")
             trial.unlink()
@@ -118,7 +115,7 @@ class StateFolder:
         Raises:
             StateError: it cannot be written.
         """
-        with self._errors_named(), self._locked():
+        with self._files.errors_named(), self._files.locked(self._lock):
             if self._known_state != self._stamp():
                 with contextlib.suppress(*_DAMAGE, OSError):
                     self._others = dict(self._read())
@@ -128,7 +125,7 @@ class StateFolder:
                     self._baseline.replace(self._baseline.with_suffix(".json.unreadable"))
                 self._is_unreadable = False
             roles = {**self._others, role: _document_of(baseline)}
-            self._replace(self._baseline, json.dumps({"format": _FORMAT, "roles": roles}))
+            self._files.replace(self._baseline, json.dumps({"format": _FORMAT, "roles": roles}).encode())
             self._known_state = self._stamp()
 
     def ask_release(self, hold: Hold) -> None:
@@ -137,8 +134,8 @@ class StateFolder:
         Raises:
             StateError: it cannot be written.
         """
-        with self._errors_named():
-            self._replace(self.release_file, hold.id)
+        with self._files.errors_named():
+            self._files.replace(self.release_file, hold.id.encode())
 
     def is_released(self, hold: Hold) -> bool:
         """Whether an operator released this hold; a request is for one hold."""
@@ -151,38 +148,13 @@ class StateFolder:
         with contextlib.suppress(OSError):
             self.release_file.unlink()
 
-    def remember(self, entry: Mapping[str, Any]) -> None:
-        """Adds one change to the history.
-
-        Raises:
-            StateError: it cannot be written.
-        """
-        with self._errors_named():
-            self._folder.mkdir(exist_ok=True)
-            if self._history.exists() and self._history.stat().st_size > _HISTORY_MAX:
-                lines = self._history.read_bytes().splitlines(keepends=True)
-                self._replace(self._history, b"".join(lines[len(lines) // 2 :]))
-            with self._history.open("ab") as file:
-                if not file.tell():
-                    self._share_with_owner(file.fileno())
-                file.write(json.dumps(entry).encode() + b"\n")
-
-    def history(self, most: int) -> list[dict[str, Any]]:
-        """Reads the latest changes, the oldest of them first; lines that cannot be read are left out."""
-        found = []
-        with contextlib.suppress(OSError):
-            for line in self._history.read_bytes().splitlines()[-most:]:
-                with contextlib.suppress(ValueError, RecursionError):  # a crash may leave half a line
-                    found.append(json.loads(line))
-        return [entry for entry in found if isinstance(entry, dict)]
-
     def read(self, name: str) -> str | None:
         """Reads another file of the folder; None if there is none.
 
         Raises:
             StateError: it cannot be read.
         """
-        with self._errors_named():
+        with self._files.errors_named():
             try:
                 return (self._folder / name).read_text(encoding="utf-8", errors="replace")
             except (FileNotFoundError, NotADirectoryError):
@@ -194,9 +166,9 @@ class StateFolder:
         Raises:
             StateError: it cannot be written.
         """
-        with self._errors_named():
+        with self._files.errors_named():
             self._folder.mkdir(exist_ok=True)
-            self._replace(self._folder / name, text)
+            self._files.replace(self._folder / name, text.encode())
 
     def _read(self) -> Mapping[str, Any]:
         """The entries of all roles, as JSON has them."""
@@ -216,48 +188,6 @@ class StateFolder:
         except OSError:
             return None
         return stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        # A file of its own: the folder may also be that of BIRD's configuration, which is locked all the time.
-        self._folder.mkdir(exist_ok=True)
-        descriptor = os.open(self._lock, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _MODE)
-        try:
-            # Another process has it for milliseconds. One that hangs must not stop the loop: the write is repeated.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._share_with_owner(descriptor)
-            yield
-        finally:
-            os.close(descriptor)
-
-    def _replace(self, path: Path, text: str | bytes) -> None:
-        new = path.with_name(f".{path.name}.new")
-        try:
-            with new.open("wb") as file:
-                self._share_with_owner(file.fileno())
-                file.write(text if isinstance(text, bytes) else text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                new.unlink(missing_ok=True)
-            raise
-
-    def _share_with_owner(self, descriptor: int) -> None:
-        """Gives a file that root writes to the owner of the folder: the service must be able to read it."""
-        owner = self._folder.stat()
-        with contextlib.suppress(PermissionError):
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        os.fchmod(descriptor, _MODE)
-
-    @contextlib.contextmanager
-    def _errors_named(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            wanted = "want a folder that rrwatch may write in"
-            raise StateError(f"state_dir is {self._folder}: {error.strerror}: {wanted}") from error
 
 
 def _document_of(baseline: Baseline) -> dict[str, Any]:

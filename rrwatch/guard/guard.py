@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from rrwatch.bgp.topology import KeyNames, Rejected
@@ -38,6 +38,7 @@ class Verdict:
         unreadable: records that cannot be read, and whose last readable value is in force.
         hold: what is held, None where nothing is.
         keep_installed: BIRD keeps the configuration that it has, since no records are known that it follows from.
+        released: an operator has just let go what was held.
     """
 
     items: Items
@@ -45,6 +46,7 @@ class Verdict:
     unreadable: tuple[Rejected, ...] = ()
     hold: Hold | None = None
     keep_installed: bool = False
+    released: bool = False
 
 
 class Guard:
@@ -98,7 +100,7 @@ class Guard:
         self._ended: dict[str, float] = {}
         self._has_settled = False
         self._saver = _Schedule(self._accepted.index)
-        self._failing: set[str] = set()
+        self._is_failing = False
 
     @property
     def hold(self) -> Hold | None:
@@ -195,6 +197,7 @@ class Guard:
             tuple(self._records.unreadable.values()),
             self.hold,
             keep_installed=self.hold is not None and not self._values_known,
+            released=released,
         )
 
     @property
@@ -211,10 +214,6 @@ class Guard:
         """Writes the baseline, if anything in it has changed."""
         if self._has_settled and self._saver.has_changes(self._index()):
             self._save()
-
-    def remember(self, entry: Mapping[str, object]) -> None:
-        """Adds a change to the history."""
-        self._try("history", lambda: self._folder.remember(entry))
 
     def _ended_lately(self) -> Collection[str]:
         oldest = time.monotonic() - _LATELY
@@ -287,22 +286,17 @@ class Guard:
         items = self._records.items if self._values_known else None
         self._accepted = replace(self._accepted, items=items, index=self._index())
         began = time.monotonic()
-        if self._try("baseline", lambda: self._folder.save(self._role, self._accepted)):
-            self._saver.saved(self._accepted.index, time.monotonic() - began)
-        else:
-            self._saver.failed()
-
-    def _try(self, what: str, write: Callable[[], None]) -> bool:
-        """Writes something; returns whether that worked. The first failure is reported, until all works again."""
         try:
-            write()
+            self._folder.save(self._role, self._accepted)
         except StateError as error:
-            if not self._failing:
+            # Only the first failure is reported, until it works again.
+            if not self._is_failing:
                 self._on_error(error)
-            self._failing.add(what)
-            return False
-        self._failing.discard(what)
-        return True
+            self._is_failing = True
+            self._saver.failed()
+        else:
+            self._is_failing = False
+            self._saver.saved(self._accepted.index, time.monotonic() - began)
 
 
 def asked_for(event: Changes, changed: Collection[str], names: KeyNames) -> set[str]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
+from rrwatch.archive.freeze import Frozen
 from rrwatch.bgp.sessions import Derived, Session
 from rrwatch.bgp.topology import Remark
 from rrwatch.bird.apply import State
@@ -19,6 +20,7 @@ from rrwatch.errors import BaselineUnreadable
 from rrwatch.guard.baseline import Hold
 from rrwatch.report.outcome import Outcome, Result, TemplateState, Work
 from rrwatch.report.sessions import Lost
+from rrwatch.report.text import iso
 
 _ITEMS_MAX = 20  # of a list in one event; beyond that a count is more useful
 _RECORDS_MAX = 5  # of one kind that a pass logs one by one; more of them make a single event
@@ -194,6 +196,31 @@ class EventLog:
             for name in up:
                 log.info("session_up", session=name, node=nodes.get(name))
 
+    def history_damaged(self, reason: str) -> None:
+        """Lines of the history cannot be read."""
+        self._log.warning("history_damaged", reason=reason, kept="the lines that can be read")
+
+    def frozen(self, frozen: Frozen) -> None:
+        """BIRD keeps what it runs."""
+        until = frozen.until and iso(frozen.until)
+        self._log.warning("frozen", reason=frozen.reason, until=until, number=frozen.number)
+
+    def thawed(self, reason: str) -> None:
+        """The datastore decides again what BIRD runs."""
+        self._log.info("thawed", reason=reason)
+
+    def rolled_back(self, number: int, until: float | None) -> None:
+        """An operator has rolled back, maybe until somebody confirms it."""
+        self._log.warning("rolled_back", number=number, undone_at=until and iso(until))
+
+    def rollback_confirmed(self, number: int | None) -> None:
+        """An operator has confirmed the rollback."""
+        self._log.info("rollback_confirmed", number=number)
+
+    def rollback_undone(self, number: int | None, reason: str) -> None:
+        """BIRD runs again what it ran before the rollback."""
+        self._log.warning("rollback_undone", number=number, reason=reason)
+
     def passed(self, outcome: Outcome) -> None:
         """A pass is over."""
         self._bird_known(outcome.grammar)
@@ -275,7 +302,7 @@ class EventLog:
             log.info(
                 "configured",
                 **_sessions(applied.plan),
-                **_some("cause", outcome.cause),
+                **_some("cause", _cause(outcome)),
                 generation=applied.running,
                 version=str(applied.version),
                 sessions=len(result.wanted.blocks),
@@ -286,7 +313,9 @@ class EventLog:
         elif applied.state is State.CONFIRMED and not result.was_confirmed:
             log.info("confirmed", generation=applied.running, version=str(applied.version), **outage)
         elif applied.installed:
-            log.info("installed", **_sessions(applied.plan), **_some("cause", outcome.cause), config=str(target.config))
+            log.info(
+                "installed", **_sessions(applied.plan), **_some("cause", _cause(outcome)), config=str(target.config)
+            )
         if applied.state in _NOT_CONFIRMED and result.is_new:
             refusal = applied.refusal.document() if applied.refusal else {}
             retry_in_s = outcome.retry_in and round(outcome.retry_in, 1)
@@ -319,6 +348,11 @@ def _summary(remarks: Sequence[Remark]) -> dict[str, object]:
     reasons = Counter(remark.reason for remark in remarks).most_common(_RECORDS_MAX)
     keys = _some("keys", (remark.key for remark in remarks))
     return {"count": len(remarks), **keys, "reasons": [reason for reason, _ in reasons]}
+
+
+def _cause(outcome: Outcome) -> list[str]:
+    """The keys, after the words for what else was the reason; that rrwatch has just started says nothing here."""
+    return [*(word for word in outcome.occasions if word != "start"), *outcome.cause]
 
 
 def _sessions(plan: Plan) -> dict[str, object]:

@@ -6,15 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from rrwatch.archive.rows import row_of
 from rrwatch.bird.apply import State
 from rrwatch.bird.target import Target
 from rrwatch.report.outcome import Outcome, Result, Work
 
 RECENT = 20
 """How many of the latest changes the status shows."""
-
-_FIELDS = frozenset({"time", "daemon", "state", "cause", "causes", "added", "removed", "changed", "took_ms"})
-"""What an entry must have to be shown; another program, or another version, may have written it."""
 
 _CAUSES_MAX = 20  # keys that are named as the cause of one change
 
@@ -43,9 +41,10 @@ class History:
         """Begins with what was remembered.
 
         Args:
-            history: entries as `passed` returns them, the oldest first.
+            history: entries as the archive has them, the oldest first.
         """
-        self._recent = deque((entry for entry in history if entry.keys() >= _FIELDS), maxlen=RECENT)
+        # Another program, or another version, may have written some of them.
+        self._recent = deque((entry for entry in history if row_of(entry)), maxlen=RECENT)
         self._counters: dict[str, Counters] = {}
 
     @property
@@ -91,18 +90,42 @@ class History:
         )
 
 
+def found(outcome: Outcome) -> list[dict[str, Any]]:
+    """Returns entries for a pass that changed nothing, and found another configuration than the newest that is known.
+
+    rrwatch was killed before it could write the change down, or an older rrwatch made it.
+    """
+    return [_entry(target, result, outcome) for target, result in outcome.results.items()]
+
+
 def _entry(target: Target, result: Result, outcome: Outcome) -> dict[str, Any]:
     applied, plan = result.applied, result.applied.plan
+    cause = _cause(result, outcome)
     return {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "daemon": target.name,
         "state": applied.state.value,
         "message": applied.message or None,
-        "cause": ["drift"] if result.work is Work.REPAIR else list(outcome.cause[:_CAUSES_MAX]),
-        "causes": len(outcome.cause),
+        "cause": cause[:_CAUSES_MAX],
+        "causes": len(cause),
         "added": len(plan.added),
         "removed": len(plan.removed),
         "changed": len(plan.changed),
         "generation": result.wanted.generation,
         "took_ms": round(outcome.took * 1000, 1),
     }
+
+
+def _cause(result: Result, outcome: Outcome) -> list[str]:
+    """The keys, or the words, that say why."""
+    if result.work is Work.REPAIR:
+        return ["drift"]
+    if "start" in outcome.occasions:
+        # By then every key is new.
+        return [word for word in outcome.occasions if word != "start"] or ["start"]
+    cause = [*outcome.occasions, *outcome.cause]
+    if cause or result.work is Work.ATTEMPT:
+        return cause
+    if result.is_back:
+        return ["bird started"]
+    return ["bird stopped"] if result.was_confirmed and result.applied.state is State.WAITING else []

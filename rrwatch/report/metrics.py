@@ -61,6 +61,11 @@ def _of_rrwatch(status: Status) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "rrwatch_held_sessions", "Sessions that would end if the change went ahead.", value=sessions
     )
+    yield GaugeMetricFamily(
+        "rrwatch_frozen",
+        "1 if BIRD keeps what it runs, whatever etcd asks for, else 0.",
+        value=status.frozen is not None,
+    )
     derived = status.outcome.derived if status.outcome else None
     yield GaugeMetricFamily(
         "rrwatch_rejected_records", "Records that are left out.", value=len(derived.rejected) if derived else 0

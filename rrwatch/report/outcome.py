@@ -31,10 +31,11 @@ class Result:
         wanted: what it should run.
         applied: what was done, and how it stands now.
         work: CHANGE: the file was written or BIRD configured, as the records, the templates or BIRD's start asked for.
-            REPAIR: the same, although nothing of that had changed: another program had changed the file, or what BIRD
+            REPAIR: the same, although nothing of that had happened: another program had changed the file, or what BIRD
             runs. ATTEMPT: it was tried and did not work. NOTHING: all was as it should be, or BIRD is not there.
         is_new: its state, or the reason for it, differs from the pass before.
         was_confirmed: it ran what it should in the pass before.
+        is_back: it runs what it should, and was away or started again since the pass before.
     """
 
     wanted: Rendered
@@ -42,31 +43,45 @@ class Result:
     work: Work
     is_new: bool
     was_confirmed: bool
+    is_back: bool = False
 
     @classmethod
-    def of(cls, wanted: Rendered, applied: Applied, before: "Result | None", *, unprompted: bool) -> "Result":
+    def of(
+        cls,
+        wanted: Rendered,
+        applied: Applied,
+        before: "Result | None",
+        *,
+        unprompted: bool,
+        restarted: bool = False,
+    ) -> "Result":
         """Classifies what was done.
 
         Args:
             before: the result of the pass before, None in the first one.
-            unprompted: neither records nor templates had changed.
+            unprompted: neither records nor templates had changed, and nobody had asked for anything.
+            restarted: BIRD was started again since the pass before.
         """
         was_confirmed = before is not None and before.applied.state is State.CONFIRMED
+        was_away = before is not None and before.applied.state is State.WAITING
         if applied.installed or applied.configured:
-            work = Work.REPAIR if unprompted and was_confirmed else Work.CHANGE
+            # A BIRD that starts may run what it ran long ago; its file is another matter.
+            by_others = was_confirmed and (applied.installed or not restarted)
+            work = Work.REPAIR if unprompted and by_others else Work.CHANGE
         elif applied.state in (State.REFUSED, State.FAILED):
             work = Work.ATTEMPT
         else:
             work = Work.NOTHING
         standing = (applied.state, applied.message)
         is_new = before is None or (before.applied.state, before.applied.message) != standing
-        return cls(wanted, applied, work, is_new, was_confirmed)
+        is_back = applied.state is State.CONFIRMED and (was_away or restarted)
+        return cls(wanted, applied, work, is_new, was_confirmed, is_back)
 
     @property
     def is_worth_remembering(self) -> bool:
         """Whether it belongs in the history: something was done, or something new is wrong."""
         done = self.work in (Work.CHANGE, Work.REPAIR)
-        return done or (self.is_new and self.applied.state is not State.CONFIRMED)
+        return done or self.is_back or (self.is_new and self.applied.state is not State.CONFIRMED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +107,7 @@ class Outcome:
 
     Attributes:
         cause: the keys that changed since the last successful pass, sorted; empty where something else was the reason.
+        occasions: words for what else was the reason: `start`, `templates`, `release`, `thaw`, `rollback to 12`...
         derived: what follows from the records in force; None where that is not known.
         hold: what the guard holds, None where nothing is held.
         waits_for: the key without which nothing can be derived, empty where none is missing.
@@ -104,6 +120,7 @@ class Outcome:
     """
 
     cause: tuple[str, ...] = ()
+    occasions: tuple[str, ...] = ()
     derived: Derived | None = None
     hold: Hold | None = None
     waits_for: str = ""

@@ -4,7 +4,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import UTC, datetime
 from functools import lru_cache
 from itertools import islice
 from math import ceil
@@ -15,6 +14,7 @@ from urllib.parse import parse_qsl
 from rrwatch.bgp.sessions import Session, session_document
 from rrwatch.bgp.topology import Address, AsNumber, Family
 from rrwatch.report.outcome import Outcome
+from rrwatch.report.text import iso
 
 ESTABLISHED = "Established"
 """BIRD's word for a session that is up."""
@@ -418,11 +418,6 @@ def totals_document(found: Totals) -> dict[str, int | None]:
     if found.unknown:
         document |= {"up": None, "down": None}
     return {name: document[name] for name in ("wanted", "up", "down", "losses_total", "losses_last_hour")}
-
-
-def iso(unix: float) -> str:
-    """Returns a Unix time as ISO 8601 in UTC, with seconds."""
-    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _row(

@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from rrwatch.archive.freeze import Frozen, Pending
 from rrwatch.bgp.topology import Remark
 from rrwatch.bird.apply import State
+from rrwatch.bird.plan import Plan
+from rrwatch.bird.render import generation_in
 from rrwatch.bird.target import Target
 from rrwatch.guard.baseline import Hold
 from rrwatch.report.history import Counters
@@ -18,11 +21,11 @@ from rrwatch.report.sessions import (
     SessionRow,
     Totals,
     down_longest,
-    iso,
     rows,
     totals,
     totals_document,
 )
+from rrwatch.report.text import iso
 
 STALLED_AFTER = 60.0
 """Seconds without a turn of the loop after which it counts as dead; its longest wait is for two BIRDs that hang."""
@@ -78,6 +81,9 @@ class Status:
         outcome: of the last pass, None where there was none yet.
         template_error: why the operator's templates are not in use, empty where they are.
         hold: what the guard holds, None where nothing is held.
+        frozen: what BIRD keeps whatever etcd asks for, None where nothing is frozen.
+        pending: the rollback that waits for its confirmation, None where none does.
+        waiting: what waits for a thaw, by the names of daemons; None where nothing is frozen, or that is not known.
         not_ready_since: Unix time since when it is not ready, None where it is.
         counters, recent: what was done, see `rrwatch.report.history`.
         observed: what each BIRD said about its sessions, by the name of the BIRD.
@@ -91,6 +97,9 @@ class Status:
     outcome: Outcome | None
     template_error: str
     hold: Hold | None = None
+    frozen: Frozen | None = None
+    pending: Pending | None = None
+    waiting: Mapping[str, Plan] | None = None
     not_ready_since: float | None = None
     counters: Mapping[str, Counters] = field(default_factory=dict)
     recent: tuple[dict[str, Any], ...] = ()
@@ -143,7 +152,21 @@ class Status:
         state = self.unready() or "; ".join(
             f"{target.name} confirmed: {len(result.wanted.blocks)} sessions" for target, result in results
         )
-        return f"{state}; etcd does not answer: {self.etcd.trouble}" if self.etcd.trouble else state
+        parts = [self.standing(), state, f"etcd does not answer: {self.etcd.trouble}" if self.etcd.trouble else ""]
+        return "; ".join(filter(None, parts))
+
+    def standing(self) -> str:
+        """What is frozen or waits for a confirmation, in one line; empty where nothing is."""
+        if self.pending:
+            number, until = self.pending.trial.number, iso(self.pending.until)
+            return f"rollback to {number} is undone at {until}, unless `rrwatch confirm` keeps it"
+        if not self.frozen:
+            return ""
+        until = f" until {iso(self.frozen.until)}" if self.frozen.until else ""
+        counts = self._waiting()
+        changes = ", ".join(f"{counts[name]} {name}" for name in ("added", "removed", "changed")) if counts else ""
+        waits = f"; waiting for `rrwatch thaw`: sessions {changes}" if changes else ""
+        return f"frozen since {iso(self.frozen.since)}{until}: {self.frozen.reason}{waits}"
 
     def document(self) -> dict[str, Any]:
         """All of it, as JSON has it."""
@@ -174,6 +197,8 @@ class Status:
             },
             "down_longest": [row.document() for row in down_longest(self.session_rows())],
             "held": self._held(),
+            "frozen": self._frozen(),
+            "pending": self._pending(),
             "recent": list(self.recent),
             "rejected": _remarks(derived.rejected) if derived else [],
             "warnings": _remarks(derived.warnings) if derived else [],
@@ -188,6 +213,40 @@ class Status:
             "since": iso(self.hold.since),
             "nodes": list(self.hold.loss.nodes),
             "sessions": list(self.hold.loss.sessions),
+        }
+
+    def _frozen(self) -> dict[str, Any] | None:
+        frozen = self.frozen
+        if frozen is None:
+            return None
+        generations = {name: generation_in(text) for name, text in frozen.texts.items()}
+        return {
+            "since": iso(frozen.since),
+            "reason": frozen.reason,
+            "until": iso(frozen.until) if frozen.until else None,
+            "number": frozen.number,
+            "generation": next(iter(generations.values()), None),
+            "waiting": self._waiting(),
+        }
+
+    def _waiting(self) -> dict[str, int] | None:
+        """How many sessions a thaw would add, remove and change; None where that is not known."""
+        if self.waiting is None:
+            return None
+        plans = self.waiting.values()
+        return {
+            "added": sum(len(plan.added) for plan in plans),
+            "removed": sum(len(plan.removed) for plan in plans),
+            "changed": sum(len(plan.changed) for plan in plans),
+        }
+
+    def _pending(self) -> dict[str, Any] | None:
+        if self.pending is None:
+            return None
+        return {
+            "number": self.pending.trial.number,
+            "since": iso(self.pending.since),
+            "until": iso(self.pending.until),
         }
 
 

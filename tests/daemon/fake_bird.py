@@ -10,7 +10,8 @@ from rrwatch.bird.refusal import Refusal
 from rrwatch.bird.render import Rendered, installed
 from rrwatch.bird.syntax import session_passwords
 from rrwatch.bird.target import Target
-from rrwatch.bird.version import Grammar
+from rrwatch.bird.version import Grammar, version_in
+from rrwatch.errors import BirdAbsent, BirdRefused
 
 Judge = Callable[[str], str]
 
@@ -30,6 +31,7 @@ class FakeBird:
         grammar: None: nothing tells which BIRD there will be.
         files: the installed text of each target.
         applied: how often each text was taken up.
+        undo: what each target runs again if nobody confirms what it runs.
     """
 
     refuses: Judge = _accept
@@ -40,6 +42,7 @@ class FakeBird:
     runs: dict[Target, str] = field(default_factory=dict)
     configures: int = 0
     life: int = 1
+    undo: dict[Target, str] = field(default_factory=dict)
 
     def capabilities(self, topology: Topology, *, filters: bool) -> Capabilities | None:  # noqa: ARG002  # of the port
         """Everything but tunnels and filters."""
@@ -63,6 +66,10 @@ class FakeBird:
             State.CONFIRMED, installed=was[0] != wanted.text, configured=worked, running=wanted.generation, took=took
         )
 
+    def trial(self, target: Target, wanted: Rendered) -> "FakeTrial":
+        """A trial that remembers what it replaced."""
+        return FakeTrial(self, target, wanted)
+
     def sessions(self) -> set[str]:
         """The sessions of the installed texts."""
         found = (installed(text) for text in self.files.values())
@@ -84,3 +91,53 @@ class FakeBird:
     def births(self) -> dict[Target, int]:
         """The number of this life."""
         return {} if self.absent else dict.fromkeys(self.runs, self.life)
+
+    def time_is_up(self) -> None:
+        """Undoes what nobody has confirmed."""
+        self.runs |= self.undo
+        self.undo = {}
+
+
+@dataclass
+class FakeTrial:
+    """As `rrwatch.bird.trial.Trial`."""
+
+    bird: FakeBird
+    target: Target
+    wanted: Rendered
+
+    def check(self) -> None:
+        """Refuses what the test refuses."""
+        if reason := self.bird.refuses(self.wanted.text):
+            raise BirdRefused(reason)
+
+    def begin(self, seconds: int) -> Applied:
+        """Runs it, and keeps the file."""
+        if self.bird.absent:
+            raise BirdAbsent("BIRD does not listen")
+        assert seconds > 0
+        self.check()
+        self.bird.undo[self.target] = self.bird.runs[self.target]
+        self.bird.runs[self.target] = self.wanted.text
+        return Applied(State.CONFIRMED, configured=True, running=self.wanted.generation)
+
+    def look(self) -> Applied:
+        """Compares texts."""
+        if self.bird.absent:
+            return Applied(State.WAITING, "BIRD does not listen")
+        same = self.bird.runs[self.target] == self.wanted.text
+        return Applied(
+            State.CONFIRMED if same else State.FAILED, "" if same else "another one", version=version_in("2.0.12")
+        )
+
+    def confirm(self) -> bool:
+        """Keeps it."""
+        self.bird.files[self.target] = self.wanted.text
+        return self.bird.undo.pop(self.target, None) is not None
+
+    def undo(self) -> bool:
+        """Undoes it now."""
+        if self.target not in self.bird.undo:
+            return False
+        self.bird.runs[self.target] = self.bird.undo.pop(self.target)
+        return True

@@ -461,7 +461,10 @@ class TestPass:
         assert SECRET in subject.text
         for shown in logs, outcome, subject.reconciler.history.recent, subject.reconciler.passwords:
             assert SECRET not in repr(shown)
-        for path in (tmp_path / "state").iterdir():
+        state = tmp_path / "state"
+        # Configurations that BIRD ran have passwords, as BIRD's own file has.
+        assert [path.stat().st_mode & 0o777 for path in (state / "configs").iterdir()] == [0o600]
+        for path in filter(Path.is_file, state.iterdir()):
             assert SECRET.encode() not in path.read_bytes()
         assert isinstance(next(iter(outcome.results.values())).wanted, Rendered)
 

@@ -12,7 +12,6 @@ from structlog.testing import capture_logs
 from rrwatch.bgp.topology import Family
 from rrwatch.bird.apply import State
 from rrwatch.bird.version import Grammar
-from rrwatch.guard.baseline import StateFolder
 from rrwatch.report.outcome import Outcome, Work
 from rrwatch.settings.values import RoleName
 from tests.daemon.conftest import Passes
@@ -330,5 +329,4 @@ def test_entries_of_the_history_that_others_wrote_are_not_shown(passes: Make, tm
     passes().list(CLUSTER)
     with (tmp_path / "state" / "history.jsonl").open("a") as file:
         file.write('{"time": "2026-01-01T00:00:00Z"}\n{}\n')
-    assert len(StateFolder(tmp_path / "state").history(20)) == 3
     assert len(passes().reconciler.history.recent) == 1

@@ -9,12 +9,29 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from rrwatch.cli.main import main
 
-_left = int(sys.argv[1])
+_left = 0
+
+
+EFFECTS = ("link", "mkdir", "open", "rename", "replace", "unlink")
+"""What leaves other names, or another content, on the disk behind."""
+
+
+def arm(number: int, names: Iterable[str] = (*EFFECTS, "fchmod", "fchown", "fsync")) -> None:
+    """From now on, kills this process before the n-th such thing.
+
+    Args:
+        names: functions of `os` that count.
+    """
+    global _left  # noqa: PLW0603  # one count for all of the process
+    _left = number
+    for name in names:
+        setattr(os, name, _counted(getattr(os, name)))
+    socket.socket = _Line  # type: ignore[misc]
 
 
 def _counted(act: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,8 +52,6 @@ class _Line(socket.socket):
         super().sendall(*arguments)
 
 
-for _name in ("fchmod", "fchown", "fsync", "link", "open", "rename", "replace", "unlink"):
-    setattr(os, _name, _counted(getattr(os, _name)))
-socket.socket = _Line  # type: ignore[misc]
-
-main(sys.argv[2:])
+if __name__ == "__main__":
+    arm(int(sys.argv[1]))
+    main(sys.argv[2:])

@@ -66,7 +66,7 @@ class TestKilled:
             bird.stop()
         texts = {bird.config.read_text()}
         steps = 0
-        for step in range(1, 60):
+        for step in range(1, 100):
             etcd.put_all(host("new", f"172.17.42.{100 + step}"))
             killed = self.once(settings, step)
             found = bird.config.read_text()

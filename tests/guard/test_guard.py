@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from rrwatch.bird.lock import FolderLock
 from rrwatch.datastore.follow import Alarm, UpToDate
 from rrwatch.datastore.port import Change, Snapshot
-from rrwatch.errors import StateError
 from rrwatch.guard.baseline import StateFolder
 from rrwatch.guard.rule import Limits
 from tests.guard.clusters import GLOBAL, PEER, Host, cluster, names, node
@@ -426,8 +425,8 @@ def test_a_folder_that_cannot_be_written_is_reported_once(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     host = Host(tmp_path / "file" / "state").list(cluster(*EIGHT))
     for _ in range(3):
-        host.guard.remember({"a": 1})
         assert host.settle() == names(*EIGHT)
+        host.guard.close()
     assert host.list({}, 20).settle() == names(*EIGHT)
     assert len(host.errors) == 1
     assert "want a folder that rrwatch may write in" in str(host.errors[0])
@@ -455,20 +454,6 @@ def test_a_hold_that_could_not_be_written_is_written_as_soon_as_that_works(
     assert Host(tmp_path).guard.hold == eight.guard.hold
 
 
-def test_a_baseline_that_cannot_be_written_beside_a_history_that_can_is_reported_once(
-    eight: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: Any) -> None:
-        raise StateError("no room")
-
-    monkeypatch.setattr(StateFolder, "save", fail)
-    for number in 9, 10, 11:
-        eight.put(node(number)).settle()
-        eight.guard.remember({"a": 1})
-        eight.guard.close()
-    assert len(eight.errors) == 1
-
-
 @pytest.mark.parametrize("restarts", [False, True])
 def test_an_exception_while_a_hold_is_written_loses_no_change(
     tmp_path: Path, eight: Host, monkeypatch: pytest.MonkeyPatch, *, restarts: bool
@@ -488,7 +473,6 @@ def test_an_exception_while_a_hold_is_written_loses_no_change(
 
 @pytest.mark.parametrize("write", [
     lambda host: host.guard.close(),
-    lambda host: host.guard.remember({}),
     lambda host: host.delete(PREFIX).settle() and host.release(),
 ])  # fmt: skip
 def test_what_root_writes_belongs_to_the_owner_of_the_folder(tmp_path: Path, write: Callable[[Host], None]) -> None:
@@ -525,22 +509,6 @@ def test_a_folder_that_is_locked_for_another_reason_can_be_used(tmp_path: Path) 
     assert host.errors == []
 
 
-def test_the_history_is_bounded_and_survives_damaged_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rrwatch.guard.baseline._HISTORY_MAX", 2000)
-    folder = StateFolder(tmp_path / "new")
-    with pytest.raises(StateError):
-        StateFolder(tmp_path / "new" / "deeper").remember({})
-    for number in range(300):
-        if number % 50 == 1:
-            with (tmp_path / "new" / "history.jsonl").open("ab") as file:
-                file.write(b"\xff\xfe" + b"[" * 2000 + b"\n")
-        folder.remember({"number": number})
-    with (tmp_path / "new" / "history.jsonl").open("a") as file:
-        file.write('{"number": 3')
-    assert [entry["number"] for entry in folder.history(3)] == [298, 299]
-    assert (tmp_path / "new" / "history.jsonl").stat().st_size < 5000
-
-
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -573,11 +541,8 @@ def damaged_baselines(draw: st.DrawFn) -> str:
 def test_any_baseline_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.mktemp("state")
     (folder / "baseline.json").write_text(text, encoding="utf-8", errors="surrogateescape")
-    (folder / "history.jsonl").write_text(text, encoding="utf-8", errors="surrogateescape")
-    assert isinstance(StateFolder(folder).history(20), list)
     host = Host(folder, running=names(1, 2))
     host.list(cluster(1, 2), 2).settle()
-    host.guard.remember({"a": 1})
     host.guard.close()
     assert Host(folder).list(cluster(1, 2), 3).settle() == names(1, 2)
 

@@ -1,6 +1,7 @@
 """`once` is the first pass of `run`: the same events, files, history and baseline."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -84,10 +85,8 @@ def test_once_is_the_first_pass_of_run(
     once = _comparable(events), *_files(bird.folder, state)
     assert events
 
-    for folder in state, templates:
-        for path in folder.iterdir():
-            path.unlink()
-    templates.rmdir()
+    shutil.rmtree(state)
+    shutil.rmtree(templates)
     etcd.delete("/calico", recursive=True)
 
     begin()
