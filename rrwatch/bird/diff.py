@@ -65,16 +65,16 @@ class Difference:
         Args:
             passwords: whether to show them; if not, a line whose password changes is shown twice, with the same text.
         """
-        texts = [
+        old, new = (
             text.encode(errors="surrogateescape").decode(errors="backslashreplace") for text in (self.old, self.new)
-        ]
+        )
         if not passwords:
             numbers: dict[str, int] = {}
-            texts = [
+            old, new = (
                 hide_passwords(text, lambda password: f"(hidden\0{numbers.setdefault(password, len(numbers))}\0)")
-                for text in texts
-            ]
-        told = unified(*texts, (f"{self.subject} ({self.sides[0]})", f"{self.subject} ({self.sides[1]})"))
+                for text in (old, new)
+            )
+        told = unified(old, new, (f"{self.subject} ({self.sides[0]})", f"{self.subject} ({self.sides[1]})"))
         return told if passwords else re.sub(r"\0[0-9]+\0", "", told)
 
 

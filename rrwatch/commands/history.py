@@ -93,9 +93,8 @@ def differences(settings: Settings, old: int | None, new: int | None, timeout: f
     else:
         sides = f"configuration {old}", f"configuration {new}"
         before, after = configuration(settings, old), configuration(settings, new)
-    return [
-        Difference(name, sides, before.get(name, ""), after.get(name, "")) for name in dict.fromkeys((*before, *after))
-    ]
+    names = dict.fromkeys((*before, *after))
+    return [Difference(name, sides, before.get(name, ""), after.get(name, "")) for name in names]
 
 
 def configuration(settings: Settings, number: int) -> Texts:
