@@ -113,3 +113,8 @@ def test_thousands_of_changed_sessions_are_compared_one_by_one(monkeypatch: pyte
     old, new = ("".join(session(number, *options) for number in range(3000)) for options in ((), ("passive",)))
     assert changes(unified(old, new, NAMES)) == ["+  passive;"] * 3000
     assert max(compared) < 50
+
+
+def test_long_texts_without_a_common_session_are_replaced_as_a_whole() -> None:
+    old, new = (["same\n", *(f"{name}{number}\n" for number in range(600)), "same\n"] for name in NAMES)
+    assert len(changes(unified("".join(old), "".join(new), NAMES))) == len(old) + len(new)
