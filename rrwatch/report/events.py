@@ -193,7 +193,8 @@ class EventLog:
             log.info(
                 "configured",
                 **_sessions(applied.plan),
-                **_some("cause", _cause(outcome)),
+                **_some("cause", outcome.cause),
+                **_occasion(outcome),
                 generation=applied.running,
                 version=str(applied.version),
                 sessions=len(result.wanted.blocks),
@@ -204,7 +205,11 @@ class EventLog:
             log.info("confirmed", generation=applied.running, version=str(applied.version))
         elif applied.installed:
             log.info(
-                "installed", **_sessions(applied.plan), **_some("cause", _cause(outcome)), config=str(target.config)
+                "installed",
+                **_sessions(applied.plan),
+                **_some("cause", outcome.cause),
+                **_occasion(outcome),
+                config=str(target.config),
             )
         if applied.state is not State.CONFIRMED and result.is_new:
             write = log.info if applied.state is State.WAITING else log.error
@@ -212,9 +217,10 @@ class EventLog:
             write(_NOT_CONFIRMED[applied.state], reason=applied.message, retry_in_s=retry_in_s)
 
 
-def _cause(outcome: Outcome) -> list[str]:
-    """The keys, after the words for what else was the reason; that rrwatch has just started says nothing here."""
-    return [*(word for word in outcome.occasions if word != "start"), *outcome.cause]
+def _occasion(outcome: Outcome) -> dict[str, object]:
+    """The words for what else was the reason than keys; that rrwatch has just started says nothing here."""
+    words = [word for word in outcome.occasions if word != "start"]
+    return {"occasion": words} if words else {}
 
 
 def _sessions(plan: Plan) -> dict[str, object]:
