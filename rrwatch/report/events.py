@@ -40,6 +40,7 @@ class EventLog:
         self._warnings: set[Remark] = set()
         self._template_error = ""
         self._grammar: set[Grammar | None] = set()
+        self._state_lost: dict[str, float] = {}
 
     def started(self, **fields: object) -> None:
         """The daemon starts."""
@@ -95,10 +96,14 @@ class EventLog:
         self._template_error = state.error
 
     def state_lost(self, error: Exception) -> None:
-        """What must survive a restart cannot be read or written."""
+        """What must survive a restart cannot be read or written; several parts of it often fail for the same reason."""
+        reason, now = str(error), time.monotonic()
+        if now - self._state_lost.get(reason, -_REPEAT) < _REPEAT:
+            return
+        self._state_lost[reason] = now
         unreadable = isinstance(error, BaselineUnreadable)
         kept = "the sessions that BIRD has" if unreadable else "in memory, until rrwatch ends"
-        self._log.error("state_lost", reason=str(error), kept=kept)
+        self._log.error("state_lost", reason=reason, kept=kept)
 
     def history_damaged(self, reason: str) -> None:
         """Lines of the history cannot be read."""
