@@ -249,9 +249,7 @@ class Freezer:
         before, seconds = self._standing, max(1, round(request.seconds or 0))
         since = time.time()
         reason = f"rollback to {trial.number} was not confirmed, and BIRD undid it; `rrwatch thaw` ends this freeze"
-        undone = Frozen(_new_id(), since, reason, running)
-        if before.frozen:
-            undone = replace(before.frozen, id=undone.id)
+        undone = before.frozen or Frozen(_new_id(), since, reason, running)
         self._become(before.begun(trial, undone, since, since + seconds), f"rollback to {trial.number}")
         looks: dict[Target, Applied] = {}
         try:

@@ -96,6 +96,7 @@ class EventLog:
         self._warnings: set[Remark] = set()
         self._template_error = ""
         self._grammar: set[Grammar | None] = set()
+        self._state_lost: dict[str, float] = {}
 
     def started(self, **fields: object) -> None:
         """The daemon starts."""
@@ -163,10 +164,14 @@ class EventLog:
         self._template_error = state.error
 
     def state_lost(self, error: Exception) -> None:
-        """What must survive a restart cannot be read or written."""
+        """What must survive a restart cannot be read or written; several parts of it often fail for the same reason."""
+        reason, now = str(error), time.monotonic()
+        if now - self._state_lost.get(reason, -_REPEAT) < _REPEAT:
+            return
+        self._state_lost[reason] = now
         unreadable = isinstance(error, BaselineUnreadable)
         kept = "the sessions that BIRD has" if unreadable else "in memory, until rrwatch ends"
-        self._log.error("state_lost", reason=str(error), kept=kept)
+        self._log.error("state_lost", reason=reason, kept=kept)
 
     def sessions_moved(self, daemon: str, lost: Sequence[Lost], up: Sequence[str], sessions: Iterable[Session]) -> None:
         """Sessions of a BIRD were lost, or came up; many at once make one line.
@@ -302,7 +307,8 @@ class EventLog:
             log.info(
                 "configured",
                 **_sessions(applied.plan),
-                **_some("cause", _cause(outcome)),
+                **_some("cause", outcome.cause),
+                **_occasion(outcome),
                 generation=applied.running,
                 version=str(applied.version),
                 sessions=len(result.wanted.blocks),
@@ -314,7 +320,11 @@ class EventLog:
             log.info("confirmed", generation=applied.running, version=str(applied.version), **outage)
         elif applied.installed:
             log.info(
-                "installed", **_sessions(applied.plan), **_some("cause", _cause(outcome)), config=str(target.config)
+                "installed",
+                **_sessions(applied.plan),
+                **_some("cause", outcome.cause),
+                **_occasion(outcome),
+                config=str(target.config),
             )
         if applied.state in _NOT_CONFIRMED and result.is_new:
             refusal = applied.refusal.document() if applied.refusal else {}
@@ -350,9 +360,10 @@ def _summary(remarks: Sequence[Remark]) -> dict[str, object]:
     return {"count": len(remarks), **keys, "reasons": [reason for reason, _ in reasons]}
 
 
-def _cause(outcome: Outcome) -> list[str]:
-    """The keys, after the words for what else was the reason; that rrwatch has just started says nothing here."""
-    return [*(word for word in outcome.occasions if word != "start"), *outcome.cause]
+def _occasion(outcome: Outcome) -> dict[str, object]:
+    """The words for what else was the reason than keys; that rrwatch has just started says nothing here."""
+    words = [word for word in outcome.occasions if word != "start"]
+    return {"occasion": words} if words else {}
 
 
 def _sessions(plan: Plan) -> dict[str, object]:

@@ -59,6 +59,14 @@ def test_the_same_configuration_is_stored_once(archive: Archive, tmp_path: Path)
     assert archive.texts(2) == archive.texts(1)
 
 
+def test_a_configuration_that_somebody_removed_is_stored_again(archive: Archive, tmp_path: Path) -> None:
+    record(archive, 1)
+    (tmp_path / "state" / "configs" / "1.cfg.gz").unlink()
+    record(archive, 1)
+    assert archive.texts(1) is None
+    assert archive.texts(2) == {"bird": text(1)}
+
+
 def test_a_change_without_a_configuration_has_none(archive: Archive) -> None:
     record(archive, 1)
     archive.record([entry(state="refused")], {})

@@ -24,6 +24,8 @@ STATUS: dict[str, Any] = {
     "not_ready_since": "2026-11-24T11:00:00Z",
     "etcd": {"endpoint": f"http://{ODD}", "index": 1, "keys": 1, "last_answer_age_s": 1.0, "trouble": ODD},
     "held": {"reason": ODD, "since": "2026-11-24T11:00:00Z", "sessions": ["S"]},
+    "frozen": {"reason": ODD, "since": "2026-11-24T11:00:00Z", "until": None, "waiting": {"added": 1}},
+    "pending": {"number": 1, "until": "2026-11-24T11:00:00Z"},
     "daemons": {
         "bird": {"version": ODD, "state": "failed", "sessions": 1, "wanted_generation": 1, "installed_generation": 1,
                  "confirmed_generation": 1, "config": f"/{ODD}"},
@@ -51,7 +53,23 @@ def printed_records(stream: io.StringIO) -> None:
     tables.print_records([{"node": ODD, "address": "10.0.0.1"}], stream, as_json=False)
 
 
-@pytest.mark.parametrize("print_it", [printed_derived, printed_findings, printed_status, printed_records])
+def printed_history(stream: io.StringIO) -> None:
+    change = {
+        "number": 1,
+        "time": "t",
+        "state": ODD,
+        "added": 1,
+        "removed": 0,
+        "changed": 0,
+        "cause": [ODD],
+        "causes": 1,
+    }
+    tables.print_history([change], stream)
+
+
+@pytest.mark.parametrize(
+    "print_it", [printed_derived, printed_findings, printed_status, printed_records, printed_history]
+)
 def test_no_control_character_is_printed(print_it: Any) -> None:
     stream = io.StringIO()
     print_it(stream)

@@ -15,7 +15,8 @@ from lab.daemon import Rrwatch
 from lab.environment import beside, reflector
 from lab.etcd import Etcd
 from lab.process import wait_until
-from rrwatch.archive.archive import _packed
+from rrwatch.archive.archive import Archive, _packed
+from rrwatch.archive.rows import Row
 from rrwatch.bird.render import _generation, generation_in
 from rrwatch.bird.version import Grammar, first_line
 from tests.command import run_command
@@ -59,6 +60,10 @@ class Site:
         found: list[dict[str, Any]] = json.loads(self.run("history", "--json"))
         return found
 
+    def rows(self) -> list[Row]:
+        """The history as it is on disk, without a command for it."""
+        return Archive(self.state, f"reflector {REFLECTOR}").rows()
+
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.page("status"))
         return found
@@ -77,7 +82,7 @@ class Site:
         self.etcd.put_all(host(f"n{last}", f"172.17.42.{last}"))
         if arrives:
             wait_until(lambda: f"Global_172_17_42_{last}" in self.bird.sessions(), "the session")
-            wait_until(lambda: self.history()[-1]["added"] == 1, "its row")
+            wait_until(lambda: self.rows()[-1].added == 1, "its row")
 
     def findings(self, subject: str) -> list[dict[str, Any]]:
         done = run_command("check", "--json", "--user", "root", environment=self._settings)
@@ -97,7 +102,7 @@ def test_history_and_diff(site: Site) -> None:
     site.add(50)
     site.etcd.delete(f"{PREFIX}/host/kube-node1", recursive=True)
     wait_for_sessions(site.bird, MORE - names("172.17.42.31"))
-    wait_until(lambda: len(site.history()) == 3, "the rows")
+    wait_until(lambda: len(site.rows()) == 3, "the rows")
     rows = site.history()
     assert [row["number"] for row in rows] == [1, 2, 3]
     assert [(row["added"], row["removed"]) for row in rows] == [(3, 0), (1, 0), (0, 1)]
@@ -119,17 +124,17 @@ def test_history_and_diff(site: Site) -> None:
 def test_causes_are_true(site: Site) -> None:
     site.bird.stop()
     site.rrwatch.wait_for("waiting_for_bird")
-    wait_until(lambda: site.history()[-1]["cause"] == ["bird stopped"], "the row")
+    wait_until(lambda: site.rows()[-1].cause == ("bird stopped",), "the row")
     site.bird.start()
-    wait_until(lambda: site.history()[-1]["cause"] == ["bird started"], "the row")
+    wait_until(lambda: site.rows()[-1].cause == ("bird started",), "the row")
     assert site.history()[-1]["state"] == "confirmed"
     site.rrwatch.stop()
     site.etcd.put_all(host("n50", "172.17.42.50"))
     site.start().wait_for("configured")
-    wait_until(lambda: site.history()[-1]["cause"] == ["start"], "the row")
+    wait_until(lambda: site.rows()[-1].cause == ("start",), "the row")
     site.bird.config.write_text(MINIMAL)
     site.rrwatch.wait_for("drift_found")
-    wait_until(lambda: site.history()[-1]["cause"] == ["drift"], "the row")
+    wait_until(lambda: site.rows()[-1].cause == ("drift",), "the row")
     # The same configuration as before: it is not stored again.
     rows = site.history()
     assert (rows[-1]["number"], rows[-1]["configuration"]) == (5, 4)
@@ -194,7 +199,7 @@ def test_a_freeze_ends_by_itself_and_the_guard_applies(site: Site) -> None:
     assert "held" in site.run("thaw", "--yes", status=4)
     site.run("release")
     wait_until(lambda: not site.bird.sessions(), "the release")
-    wait_until(lambda: site.history()[-1]["cause"][0] == "release", "its row")
+    wait_until(lambda: site.rows()[-1].cause[0] == "release", "its row")
 
 
 def test_rollback_freezes(site: Site) -> None:
@@ -204,7 +209,7 @@ def test_rollback_freezes(site: Site) -> None:
     site.rrwatch.wait_for("rolled_back", number=1)
     assert site.rrwatch.wait_for("frozen")["reason"] == "rollback to 1"
     wait_until(lambda: site.waiting() == {"added": 1, "removed": 0, "changed": 0}, "what waits")
-    wait_until(lambda: site.history()[-1]["cause"] == ["rollback to 1"], "the row")
+    wait_until(lambda: site.rows()[-1].cause == ("rollback to 1",), "the row")
     site.run("rollback", "77", status=5)
     assert site.run("confirm", status=1).startswith("rrwatch: no rollback waits")
     site.run("thaw", "--yes")
@@ -273,7 +278,7 @@ def test_a_rollback_is_undone(site: Site, *, killed: bool) -> None:
     assert site.bird.config.read_text() == before
     wait_until(lambda: site.status()["frozen"] and not site.status()["pending"], "the freeze")
     assert "was not confirmed" in site.status()["frozen"]["reason"]
-    wait_until(lambda: site.history()[-1]["cause"] == ["rollback to 1 undone"], "the row")
+    wait_until(lambda: site.rows()[-1].cause == ("rollback to 1 undone",), "the row")
     site.add(51, arrives=False)
     wait_until(lambda: site.waiting().get("added") == 1, "what waits")
     assert site.bird.sessions() == MORE
