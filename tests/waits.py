@@ -1,6 +1,8 @@
 """Waits of tests."""
 
+import json
 import urllib.request
+from typing import Any
 
 from lab.bird import Bird
 from lab.daemon import Rrwatch
@@ -19,6 +21,13 @@ def wait_for_sessions(bird: Bird, wanted: set[str], seconds: float = 15.0) -> No
 def names(*addresses: str) -> set[str]:
     """Returns the names of a reflector's sessions with nodes that have those addresses."""
     return {f"Global_{address.replace('.', '_')}" for address in addresses}
+
+
+def status_of(rrwatch: Rrwatch) -> dict[str, Any]:
+    """Returns the document of the status page."""
+    with urllib.request.urlopen(f"http://{rrwatch.status_address}/status", timeout=5) as page:
+        document: dict[str, Any] = json.load(page)
+        return document
 
 
 def metric(rrwatch: Rrwatch, name: str) -> float:

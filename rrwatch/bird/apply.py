@@ -16,6 +16,7 @@ from rrwatch.bird.control import Connection, connect
 from rrwatch.bird.detect import birth
 from rrwatch.bird.lint import lint, require_sessions
 from rrwatch.bird.plan import NOTHING, Plan, compared, plan
+from rrwatch.bird.refusal import Refusal, locate
 from rrwatch.bird.render import Rendered, generation_in
 from rrwatch.bird.syntax import session_names
 from rrwatch.bird.target import Target
@@ -51,6 +52,7 @@ class Applied:
         on_disk: the generation of the file as it is now; None if it is missing or not rrwatch's.
         version: the release of the BIRD that answered; None if none did.
         plan: what the text changes, compared with the file as it was.
+        refusal: where the fault is; None unless the state is REFUSED.
         took: seconds of each step, by name, in order.
     """
 
@@ -62,6 +64,7 @@ class Applied:
     on_disk: int | None = None
     version: Version | None = None
     plan: Plan = NOTHING
+    refusal: Refusal | None = None
     took: dict[str, float] = field(default_factory=dict)
 
 
@@ -105,7 +108,7 @@ class Applier:
         try:
             attempt.run()
         except (BirdRefused, LintError) as error:
-            attempt.note(state=State.REFUSED, message=str(error))
+            attempt.refuse(str(error))
         except (BirdError, InstallError) as error:
             attempt.note(state=State.FAILED, message=str(error))
         finally:
@@ -138,6 +141,12 @@ class _Attempt:
     def note(self, **facts: Any) -> None:
         """Adds facts to the result."""
         self.applied = replace(self.applied, **facts)
+
+    def refuse(self, message: str) -> None:
+        """Keeps the text, which BIRD or the lint has refused with a message."""
+        kept = self.file.keep_rejected(self._wanted.text)
+        refusal = locate(self._wanted, message, (self.file.staged, self.file.path), kept)
+        self.note(state=State.REFUSED, message=refusal.reason, refusal=refusal)
 
     def run(self) -> None:
         """Makes the attempt.

@@ -42,6 +42,7 @@ class ConfigFile:
         self._copy = self._real.with_name(f".{self._real.name}.rrwatch-copy")
         self._previous = self._real.with_name(f".{self._real.name}.rrwatch-old")
         self._probes = f".{self._real.name}.rrwatch-probe-"
+        self._rejected = self._real.with_name(f"{self._real.name}.rejected")
 
     def stamp(self) -> Stamp | None:
         """Returns the stamp of the file as it is now; None if there is no file."""
@@ -143,6 +144,24 @@ class ConfigFile:
         except OSError as error:
             raise self._error("cannot be put back", error) from error
         return True
+
+    def keep_rejected(self, text: str) -> Path | None:
+        """Keeps a text that was refused beside the file, for people to look at.
+
+        Returns:
+            The path of the copy, which stays until another text is refused; None if it cannot be written.
+        """
+        try:
+            # The same text is tried again and again: the copy then keeps the time of the first refusal.
+            if regular.read(self._rejected, _MAX_SIZE) == text.encode(errors="surrogateescape"):
+                return self._rejected
+        except (OSError, UnicodeEncodeError):
+            pass
+        try:
+            self._write(self._rejected, text)
+        except InstallError:
+            return None
+        return self._rejected
 
     def discard(self) -> None:
         """Removes what an unfinished change has left."""

@@ -58,6 +58,7 @@ class Rendered:
         grammar: the syntax. None for a starter, which every BIRD reads and which never replaces another file.
         blocks: the block of each session that the text must have, by the session's name.
         frame: the text without the blocks; None if the text does not contain the blocks unchanged.
+        frame_template, session_template: the templates of the frame and of the blocks; None if they are unknown.
     """
 
     text: str = field(repr=False)
@@ -65,6 +66,8 @@ class Rendered:
     grammar: Grammar | None
     blocks: Mapping[str, str] = field(default_factory=dict, repr=False)
     frame: str | None = field(default=None, repr=False)
+    frame_template: Path | None = None
+    session_template: Path | None = None
 
 
 def generation_in(text: str) -> int | None:
@@ -154,7 +157,8 @@ class Templates:
         head = f"{first_line(config.grammar)}\ndefine {MARKER} = {generation};\n\n"
         separable = frame.count(_PLACEHOLDER) == 1
         rest = frame.replace(_PLACEHOLDER, "") if separable else None
-        return Rendered(head + body, generation, config.grammar, blocks, rest)
+        templates = self._sources[_FILES[type(config)]].path, self._sources[_SESSION].path
+        return Rendered(head + body, generation, config.grammar, blocks, rest, *templates)
 
     def _render_blocks(
         self, frame: Config, sessions: Sequence[Session], values: Mapping[str, object]

@@ -200,8 +200,12 @@ class Reconciler:
             results = self._apply(rendered, prompted=prompted)
             states = {result.applied.state for result in results.values()}
             if State.REFUSED in states and trial.has_fallback(templates):
-                refused = next(one.applied for one in results.values() if one.applied.state is State.REFUSED)
-                trial.reject(templates, f"refused: {refused.message}")
+                refused = {
+                    target.name: one.applied.refusal
+                    for target, one in results.items()
+                    if one.applied.refusal is not None
+                }
+                trial.reject(templates, f"refused: {next(iter(refused.values()))}", refused)
                 continue
             proven = State.CONFIRMED in states and states <= {State.CONFIRMED, State.WAITING}
             trial.accept(templates, proven=proven)

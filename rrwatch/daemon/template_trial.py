@@ -1,10 +1,11 @@
 """Which templates to try now: the newest, or those that worked before."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from rrwatch.bird import templates as template_folders
+from rrwatch.bird.refusal import Refusal
 from rrwatch.bird.render import Templates
 from rrwatch.errors import TemplateError
 from rrwatch.report.outcome import TemplateState
@@ -37,6 +38,7 @@ class TemplateTrial:
         self._quiet_at = 0.0
         self._unreadable = ""
         self._error = ""
+        self._refused: Mapping[str, Refusal] = {}
         self._loaded: Path | None = None
 
     @property
@@ -49,7 +51,7 @@ class TemplateTrial:
         """How the templates stand."""
         kept = "the templates that worked before" if self._proven else "the last configuration"
         error = self._unreadable or self._error
-        return TemplateState(error, kept if error else "", self._loaded)
+        return TemplateState(error, kept if error else "", self._loaded, self._refused)
 
     def has_changed(self) -> bool:
         """Whether the operator's folder differs from what was read last."""
@@ -107,13 +109,17 @@ class TemplateTrial:
             proven: BIRD runs what they give.
         """
         if templates is self._newest:
-            self._error = ""
+            self._error, self._refused = "", {}
         if proven:
             self._proven = templates
 
-    def reject(self, templates: Templates, reason: str) -> None:
-        """These templates cannot be used."""
-        self._error = reason
+    def reject(self, templates: Templates, reason: str, refused: Mapping[str, Refusal] | None = None) -> None:
+        """These templates cannot be used.
+
+        Args:
+            refused: what a BIRD refused, by the BIRD's name.
+        """
+        self._error, self._refused = reason, refused or {}
         if self._proven:
             self._failed = templates
 

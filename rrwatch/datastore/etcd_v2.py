@@ -31,6 +31,7 @@ from rrwatch.datastore.http import Connection, Response, Silence
 from rrwatch.datastore.members import Members
 from rrwatch.datastore.mirror import is_below
 from rrwatch.datastore.port import Change, Snapshot, WatchResponse
+from rrwatch.datastore.reasons import reason_of
 from rrwatch.datastore.rotation import Rotation
 from rrwatch.errors import Resync, TransportError, UsageError, WrongApi
 
@@ -290,10 +291,8 @@ def _translated(client: _Client) -> Iterator[None]:
         yield
     except etcd.EtcdException as error:
         raise _failure(client, f"{error}") from error
-    except OSError as error:
-        raise _failure(client, f"{error}" or type(error).__name__) from error
-    except HTTPException as error:
-        raise _failure(client, f"{type(error).__name__}: {error}") from error
+    except (OSError, HTTPException) as error:
+        raise _failure(client, reason_of(error)) from error
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise _failure(client, f"not an answer of etcd's v2 API: {error}") from error
 

@@ -34,6 +34,7 @@ from rrwatch.datastore.access import Access
 from rrwatch.datastore.http import DURATION_MAX, SIZE_MAX, Connection, Silence
 from rrwatch.datastore.members import Members
 from rrwatch.datastore.port import Change, Snapshot, WatchResponse
+from rrwatch.datastore.reasons import reason_of
 from rrwatch.datastore.rotation import Rotation
 from rrwatch.datastore.stream import Refused, Stream
 from rrwatch.errors import Resync, TransportError, UsageError, WrongApi
@@ -417,10 +418,8 @@ def _translated(client: _Client) -> Iterator[None]:
     """Turns each way in which a connection or an answer can fail into a TransportError."""
     try:
         yield
-    except OSError as error:
-        raise _error(client.endpoint, f"{error}" or type(error).__name__) from error
-    except HTTPException as error:
-        raise _error(client.endpoint, f"{type(error).__name__}: {error}") from error
+    except (OSError, HTTPException) as error:
+        raise _error(client.endpoint, reason_of(error)) from error
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise _error(client.endpoint, f"not an answer of etcd's v3 API: {error}") from error
 

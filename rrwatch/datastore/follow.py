@@ -148,7 +148,7 @@ class Follower(threading.Thread):
             # The daemon must not lose a follower, whatever goes wrong here.
             except Exception as error:  # noqa: BLE001  # logged, and handled like a lost connection
                 _log.exception("unexpected error, listing again")
-                self._retry(f"{type(error).__name__}: {error}")
+                self._retry(f"an error of rrwatch's own, which the log has in full: {error}")
 
     def _list(self) -> None:
         self._pause(self._listed + LIST_INTERVAL_MIN)

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from http.client import HTTPException
 
 from rrwatch.datastore.http import Connection, Silence
+from rrwatch.datastore.reasons import reason_of
 
 _LINES_MAX = 16  # that are read before they are taken
 _SLICE = 0.25  # seconds after which the thread notices that nobody takes lines any more
@@ -89,10 +90,10 @@ class Stream:
                     if not self._put(line):
                         return
             end = OSError("the server ended the answer")
-        except OSError as error:
-            end = OSError(str(error) or type(error).__name__)
-        except (HTTPException, ValueError) as error:
-            end = OSError(f"{type(error).__name__}: {error}")
+        except (OSError, HTTPException) as error:
+            end = OSError(reason_of(error))
+        except ValueError as error:
+            end = OSError(f"not an answer of HTTP: {error}")
         self._put(end)
 
     def _put(self, item: bytearray | OSError) -> bool:

@@ -1,7 +1,9 @@
 """Log events: every outcome, and what happens between passes. A lasting state is logged once, when it begins."""
 
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import structlog
 
@@ -18,10 +20,18 @@ from rrwatch.guard.baseline import Hold
 from rrwatch.report.outcome import Outcome, Result, TemplateState, Work
 
 _ITEMS_MAX = 20  # of a list in one event; beyond that a count is more useful
+_RECORDS_MAX = 5  # of one kind that a pass logs one by one; more of them make a single event
 _REPEAT = 60.0  # seconds after which a lasting outage or hold is logged again
 _OUTAGE_GAP = 10.0  # seconds without a failure after which the next one is another outage
 
-_NOT_CONFIRMED = {State.WAITING: "waiting_for_bird", State.REFUSED: "refused", State.FAILED: "apply_failed"}
+_NOT_CONFIRMED = {State.REFUSED: "refused", State.FAILED: "apply_failed"}
+
+
+class _Wait(NamedTuple):
+    """A BIRD that does not run: since when, and when that was logged last, on the monotonic clock."""
+
+    since: float
+    told: float
 
 
 class EventLog:
@@ -33,6 +43,8 @@ class EventLog:
         self._waits_for = ""
         self._outage = False
         self._lost_told = self._lost_last = -_REPEAT
+        self._lost_since = 0.0
+        self._bird_waits: dict[Target, _Wait] = {}
         self._held_told = -_REPEAT
         self._rejected: set[Remark] = set()
         self._warnings: set[Remark] = set()
@@ -58,6 +70,7 @@ class EventLog:
     def synced(self, snapshot: Snapshot, changed: int) -> None:
         """A folder of the datastore was listed."""
         after_outage, self._outage = self._outage, False
+        outage = {"outage_s": round(time.monotonic() - self._lost_since, 1)} if after_outage else {}
         is_news = after_outage or snapshot.endpoint != self._endpoints.get(snapshot.prefix)
         write = self._log.info if is_news else self._log.debug
         self._endpoints[snapshot.prefix] = snapshot.endpoint
@@ -68,6 +81,7 @@ class EventLog:
             index=snapshot.index,
             keys=len(snapshot.items),
             changed=changed,
+            **outage,
         )
 
     def lost(self, lost: Unreachable) -> None:
@@ -76,9 +90,17 @@ class EventLog:
         # While lists work and watches do not, each list would look like the end of an outage.
         is_new = not self._outage and now - self._lost_last >= _OUTAGE_GAP
         self._outage, self._lost_last = self._outage or is_new, now
+        if is_new:
+            self._lost_since = now
         if is_new or now - self._lost_told >= _REPEAT:
             self._lost_told = now
-            self._log.warning("etcd_lost", endpoint=lost.endpoint, reason=lost.reason, kept="the last configuration")
+            self._log.warning(
+                "etcd_lost",
+                endpoint=lost.endpoint,
+                reason=lost.reason,
+                outage_s=round(now - self._lost_since, 1),
+                kept="the last configuration",
+            )
 
     def alarm(self, alarm: Alarm) -> None:
         """The datastore is not the continuation of what it was."""
@@ -89,6 +111,8 @@ class EventLog:
         if state.loaded:
             self._log.info("templates_loaded", folder=str(state.loaded))
         if state.error and state.error != self._template_error:
+            for name, refusal in state.refused.items():
+                self._log.error("refused", daemon=name, reason=refusal.reason, **refusal.document(), kept=state.kept)
             self._log.error("template_error", reason=state.error, kept=state.kept)
         self._template_error = state.error
 
@@ -135,16 +159,27 @@ class EventLog:
         self._waits_for = key
 
     def _derived(self, derived: Derived) -> None:
-        """Logs what is left out, and what will not come up: each once while it lasts."""
+        """Logs what is left out, and what will not come up: once while it lasts, many records in a single event."""
         rejected: set[Remark] = set(derived.rejected)
         warnings = set(derived.warnings)
-        for remark in sorted(rejected - self._rejected, key=lambda remark: remark.key):
-            self._log.warning("record_rejected", key=remark.key, reason=remark.reason)
-        for remark in sorted(warnings - self._warnings, key=lambda remark: remark.key):
-            self._log.warning("record_warning", key=remark.key, reason=remark.reason)
-        gone = {remark.key for remark in self._rejected} - {remark.key for remark in rejected}
-        for key in sorted(gone):
-            self._log.info("record_no_longer_rejected", key=key)
+        new = _by_key(rejected - self._rejected)
+        if len(new) > _RECORDS_MAX:
+            self._log.warning("records_rejected", **_summary(new))
+        write = self._log.warning if len(new) <= _RECORDS_MAX else self._log.debug
+        for remark in new:
+            write("record_rejected", key=remark.key, reason=remark.reason)
+        new = _by_key(warnings - self._warnings)
+        if len(new) > _RECORDS_MAX:
+            self._log.warning("record_warnings", **_summary(new))
+        write = self._log.warning if len(new) <= _RECORDS_MAX else self._log.debug
+        for remark in new:
+            write("record_warning", key=remark.key, reason=remark.reason)
+        gone = sorted({remark.key for remark in self._rejected} - {remark.key for remark in rejected})
+        if len(gone) > _RECORDS_MAX:
+            self._log.info("records_no_longer_rejected", count=len(gone), **_some("keys", gone))
+        write = self._log.info if len(gone) <= _RECORDS_MAX else self._log.debug
+        for key in gone:
+            write("record_no_longer_rejected", key=key)
         self._rejected, self._warnings = rejected, warnings
 
     def _bird_known(self, grammar: Grammar | None) -> None:
@@ -159,6 +194,7 @@ class EventLog:
     def _result(self, target: Target, result: Result, outcome: Outcome) -> None:
         log, applied = self._log.bind(daemon=target.name), result.applied
         worked = result.work in (Work.CHANGE, Work.REPAIR)
+        outage = self._bird_outage(target, result)
         if result.work is Work.REPAIR:
             found = "the file was changed by another program" if applied.installed else "BIRD ran something else"
             log.warning("drift_found", config=str(target.config), found=found)
@@ -172,15 +208,44 @@ class EventLog:
                 sessions=len(result.wanted.blocks),
                 took_ms=_ms(outcome.took),
                 steps_ms={step: _ms(seconds) for step, seconds in applied.took.items()},
+                **outage,
             )
         elif applied.state is State.CONFIRMED and not result.was_confirmed:
-            log.info("confirmed", generation=applied.running, version=str(applied.version))
+            log.info("confirmed", generation=applied.running, version=str(applied.version), **outage)
         elif applied.installed:
             log.info("installed", **_sessions(applied.plan), **_some("cause", outcome.cause), config=str(target.config))
-        if applied.state is not State.CONFIRMED and result.is_new:
-            write = log.info if applied.state is State.WAITING else log.error
+        if applied.state in _NOT_CONFIRMED and result.is_new:
+            refusal = applied.refusal.document() if applied.refusal else {}
             retry_in_s = outcome.retry_in and round(outcome.retry_in, 1)
-            write(_NOT_CONFIRMED[applied.state], reason=applied.message, retry_in_s=retry_in_s)
+            log.error(_NOT_CONFIRMED[applied.state], reason=applied.message, **refusal, retry_in_s=retry_in_s)
+        if applied.state is State.WAITING:
+            self._waiting_for_bird(target, applied.message)
+
+    def _bird_outage(self, target: Target, result: Result) -> dict[str, float]:
+        """Returns how long a BIRD did not run, as a field of the event that tells of its return."""
+        ended = None if result.applied.state is State.WAITING else self._bird_waits.pop(target, None)
+        return {"outage_s": round(time.monotonic() - ended.since, 1)} if ended else {}
+
+    def _waiting_for_bird(self, target: Target, reason: str) -> None:
+        """Logs that a BIRD does not run: at once, and then every minute."""
+        now = time.monotonic()
+        before = self._bird_waits.get(target)
+        since, told = before or (now, -_REPEAT)
+        if now - told >= _REPEAT:
+            self._bird_waits[target] = _Wait(since, now)
+            outage_s = round(now - since, 1)
+            self._log.warning("waiting_for_bird", daemon=target.name, reason=reason, outage_s=outage_s)
+
+
+def _by_key(remarks: Iterable[Remark]) -> list[Remark]:
+    return sorted(remarks, key=lambda remark: remark.key)
+
+
+def _summary(remarks: Sequence[Remark]) -> dict[str, object]:
+    """Describes many remarks: how many, about which keys, and the most frequent reasons."""
+    reasons = Counter(remark.reason for remark in remarks).most_common(_RECORDS_MAX)
+    keys = _some("keys", (remark.key for remark in remarks))
+    return {"count": len(remarks), **keys, "reasons": [reason for reason, _ in reasons]}
 
 
 def _sessions(plan: Plan) -> dict[str, object]:

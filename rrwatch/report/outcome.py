@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bird.apply import Applied, State
+from rrwatch.bird.refusal import Refusal
 from rrwatch.bird.render import Rendered
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
@@ -76,11 +77,13 @@ class TemplateState:
         error: why the newest are not in use, empty where they are.
         kept: what is in use instead.
         loaded: the folder that changed templates were just read from.
+        refused: what a BIRD refused of the newest, by the BIRD's name.
     """
 
     error: str = ""
     kept: str = ""
     loaded: Path | None = None
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,6 +175,7 @@ def _daemon(target: Target, result: Result) -> Mapping[str, Any]:
     return {
         "state": applied.state.value,
         "message": applied.message or None,
+        "refused": applied.refusal and applied.refusal.document(),
         "config": str(target.config),
         "socket": str(target.socket),
         "wanted_generation": result.wanted.generation,

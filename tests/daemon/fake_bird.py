@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from rrwatch.bgp.topology import Topology
 from rrwatch.bird.apply import Applied, State
 from rrwatch.bird.config import Capabilities
+from rrwatch.bird.refusal import Refusal
 from rrwatch.bird.render import Rendered, installed
 from rrwatch.bird.syntax import session_passwords
 from rrwatch.bird.target import Target
@@ -49,7 +50,7 @@ class FakeBird:
         if self.hangs:
             return Applied(State.FAILED, "BIRD does not answer")
         if reason := self.refuses(wanted.text):
-            return Applied(State.REFUSED, reason)
+            return Applied(State.REFUSED, reason, refusal=Refusal(reason))
         was = self.files.get(target), self.runs.get(target)
         self.files[target] = wanted.text
         if self.absent:

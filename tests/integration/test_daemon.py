@@ -13,7 +13,7 @@ from lab.etcd import Etcd
 from lab.network import Namespace, join, namespace
 from lab.process import free_port, wait_until
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS, global_peer, host, node_peer, reflector
-from tests.waits import names, wait_for_sessions
+from tests.waits import names, status_of, wait_for_sessions
 
 Start = Callable[..., Rrwatch]
 
@@ -259,7 +259,12 @@ class TestBirdFaults:
         rrwatch = start_rrwatch(etcd.url, bird, RRWATCH_TEMPLATES=str(templates))
 
         refused = rrwatch.wait_for("refused")
-        assert "syntax error" in refused["reason"]
+        kept = bird.folder / "bird.cfg.rejected"
+        line = kept.read_text().splitlines().index("protocol nonsense;") + 1
+        assert refused["reason"].startswith(f"{kept}:{line}:")
+        where = {"file": str(kept), "line": line, "session": None, "template": str(templates / "reflector.cfg.j2")}
+        assert refused.items() >= where.items()
+        assert status_of(rrwatch)["daemons"]["bird"]["refused"] == where
         assert bird.config.read_bytes() == installed
         assert bird.sessions() == set()
         assert bird.reconfigurations() == 0
@@ -299,6 +304,11 @@ class TestBirdFaults:
         template.write_text(good + "no statement of BIRD\n")
         refused = rrwatch.wait_for("template_error", after=2)
         assert "refused: " in refused["reason"]
+        event = rrwatch.wait_for("refused", daemon="bird")
+        text = (bird.folder / "bird.cfg.rejected").read_text().splitlines()
+        assert text[event["line"] - 1] == "no statement of BIRD"
+        assert event["session"] in SESSIONS
+        assert event["template"] == str(template)
 
         etcd.put_all(host("new", "172.17.42.50"))
         wait_for_sessions(bird, SESSIONS | names("172.17.42.50"))
@@ -429,7 +439,7 @@ class TestBirdFaults:
 class TestRecords:
     def test_bad_records_cost_only_themselves(self, etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:
         etcd.put_all(CLUSTER)
-        rrwatch = start_rrwatch(etcd.url, bird)
+        rrwatch = start_rrwatch(etcd.url, bird, RRWATCH_LOG_LEVEL="debug")
         wait_for_sessions(bird, SESSIONS)
         bad = {
             f"{PREFIX}/host/no-address/as_num": "65100",

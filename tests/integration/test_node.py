@@ -1,11 +1,8 @@
 """`rrwatch run` in the node role, between a real etcd and a real BIRD."""
 
-import json
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,18 +12,12 @@ from lab.environment import node
 from lab.etcd import Etcd
 from lab.process import wait_until
 from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, block, host, node_peer, pool
-from tests.waits import wait_for_sessions
+from tests.waits import status_of, wait_for_sessions
 
 StartNode = Callable[..., Rrwatch]
 
 MESH = CLUSTER | {f"{PREFIX}/global/node_mesh": '{"enabled": true}'}
 ON, OFF = '{"enabled": true}', '{"enabled": false}'
-
-
-def status_of(rrwatch: Rrwatch) -> dict[str, Any]:
-    with urllib.request.urlopen(f"http://{rrwatch.status_address}/status", timeout=5) as page:
-        document: dict[str, Any] = json.load(page)
-        return document
 
 
 @pytest.fixture
@@ -138,7 +129,7 @@ def test_bad_pools_and_blocks_cost_only_themselves(etcd: Etcd, bird: Bird, start
         f"{PREFIX}/host/twin/ip_addr_v4": NODES["kube-node2"],
     }
     etcd.put_all(MESH | pool("192.168.0.0/16") | block("kube-node1", "192.168.0.0/26") | bad)
-    rrwatch = start_node(etcd, bird)
+    rrwatch = start_node(etcd, bird, RRWATCH_LOG_LEVEL="debug")
     wait_for_sessions(bird, {"Mesh_172_17_42_30", "Mesh_172_17_42_32", "Global_172_17_42_40"})
     rrwatch.wait_for("configured")
     rejected = {event["key"]: event["reason"] for event in rrwatch.all("record_rejected")}

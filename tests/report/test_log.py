@@ -194,7 +194,7 @@ class TestProgram:
         etcd.put_all(bad)
         done = subprocess.run(
             [sys.executable, "-m", "rrwatch", "once"],
-            env=beside(bird, etcd.url, **reflector(REFLECTOR)),
+            env=beside(bird, etcd.url, **reflector(REFLECTOR), RRWATCH_LOG_LEVEL="debug"),
             stderr=subprocess.PIPE,
             timeout=60,
             check=True,
