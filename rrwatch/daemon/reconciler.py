@@ -205,6 +205,7 @@ class Reconciler:
                     for target, one in results.items()
                     if one.applied.refusal is not None
                 }
+                self.history.refused(refused)
                 trial.reject(templates, f"refused: {next(iter(refused.values()))}", refused)
                 continue
             proven = State.CONFIRMED in states and states <= {State.CONFIRMED, State.WAITING}

@@ -1,7 +1,7 @@
 """What was done so far: counts since the start, and the latest changes."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -67,6 +67,16 @@ class History:
                 entries.append(_entry(target, result, outcome))
         self._recent.extend(entries)
         return entries
+
+    def refused(self, names: Iterable[str]) -> None:
+        """Counts refusals of templates that were given up for those that worked before.
+
+        Args:
+            names: of the BIRDs that refused.
+        """
+        for name in names:
+            counters = self._counters.get(name, Counters())
+            self._counters[name] = replace(counters, refusals=counters.refusals + 1)
 
     def _count(self, name: str, result: Result, took: float) -> None:
         counters, applied = self._counters.get(name, Counters()), result.applied

@@ -127,6 +127,8 @@ def test_new_templates_that_bird_refuses_give_way_to_the_old_until_something_cha
     assert outcome.states == {State.CONFIRMED}
     assert subject.run().states == {State.CONFIRMED}
     assert [event["event"] for event in logs].count("template_error") == 1
+    assert [(event["daemon"], event["reason"]) for event in logs if event["event"] == "refused"] == [("bird", "no")]
+    assert subject.reconciler.history.counters["bird"].refusals == 1
 
     outcome = subject.list(CLUSTER)
     assert outcome.templates.error == ""
