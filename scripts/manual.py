@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 import click
 
 import rrwatch
-from rrwatch.cli.main import DONE, FAILED, HELD, REFUSED, USAGE, cli
+from rrwatch.cli.exits import DEGRADED, DONE, FAILED, HELD, NO_DAEMON, REFUSED, USAGE
+from rrwatch.cli.main import cli
 from rrwatch.settings.table import ETCD_SETTINGS, SETTINGS, SETTINGS_FILE, Setting
 from scripts.groups import groups
 
@@ -35,10 +36,12 @@ records of reflectors and peers in etcd.
 
 _EXIT_STATUSES = {
     DONE: "Success. For `check`: no problem was found. For `status`: BIRD runs what etcd asks for.",
-    FAILED: "Failure. For `check`: at least one problem was found. For `status`: rrwatch is not ready, or not running.",
+    FAILED: "Failure. For `check`: at least one problem was found. For `status`: rrwatch is not ready.",
     USAGE: "Wrong usage or an invalid setting. One line on standard error names it and the values that are valid.",
-    REFUSED: "`once`: BIRD refused the configuration.",
-    HELD: "`once`: the change is held; see `release`.",
+    REFUSED: "`once`, `status`: BIRD refused the configuration.",
+    HELD: "`once`, `status`: the change is held; see `release`.",
+    NO_DAEMON: "`status`: no daemon answers.",
+    DEGRADED: "`status --strict`: ready, but sessions are down, or etcd has not answered for two minutes.",
     130: "Interrupted before the command was done.",
 }
 

@@ -87,11 +87,13 @@ class Daemon:
         self._bird = make_bird(settings, self._stop)
         self._reconciler = Reconciler(settings, self._bird, self._log, self._retries, self._stop.is_set)
         self._cluster = Cluster(settings.role, self._folders, self._reconciler)
-        self._etcd = EtcdStatus()
+        self._etcd = EtcdStatus(asked_at=time.monotonic())
         self._outcome: Outcome | None = None
         self._due = 0.0
         self._configured_at = -settings.min_interval
         self._files: dict[Path, Stamp | int | None] = {}
+        self._started_at = time.time()
+        self._ready_since: float | None = None
         self._not_ready_since: float | None = None
 
     def run(self) -> None:
@@ -244,10 +246,10 @@ class Daemon:
         """Publishes how things stand, to the status pages and to the service manager."""
         status = self._status()
         if not status.unready():
-            self._not_ready_since = None
-        elif self._not_ready_since is None:
-            self._not_ready_since = time.time()
-        self._publish(replace(status, not_ready_since=self._not_ready_since))
+            self._ready_since, self._not_ready_since = self._ready_since or time.time(), None
+        else:
+            self._ready_since, self._not_ready_since = None, self._not_ready_since or time.time()
+        self._publish(replace(status, ready_since=self._ready_since, not_ready_since=self._not_ready_since))
         self._notifier.status(status.summary())
         if status.is_settled:
             self._notifier.ready()
@@ -268,6 +270,7 @@ class Daemon:
             outcome=self._outcome,
             template_error=reconciler.templates.state.error,
             hold=reconciler.guard.hold,
+            started_at=self._started_at,
             counters=reconciler.history.counters,
             recent=reconciler.history.recent,
         )

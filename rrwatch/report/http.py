@@ -24,7 +24,7 @@ _NO_DESCRIPTOR_DELAY = (
 
 
 class StatusServer:
-    """Serves /healthz, /readyz, /status and /metrics from the last status that was published.
+    """Serves /healthz, /readyz, /status, /records and /metrics from the last status that was published.
 
     An address that is not available does not stop rrwatch: the server logs it, and tries again until it is.
     """
@@ -178,6 +178,7 @@ _PAGES: dict[str, _Page] = {
     "/healthz": lambda status: (not status.stalled(), f"{status.stalled() or 'alive'}\n", _TEXT),
     "/readyz": lambda status: (not status.unready(), f"{status.unready() or 'ready'}\n", _TEXT),
     "/status": lambda status: (True, json.dumps(status.document(), indent=2) + "\n", _JSON),
+    "/records": lambda status: (True, json.dumps(status.records_document(), indent=2) + "\n", _JSON),
     "/metrics": _metrics,
 }
 

@@ -9,14 +9,23 @@ from typing import Any
 from rrwatch.bgp.sessions import session_document
 from rrwatch.bgp.topology import Remark
 from rrwatch.bird.apply import State
+from rrwatch.bird.refusal import Refusal
 from rrwatch.bird.target import Target
 from rrwatch.guard.baseline import Hold
+from rrwatch.report.document import heading
 from rrwatch.report.history import Counters
 from rrwatch.report.outcome import Outcome, Result
 from rrwatch.report.sessions import Moment, ObservedBird, SessionRow, Totals, rows, totals
 
 STALLED_AFTER = 60.0
 """Seconds without a turn of the loop after which it counts as dead; its longest wait is for two BIRDs that hang."""
+
+ETCD_STALE_AFTER = 120.0
+"""Seconds without an answer of etcd after which what is known of it counts as stale. A quiet etcd is
+asked every `etcd_watch_timeout`, 20 by default."""
+
+LISTED_MAX = 100
+"""Entries that a list in the status has at most; beside it is the number of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,7 @@ class EtcdStatus:
         events: number of single changes that were received.
         lists: number of whole folders that were received.
         failures: number of requests that failed.
+        asked_at: when etcd was asked first, on the monotonic clock, None where it was not asked yet.
     """
 
     endpoint: str = ""
@@ -42,6 +52,13 @@ class EtcdStatus:
     events: int = 0
     lists: int = 0
     failures: int = 0
+    asked_at: float | None = None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether etcd has not answered for so long that it may ask for something else by now."""
+        last = self.asked_at if self.heard_at is None else self.heard_at
+        return last is not None and time.monotonic() - last > ETCD_STALE_AFTER
 
     def heard(self, endpoint: str, index: int, keys: int, *, event: bool = False) -> "EtcdStatus":
         """After a good answer."""
@@ -70,6 +87,8 @@ class Status:
         template_error: why the operator's templates are not in use, empty where they are.
         hold: what the guard holds, None where nothing is held.
         not_ready_since: Unix time since when it is not ready, None where it is.
+        ready_since: Unix time since when it is ready, None where it is not.
+        started_at: Unix time when rrwatch started, None where that is not known.
         counters, recent: what was done, see `rrwatch.report.history`.
         observed: what each BIRD said about its sessions, by the name of the BIRD.
     """
@@ -81,6 +100,8 @@ class Status:
     template_error: str
     hold: Hold | None = None
     not_ready_since: float | None = None
+    ready_since: float | None = None
+    started_at: float | None = None
     counters: Mapping[str, Counters] = field(default_factory=dict)
     recent: tuple[dict[str, Any], ...] = ()
     observed: Mapping[str, ObservedBird] = field(default_factory=dict)
@@ -137,27 +158,54 @@ class Status:
         etcd = self.etcd
         derived = self.outcome.derived if self.outcome else None
         results = self.outcome.results if self.outcome else {}
+        reason = self.unready()
         return {
+            **heading("status"),
+            "started_at": _iso_or_none(self.started_at),
             "viewer": self.role,
-            "ready": not self.unready(),
-            "reason": self.unready() or None,
-            "not_ready_since": None if self.not_ready_since is None else _iso(self.not_ready_since),
+            "ready": not reason,
+            "reason": reason or None,
+            "ready_since": _iso_or_none(self.ready_since),
+            "not_ready_since": _iso_or_none(self.not_ready_since),
             "etcd": {
                 "endpoint": etcd.endpoint,
                 "index": etcd.index,
                 "keys": etcd.keys,
                 "events": etcd.events,
                 "last_answer_age_s": None if etcd.heard_at is None else round(time.monotonic() - etcd.heard_at, 1),
+                "last_answer_at": _iso_or_none(_unix(etcd.heard_at)),
+                "stale": etcd.is_stale,
                 "trouble": etcd.trouble or None,
             },
-            "daemons": {target.name: _daemon(target, result) for target, result in results.items()},
+            "daemons": {
+                target.name: _daemon(target, result, self._refusal(target)) for target, result in results.items()
+            },
             "held": self._held(),
             "recent": list(self.recent),
             "sessions": [session_document(session) for session in derived.sessions] if derived else [],
-            "rejected": _remarks(derived.rejected) if derived else [],
-            "warnings": _remarks(derived.warnings) if derived else [],
+            "rejected": _remarks(derived.rejected[:LISTED_MAX]) if derived else [],
+            "rejected_total": len(derived.rejected) if derived else 0,
+            "warnings": _remarks(derived.warnings[:LISTED_MAX]) if derived else [],
+            "warnings_total": len(derived.warnings) if derived else 0,
             "template_error": self.template_error or None,
         }
+
+    def records_document(self) -> dict[str, Any]:
+        """All records that are left out or have a warning, as JSON has them."""
+        derived = self.outcome.derived if self.outcome else None
+        return {
+            **heading("records"),
+            "rejected": _remarks(derived.rejected) if derived else [],
+            "rejected_total": len(derived.rejected) if derived else 0,
+            "warnings": _remarks(derived.warnings) if derived else [],
+            "warnings_total": len(derived.warnings) if derived else 0,
+        }
+
+    def _refusal(self, target: Target) -> Refusal | None:
+        """What this BIRD refuses now, or refused of the newest templates, while it runs what older ones gave."""
+        newest = self.outcome.templates.refused.get(target.name) if self.outcome and self.template_error else None
+        applied = self.outcome.results[target].applied if self.outcome else None
+        return (applied and applied.refusal) or newest
 
     def _held(self) -> dict[str, Any] | None:
         if self.hold is None:
@@ -165,17 +213,19 @@ class Status:
         return {
             "reason": self.hold.loss.reason,
             "since": _iso(self.hold.since),
-            "nodes": list(self.hold.loss.nodes),
-            "sessions": list(self.hold.loss.sessions),
+            "nodes": list(self.hold.loss.nodes[:LISTED_MAX]),
+            "nodes_total": len(self.hold.loss.nodes),
+            "sessions": list(self.hold.loss.sessions[:LISTED_MAX]),
+            "sessions_total": len(self.hold.loss.sessions),
         }
 
 
-def _daemon(target: Target, result: Result) -> Mapping[str, Any]:
+def _daemon(target: Target, result: Result, refusal: Refusal | None) -> Mapping[str, Any]:
     applied = result.applied
     return {
         "state": applied.state.value,
         "message": applied.message or None,
-        "refused": applied.refusal and applied.refusal.document(),
+        "refused": refusal and refusal.document(),
         "config": str(target.config),
         "socket": str(target.socket),
         "wanted_generation": result.wanted.generation,
@@ -188,6 +238,14 @@ def _daemon(target: Target, result: Result) -> Mapping[str, Any]:
 
 def _iso(timestamp: float) -> str:
     return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _iso_or_none(timestamp: float | None) -> str | None:
+    return None if timestamp is None else _iso(timestamp)
+
+
+def _unix(monotonic: float | None) -> float | None:
+    return None if monotonic is None else time.time() - (time.monotonic() - monotonic)
 
 
 def _remarks(remarks: tuple[Remark, ...]) -> list[dict[str, str]]:

@@ -8,7 +8,9 @@ import pytest
 
 from rrwatch.bgp.sessions import Derived, Kind, Session
 from rrwatch.bgp.topology import AsNumber, Family, Rejected, Remark
-from rrwatch.cli import main, tables
+from rrwatch.cli import tables
+from rrwatch.cli.exits import USAGE
+from rrwatch.cli.main import main
 from rrwatch.commands.check import Finding
 
 ODD = "a\x1b[2Jb\x07\u202e\x9b"
@@ -62,6 +64,6 @@ def test_no_control_character_is_printed(print_it: Any) -> None:
 
 def test_nor_in_an_error_message(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main.main(["sessions", "--ip", "10.0.0.1", "--keys", f"/no/{ODD}"])
-    assert ended.value.code == main.USAGE
+        main(["sessions", "--ip", "10.0.0.1", "--keys", f"/no/{ODD}"])
+    assert ended.value.code == USAGE
     assert capsys.readouterr().err == f"rrwatch: /no/{SHOWN} cannot be read: No such file or directory\n"

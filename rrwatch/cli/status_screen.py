@@ -1,0 +1,287 @@
+"""The screen of `rrwatch status`: what matters first, and no longer than a terminal. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain, zip_longest
+from textwrap import wrap
+from typing import Any
+
+from rrwatch.cli.columns import Size, columns, cut
+from rrwatch.report.remedy import remedy
+from rrwatch.report.text import visible
+
+Document = Mapping[str, Any]
+
+GOOD, BAD, NOTE, TITLE = "green", "red", "yellow", "bold"
+"""Styles of lines."""
+
+_REASON_LINES = 2  # on a terminal
+_PROMPT = 1  # lines that the shell needs below
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the screen.
+
+    Attributes:
+        text: without a line break.
+        style: GOOD, BAD, NOTE, TITLE, or empty.
+    """
+
+    text: str
+    style: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """A table of which some rows may be left out.
+
+    Attributes:
+        titles: of the columns.
+        rows: what may be shown, the most important first.
+        total: number of rows that there are.
+        all_of_them: where the others are; empty if nowhere.
+        right: titles of columns that are aligned to the right.
+    """
+
+    titles: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    total: int
+    all_of_them: str = ""
+    right: Sequence[str] = ()
+
+    def height(self, shown: int) -> int:
+        """Returns the number of lines with that many rows."""
+        return 1 + shown + (self.total > shown) if shown else bool(self.all_of_them)
+
+    def lines(self, shown: int, width: int | None) -> Iterator[Line]:
+        """Yields the lines with that many rows; without rows, where they are."""
+        if not shown:
+            if self.all_of_them:
+                yield Line(cut(f"{self.titles[0]}: {self.all_of_them}", width))
+            return
+        title, *rows = columns(self.titles, self.rows[:shown], width, right=self.right)
+        yield Line(title, TITLE)
+        yield from map(Line, rows)
+        if more := self.total - shown:
+            where = f": {self.all_of_them}" if self.all_of_them else ""
+            yield Line(cut(f"and {more:,} more{where}", width))
+
+
+def screen(document: Document, size: Size | None) -> list[Line]:
+    """Returns the lines that show a status.
+
+    Args:
+        document: of `/status`.
+        size: of the terminal: longer texts are cut, and sections have fewer rows, so that the first line stays in
+            sight. None for output that is no terminal: nothing is cut.
+    """
+    now = _parsed(document["now"])
+    view = _View(document, now, size.columns if size else None)
+    head, birds, sections = [*view.head()], [*view.birds()], [*view.sections()]
+    room = size.lines - _PROMPT - len(head) - len(birds) if size else None
+    gaps = bool(birds) + len(sections)
+    if room is not None and sum(section.height(1) for section in sections) + gaps > room:
+        gaps = 0
+    shown = _fitting(sections, room if room is None else room - gaps)
+    tables = (section.lines(number, view.width) for section, number in zip(sections, shown, strict=True))
+    gap = [Line("")] if gaps else []
+    return [*head, *chain.from_iterable([*gap, *part] for part in (birds, *tables) if part)]
+
+
+def _fitting(sections: Sequence[_Section], room: int | None) -> list[int]:
+    """Returns how many rows each section has: all in turn get one more as long as there is room."""
+    if room is None:
+        return [len(section.rows) for section in sections]
+    shown = [0 for _ in sections]
+    growing = True
+    while growing:
+        growing = False
+        for i, section in enumerate(sections):
+            more = [*shown[:i], shown[i] + 1, *shown[i + 1 :]]
+            height = sum(one.height(number) for one, number in zip(sections, more, strict=True))
+            if shown[i] < len(section.rows) and height <= room:
+                shown, growing = more, True
+    return shown
+
+
+class _View:
+    """The parts of the screen."""
+
+    def __init__(self, document: Document, now: datetime, width: int | None) -> None:
+        self._document, self._now, self.width = document, now, width
+
+    def head(self) -> Iterator[Line]:
+        """Yields what is shown first: how rrwatch stands, why, what to do, and what is known of etcd."""
+        document = self._document
+        yield self._line(self._headline(), (NOTE if self._is_away else GOOD) if document["ready"] else BAD)
+        started = f", started {self._since(document['started_at'])}" if document["started_at"] else ""
+        yield self._line(f"rrwatch {document['version']}, {document['viewer']}{started}")
+        if not document["ready"]:
+            yield from self._paragraph("why: ", document["reason"])
+        if to_do := self._to_do():
+            yield from self._paragraph("do:  ", to_do)
+        yield from self._standing()
+        yield self._line(self._etcd())
+
+    def birds(self) -> Iterator[Line]:
+        """Yields a line for each BIRD, and below it what is not as it should be."""
+        daemons = self._document["daemons"]
+        if not daemons:
+            return
+        rows = [
+            (name, daemon["version"], daemon["state"], f"{daemon['sessions']:,}", _number(daemon.get("up")),
+             _number(daemon.get("down")), _number(daemon.get("losses_last_hour")))
+            for name, daemon in daemons.items()
+        ]  # fmt: skip
+        numbers = ("wanted", "up", "down", "lost in 1 h")
+        title, *lines = columns(("BIRD", "version", "state", *numbers), rows, self.width, right=numbers)
+        yield Line(title, TITLE)
+        for line, daemon in zip(lines, daemons.values(), strict=True):
+            yield Line(line)
+            yield from self._differences(daemon)
+
+    def sections(self) -> Iterator[_Section]:
+        """Yields the tables."""
+        document = self._document
+        if down := document.get("down_longest"):
+            total = max(len(down), sum(daemon.get("down") or 0 for daemon in document["daemons"].values()))
+            rows: list[Sequence[object]] = [
+                (row["name"], row["node"], row["state"] or "absent", self._clock(row["since"]), row["last_error"])
+                for row in down
+            ]
+            titles: Sequence[str] = (f"down longest ({total:,})", "node", "state", f"since{self._utc}", "last error")
+            yield _Section(titles, rows, total, "`rrwatch sessions --state down`")
+        if recent := document["recent"]:
+            rows = [self._change(entry) for entry in reversed(recent[-5:])]
+            titles = (f"last changes{self._utc}", "BIRD", "state", "sessions", "ms", "cause")
+            yield _Section(titles, rows, len(rows), right=("ms",))
+        for title in "rejected", "warnings":
+            if remarks := document[title]:
+                rows = [(remark["key"], remark["reason"]) for remark in remarks[:5]]
+                total = document[f"{title}_total"]
+                yield _Section((f"{title} ({total:,})", "reason"), rows, total, "`rrwatch sessions` has all")
+
+    @property
+    def _is_away(self) -> bool:
+        etcd = self._document["etcd"]
+        return bool(etcd["trouble"] or etcd["stale"])
+
+    def _headline(self) -> str:
+        document, etcd = self._document, self._document["etcd"]
+        word, since = ("READY", "ready_since") if document["ready"] else ("NOT READY", "not_ready_since")
+        parts = [f"{word} since {self._since(document[since])}" if document[since] else word]
+        if self._is_away and etcd["last_answer_at"]:
+            parts.append(f"etcd away since {self._since(etcd['last_answer_at'])}")
+        if document.get("frozen"):
+            parts.append("frozen")
+        return ", ".join(parts)
+
+    def _to_do(self) -> str:
+        document = self._document
+        if to_do := remedy(document):
+            return to_do
+        if not document["ready"]:
+            return "`rrwatch check` says what is wrong"
+        return "start etcd; BIRD keeps its sessions until then" if self._is_away else ""
+
+    def _standing(self) -> Iterator[Line]:
+        """Yields what is held, frozen, or waits for a confirmation."""
+        document = self._document
+        if held := document["held"]:
+            sessions, nodes = held["sessions_total"], held["nodes_total"]
+            yield self._line(
+                f"held since {self._since(held['since'])}: {_count(sessions, 'session')} of {_count(nodes, 'node')} "
+                "would end; `rrwatch sessions` shows them",
+                NOTE,
+            )
+        if frozen := document.get("frozen"):
+            waiting = frozen.get("waiting")
+            until = f" until {self._clock(frozen['until'])}" if frozen.get("until") else ""
+            waits = f"; `rrwatch thaw` would change {_signs(waiting) or 'nothing'}" if waiting else "; `rrwatch thaw`"
+            yield self._line(f"frozen since {self._since(frozen['since'])}{until}: {frozen['reason']}{waits}", NOTE)
+        if pending := document.get("pending"):
+            until = self._clock(pending["until"])
+            yield self._line(
+                f"rollback to {pending['number']} is undone at {until}, unless `rrwatch confirm` keeps it", NOTE
+            )
+
+    def _etcd(self) -> str:
+        etcd = self._document["etcd"]
+        endpoint = f"etcd {etcd['endpoint'] or '(no endpoint yet)'}"
+        age = etcd["last_answer_age_s"]
+        trouble = f"; {etcd['trouble']}" if etcd["trouble"] else ""
+        if age is None:
+            return f"{endpoint}: has not answered yet{trouble}"
+        return f"{endpoint}: answered {_duration(age)} ago, index {etcd['index']}, {etcd['keys']:,} keys{trouble}"
+
+    def _differences(self, daemon: Document) -> Iterator[Line]:
+        """Yields what is not as it should be about one BIRD, and not in the reason."""
+        wanted, installed, running = (daemon[f"{of}_generation"] for of in ("wanted", "installed", "confirmed"))
+        if not wanted == installed == running:
+            yield self._line(
+                f"  generation {wanted} is wanted, {installed or 'none'} installed, {running or 'none'} running", NOTE
+            )
+        if daemon.get("poll_error") and daemon["state"] == "confirmed":
+            yield self._line(f"  states of sessions are not known: {daemon['poll_error']}", NOTE)
+
+    def _change(self, entry: Document) -> tuple[object, ...]:
+        cause = entry["cause"][0] if entry["cause"] else ""
+        if entry["causes"] > 1:
+            cause += f" and {entry['causes'] - 1} more"
+        return self._clock(entry["time"]), entry["daemon"], entry["state"], _signs(entry), entry["took_ms"], cause
+
+    def _line(self, text: str, style: str = "") -> Line:
+        return Line(cut(visible(text), self.width), style)
+
+    def _paragraph(self, label: str, text: str) -> Iterator[Line]:
+        """Yields a text that is too important to lose most of it: it has some lines on a terminal."""
+        shown = visible(text)
+        if self.width is None:
+            yield Line(label + shown)
+            return
+        room = max(self.width - len(label), 1)
+        lines = wrap(shown, room, max_lines=_REASON_LINES, placeholder=" …", break_on_hyphens=False)
+        for start, line in zip_longest([label], lines, fillvalue=" " * len(label)):
+            yield Line(cut(start + line, self.width))
+
+    def _since(self, time: str) -> str:
+        age = (self._now - _parsed(time)).total_seconds()
+        return f"{self._clock(time)}{self._utc} ({_duration(age)})" if self.width else f"{time} ({_duration(age)})"
+
+    def _clock(self, time: str | None) -> str:
+        """Returns a time; on a terminal without the day, or without the seconds if it was another day."""
+        if time is None or self.width is None:
+            return time or ""
+        parsed = _parsed(time)
+        return f"{parsed:%H:%M:%S}" if parsed.date() == self._now.date() else f"{parsed:%m-%d %H:%M}"
+
+    @property
+    def _utc(self) -> str:
+        return " UTC" if self.width else ""
+
+
+def _parsed(time: str) -> datetime:
+    return datetime.fromisoformat(time).astimezone(UTC)
+
+
+def _duration(seconds: float) -> str:
+    """Returns a duration in its largest unit, such as `3 d`."""
+    for unit, size in ("d", 86400), ("h", 3600), ("min", 60):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _number(number: int | None) -> str:
+    return "?" if number is None else f"{number:,}"
+
+
+def _signs(entry: Document) -> str:
+    counts = (("+", "added"), ("-", "removed"), ("~", "changed"))
+    return " ".join(f"{sign}{entry[name]}" for sign, name in counts if entry[name])
