@@ -13,6 +13,8 @@ from typing import Any
 
 import structlog
 
+from rrwatch.report.document import heading
+from rrwatch.report.sessions import Query
 from rrwatch.report.status import Status
 from rrwatch.report.text import visible_lines
 from rrwatch.settings.values import Listen
@@ -24,7 +26,7 @@ _NO_DESCRIPTOR_DELAY = (
 
 
 class StatusServer:
-    """Serves /healthz, /readyz, /status, /records and /metrics from the last status that was published.
+    """Serves /healthz, /readyz, /status, /sessions, /records and /metrics from the last status that was published.
 
     An address that is not available does not stop rrwatch: the server logs it, and tries again until it is.
     """
@@ -183,6 +185,21 @@ _PAGES: dict[str, _Page] = {
 }
 
 
+def _sessions(status: Status, query: str) -> tuple[HTTPStatus, str, str]:
+    try:
+        asked = Query.parse(query)
+    except ValueError as error:
+        return HTTPStatus.BAD_REQUEST, f"{error}\n", _TEXT
+    document = heading("sessions") | asked.select(status.session_rows()).document()
+    # A line for each session: json's own indentation takes ten times as long, and there may be thousands.
+    sessions = ",\n".join(map(json.dumps, document.pop("sessions")))
+    return HTTPStatus.OK, f'{json.dumps(document)[:-1]}, "sessions": [\n{sessions}\n]}}\n', _JSON
+
+
+_QUERIES: dict[str, Callable[[Status, str], tuple[HTTPStatus, str, str]]] = {"/sessions": _sessions}
+"""Pages with a query string."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: _Http
     timeout = _READ_TIMEOUT
@@ -190,12 +207,15 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:  # http.server's name
-        page, status = _PAGES.get(self.path.partition("?")[0]), self.server.status
-        if page is None:
-            self._answer(HTTPStatus.NOT_FOUND, f"no such page; there are {', '.join(_PAGES)}\n", _TEXT)
+        path, _, query = self.path.partition("?")
+        page, queried, status = _PAGES.get(path), _QUERIES.get(path), self.server.status
+        if page is None and queried is None:
+            self._answer(HTTPStatus.NOT_FOUND, f"no such page; there are {', '.join((*_PAGES, *_QUERIES))}\n", _TEXT)
         elif status is None:
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "starting\n", _TEXT)
-        else:
+        elif queried:
+            self._answer(*queried(status, query))
+        elif page:
             good, text, kind = page(status)
             self._answer(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, text, kind)
 

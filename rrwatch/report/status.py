@@ -3,10 +3,8 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
-from rrwatch.bgp.sessions import session_document
 from rrwatch.bgp.topology import Remark
 from rrwatch.bird.apply import State
 from rrwatch.bird.refusal import Refusal
@@ -15,7 +13,17 @@ from rrwatch.guard.baseline import Hold
 from rrwatch.report.document import heading
 from rrwatch.report.history import Counters
 from rrwatch.report.outcome import Outcome, Result
-from rrwatch.report.sessions import Moment, ObservedBird, SessionRow, Totals, rows, totals
+from rrwatch.report.sessions import (
+    Moment,
+    ObservedBird,
+    SessionRow,
+    Totals,
+    down_longest,
+    iso,
+    rows,
+    totals,
+    totals_document,
+)
 
 STALLED_AFTER = 60.0
 """Seconds without a turn of the loop after which it counts as dead; its longest wait is for two BIRDs that hang."""
@@ -91,6 +99,7 @@ class Status:
         started_at: Unix time when rrwatch started, None where that is not known.
         counters, recent: what was done, see `rrwatch.report.history`.
         observed: what each BIRD said about its sessions, by the name of the BIRD.
+        session_metrics: whether there is a metric for each session.
     """
 
     role: str
@@ -105,6 +114,7 @@ class Status:
     counters: Mapping[str, Counters] = field(default_factory=dict)
     recent: tuple[dict[str, Any], ...] = ()
     observed: Mapping[str, ObservedBird] = field(default_factory=dict)
+    session_metrics: bool = False
 
     def session_rows(self) -> tuple[SessionRow, ...]:
         """The sessions of all BIRDs, wanted and actual; computed for each call, in 10 ms for 5,000."""
@@ -159,6 +169,7 @@ class Status:
         derived = self.outcome.derived if self.outcome else None
         results = self.outcome.results if self.outcome else {}
         reason = self.unready()
+        numbers = self.session_totals()
         return {
             **heading("status"),
             "started_at": _iso_or_none(self.started_at),
@@ -178,11 +189,16 @@ class Status:
                 "trouble": etcd.trouble or None,
             },
             "daemons": {
-                target.name: _daemon(target, result, self._refusal(target)) for target, result in results.items()
+                target.name: {
+                    **_daemon(target, result, self._refusal(target)),
+                    **totals_document(numbers[target.name]),
+                    **_poll(self.observed.get(target.name) or ObservedBird()),
+                }
+                for target, result in results.items()
             },
+            "down_longest": [row.document() for row in down_longest(self.session_rows())],
             "held": self._held(),
             "recent": list(self.recent),
-            "sessions": [session_document(session) for session in derived.sessions] if derived else [],
             "rejected": _remarks(derived.rejected[:LISTED_MAX]) if derived else [],
             "rejected_total": len(derived.rejected) if derived else 0,
             "warnings": _remarks(derived.warnings[:LISTED_MAX]) if derived else [],
@@ -212,7 +228,7 @@ class Status:
             return None
         return {
             "reason": self.hold.loss.reason,
-            "since": _iso(self.hold.since),
+            "since": iso(self.hold.since),
             "nodes": list(self.hold.loss.nodes[:LISTED_MAX]),
             "nodes_total": len(self.hold.loss.nodes),
             "sessions": list(self.hold.loss.sessions[:LISTED_MAX]),
@@ -236,12 +252,16 @@ def _daemon(target: Target, result: Result, refusal: Refusal | None) -> Mapping[
     }
 
 
-def _iso(timestamp: float) -> str:
-    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _poll(bird: ObservedBird) -> dict[str, Any]:
+    return {
+        "polled_at": None if bird.polled_at is None else iso(max(0.0, bird.epoch + bird.polled_at)),
+        "poll_ms": None if bird.poll_seconds is None else round(bird.poll_seconds * 1000, 1),
+        "poll_error": bird.poll_error or None,
+    }
 
 
 def _iso_or_none(timestamp: float | None) -> str | None:
-    return None if timestamp is None else _iso(timestamp)
+    return None if timestamp is None else iso(timestamp)
 
 
 def _unix(monotonic: float | None) -> float | None:
