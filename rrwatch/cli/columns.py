@@ -56,6 +56,11 @@ def cut(text: str, width: int | None) -> str:
     return kept + _MORE
 
 
+def cut_front(text: str, width: int) -> str:
+    """Returns a text that fits, of which the end is kept."""
+    return cut(text[::-1], width)[::-1]
+
+
 def columns(
     titles: Sequence[str],
     rows: Sequence[Sequence[object]],
@@ -63,6 +68,7 @@ def columns(
     *,
     right: Collection[str] = (),
     fixed: Collection[str] = (),
+    keys: Collection[str] = (),
 ) -> list[str]:
     """Returns the lines of a table, the titles first. Text that is not printable is escaped.
 
@@ -72,12 +78,14 @@ def columns(
         width: the longest line in cells; None for no limit.
         right: titles of the columns that are aligned to the right.
         fixed: titles of the columns that are not cut as long as others can be.
+        keys: titles of the columns that are cut at the front: of a key, the end says most.
     """
     table = [[*titles], *(["" if cell is None else visible(str(cell)) for cell in row] for row in rows)]
     widths = [max(map(cells, column)) for column in zip(*table, strict=True)]
     if width is not None:
         _narrow(widths, [title in fixed for title in titles], width)
-        table = [[cut(cell, most) for cell, most in zip(row, widths, strict=True)] for row in table]
+        cuts = [cut_front if title in keys else cut for title in titles]
+        table = [[one(cell, most) for one, cell, most in zip(cuts, row, widths, strict=True)] for row in table]
     is_right = [title in right for title in titles]
     gap = " " * _GAP
     lines = [

@@ -41,8 +41,10 @@ class _Section:
         titles: of the columns.
         rows: what may be shown, the most important first.
         total: number of rows that there are.
-        all_of_them: where the others are; empty if nowhere.
+        all_of_them: where the others are; empty if they do not matter.
         right: titles of columns that are aligned to the right.
+        keys: titles of columns of keys, of which the end says most.
+        rank: the section with the lowest rank gets the room first.
     """
 
     titles: Sequence[str]
@@ -50,23 +52,23 @@ class _Section:
     total: int
     all_of_them: str = ""
     right: Sequence[str] = ()
+    keys: Sequence[str] = ()
+    rank: int = 0
 
     def height(self, shown: int) -> int:
         """Returns the number of lines with that many rows."""
-        return 1 + shown + (self.total > shown) if shown else bool(self.all_of_them)
+        has_more = bool(self.all_of_them) and self.total > shown
+        return 1 + shown + has_more if shown else has_more
 
     def lines(self, shown: int, width: int | None) -> Iterator[Line]:
         """Yields the lines with that many rows; without rows, where they are."""
-        if not shown:
-            if self.all_of_them:
-                yield Line(cut(f"{self.titles[0]}: {self.all_of_them}", width))
-            return
-        title, *rows = columns(self.titles, self.rows[:shown], width, right=self.right)
-        yield Line(title, TITLE)
-        yield from map(Line, rows)
-        if more := self.total - shown:
-            where = f": {self.all_of_them}" if self.all_of_them else ""
-            yield Line(cut(f"and {more:,} more{where}", width))
+        if shown:
+            title, *rows = columns(self.titles, self.rows[:shown], width, right=self.right, keys=self.keys)
+            yield Line(title, TITLE)
+            yield from map(Line, rows)
+        if self.all_of_them and self.total > shown:
+            what = f"and {self.total - shown:,} more" if shown else self.titles[0]
+            yield Line(cut(f"{what}: {self.all_of_them}", width))
 
 
 def screen(document: Document, size: Size | None) -> list[Line]:
@@ -91,18 +93,16 @@ def screen(document: Document, size: Size | None) -> list[Line]:
 
 
 def _fitting(sections: Sequence[_Section], room: int | None) -> list[int]:
-    """Returns how many rows each section has: all in turn get one more as long as there is room."""
+    """Returns how many rows each section has: one, and more as long as there is room, by rank."""
     if room is None:
         return [len(section.rows) for section in sections]
     shown = [0 for _ in sections]
-    growing = True
-    while growing:
-        growing = False
-        for i, section in enumerate(sections):
-            more = [*shown[:i], shown[i] + 1, *shown[i + 1 :]]
-            height = sum(one.height(number) for one, number in zip(sections, more, strict=True))
-            if shown[i] < len(section.rows) and height <= room:
-                shown, growing = more, True
+    for most in 1, max((len(section.rows) for section in sections), default=0):
+        for i, section in sorted(enumerate(sections), key=lambda one: one[1].rank):
+            for number in range(shown[i] + 1, min(most, len(section.rows)) + 1):
+                others = sum(one.height(shown[j]) for j, one in enumerate(sections) if j != i)
+                if others + section.height(number) <= room:
+                    shown[i] = number
     return shown
 
 
@@ -154,14 +154,19 @@ class _View:
             titles: Sequence[str] = (f"down longest ({total:,})", "node", "state", f"since{self._utc}", "last error")
             yield _Section(titles, rows, total, "`rrwatch sessions --state down`")
         if recent := document["recent"]:
-            rows = [self._change(entry) for entry in reversed(recent[-5:])]
-            titles = (f"last changes{self._utc}", "BIRD", "state", "sessions", "ms", "cause")
-            yield _Section(titles, rows, len(rows), right=("ms",))
-        for title in "rejected", "warnings":
-            if remarks := document[title]:
-                rows = [(remark["key"], remark["reason"]) for remark in remarks[:5]]
-                total = document[f"{title}_total"]
-                yield _Section((f"{title} ({total:,})", "reason"), rows, total, "`rrwatch sessions` has all")
+            several = len(document["daemons"]) > 1
+            rows = [self._change(entry, several=several) for entry in reversed(recent[-5:])]
+            titles = (f"last changes{self._utc}", *(["BIRD"] if several else []), "state", "sessions", "ms", "cause")
+            yield _Section(titles, rows, len(rows), right=("ms",), keys=("cause",), rank=2)
+        yield from self._remarks("rejected", rank=1)
+        yield from self._remarks("warnings", rank=3)
+
+    def _remarks(self, member: str, *, rank: int) -> Iterator[_Section]:
+        if remarks := self._document[member]:
+            rows = [(remark["key"], remark["reason"]) for remark in remarks[:5]]
+            total = self._document[f"{member}_total"]
+            titles = (f"{member} ({total:,})", "reason")
+            yield _Section(titles, rows, total, "`rrwatch sessions` has all", keys=titles[:1], rank=rank)
 
     @property
     def _is_away(self) -> bool:
@@ -192,8 +197,7 @@ class _View:
         if held := document["held"]:
             sessions, nodes = held["sessions_total"], held["nodes_total"]
             yield self._line(
-                f"held since {self._since(held['since'])}: {_count(sessions, 'session')} of {_count(nodes, 'node')} "
-                "would end; `rrwatch sessions` shows them",
+                f"held since {self._since(held['since'])}: {_count(sessions, 'session')} of {_count(nodes, 'node')} are kept",
                 NOTE,
             )
         if frozen := document.get("frozen"):
@@ -211,10 +215,10 @@ class _View:
         etcd = self._document["etcd"]
         endpoint = f"etcd {etcd['endpoint'] or '(no endpoint yet)'}"
         age = etcd["last_answer_age_s"]
-        trouble = f"; {etcd['trouble']}" if etcd["trouble"] else ""
+        trouble = f"{etcd['trouble']}; " if etcd["trouble"] else ""
         if age is None:
-            return f"{endpoint}: has not answered yet{trouble}"
-        return f"{endpoint}: answered {_duration(age)} ago, index {etcd['index']}, {etcd['keys']:,} keys{trouble}"
+            return f"{endpoint}: {trouble}has not answered yet"
+        return f"{endpoint}: {trouble}answered {_duration(age)} ago, index {etcd['index']}, {etcd['keys']:,} keys"
 
     def _differences(self, daemon: Document) -> Iterator[Line]:
         """Yields what is not as it should be about one BIRD, and not in the reason."""
@@ -226,11 +230,13 @@ class _View:
         if daemon.get("poll_error") and daemon["state"] == "confirmed":
             yield self._line(f"  states of sessions are not known: {daemon['poll_error']}", NOTE)
 
-    def _change(self, entry: Document) -> tuple[object, ...]:
+    def _change(self, entry: Document, *, several: bool) -> tuple[object, ...]:
         cause = entry["cause"][0] if entry["cause"] else ""
         if entry["causes"] > 1:
             cause += f" and {entry['causes'] - 1} more"
-        return self._clock(entry["time"]), entry["daemon"], entry["state"], _signs(entry), entry["took_ms"], cause
+        daemon = [entry["daemon"]] if several else []
+        took = f"{entry['took_ms']:,.1f}"
+        return self._clock(entry["time"]), *daemon, entry["state"], _signs(entry), took, cause
 
     def _line(self, text: str, style: str = "") -> Line:
         return Line(cut(visible(text), self.width), style)
