@@ -43,7 +43,9 @@ def session_lines(document: Document, width: int | None, *, wide: bool) -> Itera
         chosen = _DERIVED_WIDE if wide else _DERIVED
     titles, members = [title for title, _ in chosen], [member for _, member in chosen]
     cells = [[_cell(row[member]) for member in members] for row in rows]
-    yield from columns(titles, cells, None if wide else width, right=("losses", "in 1 h"), fixed=("state", "since"))
+    yield from columns(
+        titles, cells, None if wide else width, right=("losses", "in 1 h"), fixed=("session", "state", "since")
+    )
     yield "".join(_summary(document, rows, is_running=is_running))
 
 

@@ -19,7 +19,7 @@ from rrwatch.cli.options import (
     with_keys,
     with_settings,
 )
-from rrwatch.errors import NoDaemon, UsageError
+from rrwatch.errors import NoDaemon
 from rrwatch.report.text import visible
 from rrwatch.settings.model import Settings, settings_of
 
@@ -50,9 +50,11 @@ def sessions(
     The running daemon knows. Where none answers, and with --keys, these are the sessions that follow from the keys.
     """
     given = {name: value for name, value in query.items() if value is not None}
-    document = _running_sessions(settings, given) if keys_file is None else None
+    document, no_daemon = _running_sessions(settings, given) if keys_file is None else (None, "")
     if document is None:
         document = _derived_sessions(settings, keys_file, timeout, given)
+        if no_daemon:
+            _warn(f"{no_daemon}; these sessions follow from etcd, and how they are is not known")
     if as_json:
         _print_listing(document, "sessions")
         return DONE
@@ -153,24 +155,21 @@ def _print_status(document: Mapping[str, Any]) -> None:
         click.echo("\n".join(line.text for line in lines))
 
 
-def _running_sessions(settings: Settings, query: Mapping[str, str | int]) -> dict[str, Any] | None:
-    """Returns the sessions that the running daemon knows; None if there is no daemon, which is told."""
+def _running_sessions(settings: Settings, query: Mapping[str, str | int]) -> tuple[dict[str, Any] | None, str]:
+    """Returns the sessions that the running daemon knows; None if there is no daemon, and why."""
     from rrwatch.commands.running import RunningDaemon
     from rrwatch.commands.session_list import session_list
 
-    try:
-        daemon = RunningDaemon(settings)
-    except UsageError as error:
-        _warn(f"{error}; these sessions follow from etcd")
-        return None
+    if not (settings.status_listen and settings.status_listen.port):
+        return None, "status_listen names no port, so that no rrwatch can be asked"
+    daemon = RunningDaemon(settings)
     try:
         document = session_list("daemon", daemon.sessions, daemon.records(), query)
     except NoDaemon as error:
-        _warn(f"{error}; these sessions follow from etcd, and how they are is not known")
-        return None
+        return None, str(error)
     if not document["total"] and not query and (reason := daemon.status()["reason"]):
         _warn(f"the daemon is not ready: {reason}")
-    return document
+    return document, ""
 
 
 def _derived_sessions(
@@ -190,8 +189,7 @@ def _print_listing(document: Mapping[str, Any], member: str) -> None:
     """Prints a JSON object whose member is a long list, with one line for each entry; indenting them takes long."""
     head = json.dumps({name: value for name, value in document.items() if name != member}, indent=2)
     rows = ",\n".join(f"    {json.dumps(row)}" for row in document[member])
-    listed = f"[\n{rows}\n  ]" if rows else "[]"
-    click.echo(f'{head.removesuffix("\n}")},\n  "{member}": {listed}\n}}')
+    click.echo(f'{head[:-2]},\n  "{member}": [\n{rows}\n  ]\n}}')
 
 
 def _warn(text: str) -> None:

@@ -44,6 +44,7 @@ class _Section:
         all_of_them: where the others are; empty if they do not matter.
         right: titles of columns that are aligned to the right.
         keys: titles of columns of keys, of which the end says most.
+        fixed: titles of columns that are not cut as long as others can be.
         rank: the section with the lowest rank gets the room first.
     """
 
@@ -53,6 +54,7 @@ class _Section:
     all_of_them: str = ""
     right: Sequence[str] = ()
     keys: Sequence[str] = ()
+    fixed: Sequence[str] = ()
     rank: int = 0
 
     def height(self, shown: int) -> int:
@@ -63,7 +65,9 @@ class _Section:
     def lines(self, shown: int, width: int | None) -> Iterator[Line]:
         """Yields the lines with that many rows; without rows, where they are."""
         if shown:
-            title, *rows = columns(self.titles, self.rows[:shown], width, right=self.right, keys=self.keys)
+            title, *rows = columns(
+                self.titles, self.rows[:shown], width, right=self.right, keys=self.keys, fixed=self.fixed
+            )
             yield Line(title, TITLE)
             yield from map(Line, rows)
         if self.all_of_them and self.total > shown:
@@ -152,7 +156,7 @@ class _View:
                 for row in down
             ]
             titles: Sequence[str] = (f"down longest ({total:,})", "node", "state", f"since{self._utc}", "last error")
-            yield _Section(titles, rows, total, "`rrwatch sessions --state down`")
+            yield _Section(titles, rows, total, "`rrwatch sessions --state down`", fixed=titles[:-1])
         if recent := document["recent"]:
             several = len(document["daemons"]) > 1
             rows = [self._change(entry, several=several) for entry in reversed(recent[-5:])]
@@ -196,10 +200,8 @@ class _View:
         document = self._document
         if held := document["held"]:
             sessions, nodes = held["sessions_total"], held["nodes_total"]
-            yield self._line(
-                f"held since {self._since(held['since'])}: {_count(sessions, 'session')} of {_count(nodes, 'node')} are kept",
-                NOTE,
-            )
+            kept = f"{_count(sessions, 'session')} of {_count(nodes, 'node')} are kept"
+            yield self._line(f"held since {self._since(held['since'])}: {kept}", NOTE)
         if frozen := document.get("frozen"):
             waiting = frozen.get("waiting")
             until = f" until {self._clock(frozen['until'])}" if frozen.get("until") else ""

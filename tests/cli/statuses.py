@@ -1,12 +1,12 @@
 """Believable statuses of a reflector, by the name of what is the matter with it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from rrwatch.bgp.sessions import Derived, Kind, Session
+from rrwatch.bgp.sessions import Derived, Kind, Session, session_name
 from rrwatch.bgp.topology import AsNumber, Family, Rejected, Remark
 from rrwatch.bird.apply import Applied, State
 from rrwatch.bird.refusal import Refusal
@@ -33,20 +33,24 @@ def target(name: str = "bird") -> Target:
 
 def sessions(number: int) -> tuple[Session, ...]:
     """Returns the sessions of a reflector with that many nodes."""
-    return tuple(
-        Session(f"Global_10_1_{i // 250}_{i % 250}", Kind.GLOBAL, Family.IPV4, IPv4Address(f"10.1.{i // 250}.{i % 250}"),
-                _AS, _AS, True, IPv4Address("1.0.0.1"), f"kube-node-{i}", f"{PREFIX}/global/peer_v4/172.17.42.40")
-        for i in range(1, number + 1)
-    )  # fmt: skip
+    key = f"{PREFIX}/global/peer_v4/172.17.42.40"
+    cluster_id = IPv4Address("1.0.0.1")
+    found = []
+    for i in range(1, number + 1):
+        neighbor, node = IPv4Address(f"10.1.{i // 250}.{i % 250}"), f"kube-node-{i}"
+        name = session_name(Kind.GLOBAL, neighbor)
+        found.append(Session(name, Kind.GLOBAL, Family.IPV4, neighbor, _AS, _AS, True, cluster_id, node, key))
+    return tuple(found)
 
 
 def observed(wanted: tuple[Session, ...], down: int = 0) -> ObservedBird:
     """Returns what a BIRD says if the first so many of its sessions are down."""
     now = time.monotonic()
+    error = "Received: Administrative shutdown by its operator"
     lost = {
-        one.name: ObservedSession("Active", now - 60 * i - 5, "Received: Administrative shutdown by its operator", i, (now - 5,))
+        one.name: ObservedSession("Active", now - 60 * i - 5, error, i, (now - 5,))
         for i, one in enumerate(wanted[:down], 1)
-    }  # fmt: skip
+    }
     up = {one.name: ObservedSession("Established", now - 600) for one in wanted[down:]}
     return ObservedBird(lost | up, True, time.time() - now, now - 1, 0.02, "", down, ((now - 5, down),) if down else ())
 
@@ -68,7 +72,9 @@ def status(
     wanted = sessions(nodes)
     derived = Derived(
         wanted,
-        tuple(Rejected(f"{PREFIX}/host/bad-node-{i}/ip_addr_v4", "'x' is not an IPv4 address") for i in range(rejected)),
+        tuple(
+            Rejected(f"{PREFIX}/host/bad-node-{i}/ip_addr_v4", "'x' is not an IPv4 address") for i in range(rejected)
+        ),
         tuple(Remark(f"{PREFIX}/host/odd-node-{i}/as_num", "is the reflector's own") for i in range(warnings)),
     )
     rendered = Rendered("x", GENERATION, Grammar.BIRD2, {one.name: "" for one in wanted})
@@ -114,33 +120,40 @@ HOLD = Hold(
     Loss(f"{len(_NAMES)} of {len(_NAMES)} sessions would end that nobody asked to end", ("n1", "n2"), _NAMES),
     "id", time.time() - 2 * _HOUR,
 )  # fmt: skip
-BIG_HOLD = replace(HOLD, loss=Loss("5,000 of 5,000 sessions would end that nobody asked to end",
-                                   tuple(f"n{i}" for i in range(5000)), tuple(s.name for s in sessions(5000))))  # fmt: skip
+BIG_HOLD = replace(
+    HOLD,
+    loss=Loss(
+        "5,000 of 5,000 sessions would end that nobody asked to end",
+        tuple(f"kube-node-{i}" for i in range(1, 5001)),
+        tuple(one.name for one in sessions(5000)),
+    ),
+)
 _REJECTED_TEXT = Path("/etc/bird/bird.cfg.rejected")
 REFUSAL = Refusal(f"{_REJECTED_TEXT}:31:12 syntax error, unexpected CF_SYM_UNDEFINED, expecting BGP or PIPE",
                   _REJECTED_TEXT, 31, "Global_10_1_0_1", Path("/etc/rrwatch/templates/session.cfg.j2"))  # fmt: skip
 _NOT_THERE = "BIRD does not listen on /run/bird/bird.ctl: it is not running, or not with -s /run/bird/bird.ctl"
 
-STATES: Mapping[str, Status] = {
-    "healthy": status(),
-    "healthy-300": status(300),
-    "healthy-5000": status(5000),
-    "two-birds": status(birds=("bird", "bird6")),
-    "starting": Status("reflector 172.17.42.40", time.monotonic(), EtcdStatus(), None, ""),
-    "etcd-never": Status("reflector 172.17.42.40", time.monotonic(),
+STATES: Mapping[str, Callable[[], Status]] = {
+    "healthy": lambda: status(),
+    "healthy-300": lambda: status(300),
+    "healthy-5000": lambda: status(5000),
+    "two-birds": lambda: status(birds=("bird", "bird6")),
+    "starting": lambda: Status("reflector 172.17.42.40", time.monotonic(), EtcdStatus(), None, ""),
+    "etcd-never": lambda: Status("reflector 172.17.42.40", time.monotonic(),
                          EtcdStatus().lost("http://172.17.42.30:2379", "Connection refused"), None, "",
                          not_ready_since=time.time() - 60, started_at=time.time() - 60),
-    "etcd-down": without_etcd(status(), 30),
-    "etcd-stale": without_etcd(status(5000, down=40, rejected=60), 7200),
-    "bird-down": status(state=State.WAITING, message=_NOT_THERE),
-    "failed": status(state=State.FAILED, message="BIRD reads /etc/bird/bird.conf, not /etc/bird/bird.cfg: restart it"),
-    "refused": status(state=State.REFUSED, message=REFUSAL.reason, refusal=REFUSAL),
-    "templates": status(template_error="/etc/rrwatch/templates/session.cfg.j2:3: unexpected '}'"),
-    "held": status(6, hold=HOLD),
-    "held-5000": status(5000, down=4999, hold=BIG_HOLD),
-    "rejected-60": status(rejected=60, warnings=60),
-    "down-10": status(300, down=10),
-    "all-at-once": without_etcd(
+    "etcd-down": lambda: without_etcd(status(), 30),
+    "etcd-stale": lambda: without_etcd(status(5000, down=40, rejected=60), 7200),
+    "bird-down": lambda: status(state=State.WAITING, message=_NOT_THERE),
+    "failed": lambda: status(state=State.FAILED, message="BIRD reads /etc/bird/bird.conf, not /etc/bird/bird.cfg: restart it"),
+    "refused": lambda: status(state=State.REFUSED, message=REFUSAL.reason, refusal=REFUSAL),
+    "templates": lambda: status(template_error="/etc/rrwatch/templates/session.cfg.j2:3: unexpected '}'"),
+    "held": lambda: status(6, hold=HOLD),
+    "held-5000": lambda: status(5000, down=4999, hold=BIG_HOLD),
+    "rejected-60": lambda: status(rejected=60, warnings=60),
+    "down-10": lambda: status(300, down=10),
+    "all-at-once": lambda: without_etcd(
         status(5000, down=4999, rejected=60, warnings=60, state=State.REFUSED, message=REFUSAL.reason, refusal=REFUSAL,
                hold=BIG_HOLD, birds=("bird", "bird6")), 7200),
 }  # fmt: skip
+"""They are made when they are asked for: what is known of etcd grows old."""

@@ -17,6 +17,7 @@ from lab.etcd import Etcd
 from lab.process import free_port, program, wait_until
 from tests.command import Run
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, host
+from tests.schemas import validate
 
 Check = Callable[..., dict[str, dict[str, Any]]]
 Start = Callable[..., Rrwatch]
@@ -35,7 +36,10 @@ def check(run: Run, etcd: Etcd, bird: Bird) -> Check:
         user = () if "--user" in arguments else ("--user", "root")
         done = run("check", "--json", *user, *arguments, **beside(bird, etcd.url) | variables)
         assert done.stderr == ""
-        findings = json.loads(done.stdout)
+        document = json.loads(done.stdout)
+        validate("check", document)
+        findings = document["findings"]
+        assert document["good"] == all(finding["good"] for finding in findings)
         bad: dict[str, dict[str, Any]] = {}
         for finding in findings:
             if not finding["good"]:
@@ -107,7 +111,7 @@ class TestTheRunningOne:
         bad = check(RRWATCH_STATUS_LISTEN=f"127.0.0.1:{free_port()}")
         assert set(bad) == {"rrwatch"}
         assert "no rrwatch answers" in bad["rrwatch"]["text"]
-        assert bad["rrwatch"]["hint"].startswith("`systemctl enable --now rrwatch`")
+        assert bad["rrwatch"]["hint"].startswith("`systemctl start rrwatch`")
         assert check(**WITHOUT_DAEMON) == {}
 
     def test_refused(self, check: Check, etcd: Etcd, bird: Bird, start_rrwatch: Start, tmp_path: Path) -> None:
