@@ -131,10 +131,11 @@ BIG_HOLD = replace(
 _REJECTED_TEXT = Path("/etc/bird/bird.cfg.rejected")
 REFUSAL = Refusal(f"{_REJECTED_TEXT}:31:12 syntax error, unexpected CF_SYM_UNDEFINED, expecting BGP or PIPE",
                   _REJECTED_TEXT, 31, "Global_10_1_0_1", Path("/etc/rrwatch/templates/session.cfg.j2"))  # fmt: skip
+_ELSEWHERE = "BIRD reads /etc/bird/bird.conf, not /etc/bird/bird.cfg: restart it"
 _NOT_THERE = "BIRD does not listen on /run/bird/bird.ctl: it is not running, or not with -s /run/bird/bird.ctl"
 
 STATES: Mapping[str, Callable[[], Status]] = {
-    "healthy": lambda: status(),
+    "healthy": status,
     "healthy-300": lambda: status(300),
     "healthy-5000": lambda: status(5000),
     "two-birds": lambda: status(birds=("bird", "bird6")),
@@ -145,7 +146,7 @@ STATES: Mapping[str, Callable[[], Status]] = {
     "etcd-down": lambda: without_etcd(status(), 30),
     "etcd-stale": lambda: without_etcd(status(5000, down=40, rejected=60), 7200),
     "bird-down": lambda: status(state=State.WAITING, message=_NOT_THERE),
-    "failed": lambda: status(state=State.FAILED, message="BIRD reads /etc/bird/bird.conf, not /etc/bird/bird.cfg: restart it"),
+    "failed": lambda: status(state=State.FAILED, message=_ELSEWHERE),
     "refused": lambda: status(state=State.REFUSED, message=REFUSAL.reason, refusal=REFUSAL),
     "templates": lambda: status(template_error="/etc/rrwatch/templates/session.cfg.j2:3: unexpected '}'"),
     "held": lambda: status(6, hold=HOLD),

@@ -20,6 +20,13 @@ from tests.command import Run
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS, pool
 
 
+NO_DAEMON = (
+    "rrwatch: warning: no rrwatch answers on 127.0.0.1:9817: [Errno 111] Connection refused; these sessions follow from "
+    "etcd, and how they are is not known\n"
+)
+"""What `sessions` adds if no daemon runs."""
+
+
 class TestHelp:
     def test_explains_itself(self, run: Run) -> None:
         done = run("--help")
@@ -96,6 +103,14 @@ class TestSessions:
             "source_address": REFLECTOR,
             "graceful_restart_time": None,
             "keepalive_time": None,
+            "daemon": None,
+            "derived": True,
+            "kept_by": None,
+            "state": None,
+            "since": None,
+            "last_error": None,
+            "losses": 0,
+            "losses_last_hour": 0,
         }
         assert {session["name"] for session in document["sessions"]} == SESSIONS
         assert document["rejected"] == [{"key": bad, "reason": "'x' is not an IPv4 address"}]
@@ -163,7 +178,7 @@ class TestSessions:
             (rejected,) = json.loads(done.stdout)["rejected"]
             assert rejected["key"] == f"{PREFIX}/global/custom_filters/v4/bad"
             assert "BIRD rejects it: line " in rejected["reason"]
-            assert done.stderr == ""
+            assert done.stderr == ("" if source else NO_DAEMON)
             assert "custom_filters/v4/bad" in run("sessions", *source, **beside(bird, etcd.url), **self.NODE).stdout
             text = run("render", *source, **beside(bird, etcd.url), **self.NODE).stdout
             assert "net ~ 10.0.0.0/8" in text
@@ -178,11 +193,15 @@ class TestSessions:
         done = run("sessions", "--json", **beside(bird, etcd.url), **self.NODE)
         assert done.returncode == 0
         assert json.loads(done.stdout)["rejected"] == []
-        assert done.stderr == (
-            "rrwatch: warning: not known whether bird accepts the custom filters and supports the pools' tunnels: "
-            f"it could not be asked: BIRD does not listen on {bird.socket}\n"
-            if ask
-            else ""
+        assert (
+            done.stderr
+            == (
+                "rrwatch: warning: not known whether bird accepts the custom filters and supports the pools' tunnels: "
+                f"it could not be asked: BIRD does not listen on {bird.socket}\n"
+                if ask
+                else ""
+            )
+            + NO_DAEMON
         )
 
     def test_etcd_away(self, run: Run) -> None:

@@ -124,7 +124,7 @@ class TestTheRunningOne:
         bad = check(**asked(rrwatch), RRWATCH_TEMPLATES=str(folder))
         assert "not ready since 20" in bad["rrwatch"]["text"]
         assert "syntax error" in bad["rrwatch"]["text"]
-        assert bad["rrwatch"]["hint"].startswith("correct the line that is named")
+        assert bad["rrwatch"]["hint"].startswith(f"correct {folder}/reflector.cfg.j2 (line ")
         assert "once" not in json.dumps(bad)
 
     def test_held(self, check: Check, etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:

@@ -145,7 +145,7 @@ def test_refused(run: Run, etcd: Etcd, bird: Bird, start_rrwatch: Start, tmp_pat
     refused = Reflector(run, etcd, bird, rrwatch)
     lines = refused.screen(3, "NOT READY since ")
     assert any(line.startswith("why: ") for line in lines)
-    assert any(line.startswith("do:  correct ") for line in lines)
+    assert any(line.startswith("do:  correct") for line in lines)
     assert f"correct {tmp_path}/reflector.cfg.j2 (line " in refused.command("status")[1]
     assert refused.first_finding()["hint"].startswith(f"correct {tmp_path}/reflector.cfg.j2 (line ")
     (tmp_path / "reflector.cfg.j2").unlink()
