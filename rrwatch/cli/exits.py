@@ -1,4 +1,4 @@
 """Exit statuses of the commands."""
 
-DONE, FAILED, USAGE, REFUSED, HELD, NO_DAEMON, DEGRADED = range(7)
+DONE, FAILED, USAGE, REFUSED, HELD, NO_DAEMON, DEGRADED = 0, 1, 2, 3, 4, 5, 6
 """Wrong settings give USAGE. DEGRADED: `status --strict` where sessions are down, or etcd is stale."""

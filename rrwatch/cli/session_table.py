@@ -21,8 +21,7 @@ _WIDE = (
     *_RUNNING[:-1], ("losses", "losses"), ("in 1 h", "losses_last_hour"), ("BIRD", "daemon"), *_TERMS,
     ("last error", "last_error"), ("key", "key"),
 )  # fmt: skip
-_DERIVED = (("session", "name"), *_TERMS, ("node", "node"), ("state", "state"))
-_DERIVED_WIDE = (*_DERIVED, ("key", "key"))
+_DERIVED = (("session", "name"), *_TERMS, ("node", "node"))
 
 
 def session_lines(document: Document, width: int | None, *, wide: bool) -> Iterator[str]:
@@ -40,7 +39,9 @@ def session_lines(document: Document, width: int | None, *, wide: bool) -> Itera
         if any(row["kept_by"] for row in rows):
             chosen = (*chosen[:3], ("kept by", "kept_by"), *chosen[3:])
     else:
-        chosen = _DERIVED_WIDE if wide else _DERIVED
+        # A file of keys has no states; of a cluster they are missing.
+        chosen = (*_DERIVED, *([("state", "state")] if document["source"] == "etcd" else []))
+        chosen = (*chosen, *([("key", "key")] if wide else []))
     titles, members = [title for title, _ in chosen], [member for _, member in chosen]
     cells = [[_cell(row[member]) for member in members] for row in rows]
     yield from columns(
@@ -51,11 +52,10 @@ def session_lines(document: Document, width: int | None, *, wide: bool) -> Itera
 
 def remark_lines(document: Document, width: int | None) -> Iterator[str]:
     """Yields tables of the records that are left out, and of those with a warning."""
-    for title in "rejected", "warnings":
-        if remarks := document[title]:
+    for title, member in ("rejected", "rejected"), ("warning", "warnings"):
+        if remarks := document[member]:
             yield ""
-            rows = [(remark["key"], remark["reason"]) for remark in remarks]
-            yield from columns((f"{title} ({len(rows):,})", "reason"), rows, width)
+            yield from columns((title, "reason"), [(one["key"], one["reason"]) for one in remarks], width)
 
 
 def _cell(value: object) -> object:

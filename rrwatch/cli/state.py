@@ -182,7 +182,7 @@ def _derived_sessions(
     derivation = derive(*with_keys(settings, keys_file, timeout))
     if derivation.unanswered:
         _warn(derivation.unanswered)
-    return derived_list(derivation.derived, query)
+    return derived_list(derivation.derived, query, "keys" if keys_file else "etcd")
 
 
 def _print_listing(document: Mapping[str, Any], member: str) -> None:

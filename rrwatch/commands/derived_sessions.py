@@ -9,8 +9,13 @@ from rrwatch.errors import UsageError
 from rrwatch.report.sessions import Query, SessionRow
 
 
-def derived_list(derived: Derived, query: SelectedBy) -> dict[str, Any]:
+def derived_list(derived: Derived, query: SelectedBy, source: str) -> dict[str, Any]:
     """Returns the sessions that a query selects, without states.
+
+    Args:
+        derived: what follows from the keys.
+        query: which sessions.
+        source: where the keys are from, `etcd` or `keys`.
 
     Raises:
         UsageError: the query cannot be used.
@@ -24,7 +29,7 @@ def derived_list(derived: Derived, query: SelectedBy) -> dict[str, Any]:
         "rejected": [asdict(remark) for remark in derived.rejected],
         "warnings": [asdict(remark) for remark in derived.warnings],
     }
-    return session_list("derived", page_of, remarks, query)
+    return session_list(source, page_of, remarks, query)
 
 
 def query_of(selected: SelectedBy) -> Query:

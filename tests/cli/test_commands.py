@@ -19,10 +19,9 @@ from rrwatch.calico.v3 import RESOURCES
 from tests.command import Run
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS, pool
 
-
 NO_DAEMON = (
-    "rrwatch: warning: no rrwatch answers on 127.0.0.1:9817: [Errno 111] Connection refused; these sessions follow from "
-    "etcd, and how they are is not known\n"
+    "rrwatch: warning: no rrwatch answers on 127.0.0.1:9817: [Errno 111] Connection refused; these sessions follow "
+    "from etcd, and how they are is not known\n"
 )
 """What `sessions` adds if no daemon runs."""
 

@@ -28,9 +28,9 @@ DERIVED = Derived((SESSION,), (Rejected(ODD, ODD),), (Remark(ODD, ODD),))
 
 
 def printed_sessions(stream: io.StringIO) -> None:
-    document = derived_list(DERIVED, {})
+    document = derived_list(DERIVED, {}, "etcd")
     rows = [row | {"state": ODD, "last_error": ODD} for row in document["sessions"]]
-    for source in "daemon", "derived":
+    for source in "daemon", "etcd":
         for wide in False, True:
             odd = document | {"source": source, "sessions": rows}
             stream.write("\n".join([*session_lines(odd, None, wide=wide), *remark_lines(odd, 80)]))
