@@ -131,7 +131,7 @@ def _exit_of(document: Mapping[str, Any], *, strict: bool) -> int:
 
     if document["held"]:
         return HELD
-    if not document["ready"]:
+    if not document["ready"] or document["stalled"]:
         return REFUSED if is_refused(document) else FAILED
     has_down = any(daemon.get("down") for daemon in document["daemons"].values())
     return DEGRADED if strict and (has_down or document["etcd"]["stale"]) else DONE
@@ -164,7 +164,10 @@ def _running_sessions(settings: Settings, query: Mapping[str, str | int]) -> tup
         return None, "status_listen names no port, so that no rrwatch can be asked"
     daemon = RunningDaemon(settings)
     try:
-        document = session_list("daemon", daemon.sessions, daemon.records(), query)
+        records = daemon.records()
+        if records["viewer"] != settings.role.summary():
+            return None, f"the rrwatch on {settings.status_listen} runs as {records['viewer']}"
+        document = session_list("daemon", daemon.sessions, records, query)
     except NoDaemon as error:
         return None, str(error)
     if not document["total"] and not query and (reason := daemon.status()["reason"]):

@@ -119,11 +119,11 @@ class _View:
     def head(self) -> Iterator[Line]:
         """Yields what is shown first: how rrwatch stands, why, what to do, and what is known of etcd."""
         document = self._document
-        yield self._line(self._headline(), (NOTE if self._is_away else GOOD) if document["ready"] else BAD)
+        yield self._line(self._headline(), (NOTE if self._is_away else GOOD) if self._is_ready else BAD)
         started = f", started {self._since(document['started_at'])}" if document["started_at"] else ""
         yield self._line(f"rrwatch {document['version']}, {document['viewer']}{started}")
-        if not document["ready"]:
-            yield from self._paragraph("why: ", document["reason"])
+        for reason in filter(None, (document["stalled"], document["reason"])):
+            yield from self._paragraph("why: ", reason)
         if to_do := self._to_do():
             yield from self._paragraph("do:  ", to_do)
         yield from self._standing()
@@ -173,13 +173,17 @@ class _View:
             yield _Section(titles, rows, total, "`rrwatch sessions` has all", keys=titles[:1], rank=rank)
 
     @property
+    def _is_ready(self) -> bool:
+        return bool(self._document["ready"] and not self._document["stalled"])
+
+    @property
     def _is_away(self) -> bool:
         etcd = self._document["etcd"]
         return bool(etcd["trouble"] or etcd["stale"])
 
     def _headline(self) -> str:
         document, etcd = self._document, self._document["etcd"]
-        word, since = ("READY", "ready_since") if document["ready"] else ("NOT READY", "not_ready_since")
+        word, since = ("READY", "ready_since") if self._is_ready else ("NOT READY", "not_ready_since")
         parts = [f"{word} since {self._since(document[since])}" if document[since] else word]
         if self._is_away and etcd["last_answer_at"]:
             parts.append(f"etcd away since {self._since(etcd['last_answer_at'])}")
@@ -191,7 +195,7 @@ class _View:
         document = self._document
         if to_do := remedy(document):
             return to_do
-        if not document["ready"]:
+        if not self._is_ready:
             return "`rrwatch check` says what is wrong"
         return "start etcd; BIRD keeps its sessions until then" if self._is_away else ""
 

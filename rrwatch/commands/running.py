@@ -22,7 +22,7 @@ class RunningDaemon:
     """The daemon that serves its pages on the address that is set.
 
     Every method raises `NoDaemon` if nothing answers there, or something else than rrwatch, and `RrwatchError` if the
-    daemon has no answer yet.
+    daemon has no answer yet, or is of another version.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -45,11 +45,11 @@ class RunningDaemon:
 
     def status(self) -> Document:
         """Returns how rrwatch stands."""
-        return self._document("/status", "ready")
+        return self._document("status")
 
     def records(self) -> Document:
         """Returns all records that are left out or have a warning."""
-        return self._document("/records", "rejected")
+        return self._document("records")
 
     def sessions(self, query: Mapping[str, str | int]) -> Document:
         """Returns one page of the sessions.
@@ -60,15 +60,12 @@ class RunningDaemon:
         Raises:
             UsageError: the daemon cannot use the query; the message says what would be right.
         """
-        return self._document(f"/sessions?{urlencode(query)}", "sessions")
+        return self._document("sessions", urlencode(query))
 
-    def _document(self, page: str, member: str) -> Document:
-        try:
-            answer = json.loads(self._ask(page))
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict) or member not in answer:
-            raise NoDaemon(f"what answers on {self._listen} is not this rrwatch: want status_listen of the daemon")
+    def _document(self, name: str, query: str = "") -> Document:
+        answer: Document = json.loads(self._ask(f"/{name}?{query}"))
+        if answer.get("schema") != f"rrwatch.{name}/1":
+            raise RrwatchError(f"rrwatch on {self._listen} is of another version than this command: restart it")
         return answer
 
     def _ask(self, page: str) -> str:
@@ -88,6 +85,8 @@ class RunningDaemon:
             raise NoDaemon(f"no rrwatch answers on {self._listen}: {error}") from error
         finally:
             connection.close()
+        if not response.headers.get("Server", "").startswith("rrwatch"):
+            raise NoDaemon(f"what answers on {self._listen} is not rrwatch: want the status_listen of the daemon")
         text = body.decode(errors="backslashreplace")
         if response.status == http.client.BAD_REQUEST:
             raise UsageError(text.strip())

@@ -20,7 +20,7 @@ def session_list(
     """Returns the sessions that a query selects: all of them, unless it names a limit or a page.
 
     Args:
-        source: who knows of them: the running `daemon`; or the keys in `etcd`, or in a file of `keys`, that ask for them.
+        source: who knows of them: the running `daemon`; or the keys in `etcd` or a file (`keys`) that ask for them.
         page_of: returns one page, in the form of `rrwatch.report.sessions.Page.document`.
         remarks: has the records that are left out as `rejected`, and those with a warning as `warnings`.
         query: which sessions.

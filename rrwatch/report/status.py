@@ -176,6 +176,7 @@ class Status:
             "viewer": self.role,
             "ready": not reason,
             "reason": reason or None,
+            "stalled": self.stalled() or None,
             "ready_since": _iso_or_none(self.ready_since),
             "not_ready_since": _iso_or_none(self.not_ready_since),
             "etcd": {
@@ -211,6 +212,7 @@ class Status:
         derived = self.outcome.derived if self.outcome else None
         return {
             **heading("records"),
+            "viewer": self.role,
             "rejected": _remarks(derived.rejected) if derived else [],
             "rejected_total": len(derived.rejected) if derived else 0,
             "warnings": _remarks(derived.warnings) if derived else [],

@@ -153,6 +153,7 @@ STATES: Mapping[str, Callable[[], Status]] = {
     "held-5000": lambda: status(5000, down=4999, hold=BIG_HOLD),
     "rejected-60": lambda: status(rejected=60, warnings=60),
     "down-10": lambda: status(300, down=10),
+    "stalled": lambda: replace(status(), beat=time.monotonic() - 75),
     "all-at-once": lambda: without_etcd(
         status(5000, down=4999, rejected=60, warnings=60, state=State.REFUSED, message=REFUSAL.reason, refusal=REFUSAL,
                hold=BIG_HOLD, birds=("bird", "bird6")), 7200),

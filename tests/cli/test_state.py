@@ -4,8 +4,10 @@ import json
 import socket
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -96,6 +98,7 @@ class TestExitStatus:
             ("templates", 1, 1),
             ("refused", 3, 3),
             ("held", 4, 4),
+            ("stalled", 1, 1),
             ("all-at-once", 4, 4),
         ],
     )
@@ -127,6 +130,34 @@ class TestExitStatus:
             hang_up.join()
         assert done.returncode == 5
         assert done.stderr.count("\n") == 1
+
+    def test_another_server(self, run: Run, etcd: Etcd) -> None:
+        listen = etcd.url.removeprefix("http://")
+        for options in (), ("--health",):
+            done = run("status", *options, RRWATCH_STATUS_LISTEN=listen)
+            assert (done.returncode, done.stdout) == (5, "")
+            assert done.stderr.startswith(f"rrwatch: what answers on {listen} is not rrwatch: ")
+
+
+class TestPages:
+    """What the daemon serves beside `/status`."""
+
+    def page(self, address: str, path: str) -> Any:
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    def test_sessions(self, serve: Serve) -> None:
+        address = serve(STATES["held-5000"]())["RRWATCH_STATUS_LISTEN"]
+        document = self.page(address, "/sessions?limit=3&page=2&sort=since")
+        validate("sessions", document)
+        assert (document["total"], document["pages"], len(document["sessions"])) == (5000, 1667, 3)
+        assert {row["kept_by"] for row in document["sessions"]} == {"hold"}
+
+    def test_records(self, serve: Serve) -> None:
+        document = self.page(serve(status(rejected=150, warnings=120))["RRWATCH_STATUS_LISTEN"], "/records")
+        validate("records", document)
+        assert (len(document["rejected"]), document["rejected_total"]) == (150, 150)
+        assert (len(document["warnings"]), document["warnings_total"]) == (120, 120)
 
 
 class TestStatus:
@@ -274,6 +305,15 @@ class TestSessions:
         assert done.stderr == (
             "rrwatch: warning: the daemon is not ready: etcd has not answered yet: Connection refused\n"
         )
+
+    def test_of_another_host_the_daemon_does_not_know(self, run: Run, serve: Serve, etcd: Etcd) -> None:
+        etcd.put_all(CLUSTER)
+        as_node = {"RRWATCH_ROLE": "node", "NODENAME": "kube-node1", "IP": ""}
+        done = run("sessions", "--json", **serve(status(5)), **as_node, ETCD_ENDPOINTS=etcd.url)
+        document = json.loads(done.stdout)
+        assert document["source"] == "etcd"
+        assert [row["name"] for row in document["sessions"]] == ["Global_172_17_42_40"]
+        assert " runs as reflector 172.17.42.40; these sessions follow from etcd" in done.stderr
 
     def test_of_a_file_the_daemon_is_not_asked(self, run: Run, serve: Serve, keys: str) -> None:
         listen = serve(status(5))

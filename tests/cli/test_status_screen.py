@@ -44,6 +44,7 @@ def test_fits_a_terminal_in_every_state(name: str, more: dict[str, Any]) -> None
         ("starting", BAD, "NOT READY"),
         ("bird-down", BAD, "NOT READY since "),
         ("refused", BAD, "NOT READY since "),
+        ("stalled", BAD, "NOT READY"),
         ("held", BAD, "NOT READY since "),
     ],
 )
@@ -52,7 +53,7 @@ def test_the_headline_comes_first(name: str, style: str, first: str) -> None:
     assert line.text.startswith(first)
     assert line.style == style
     assert ("etcd away since " in line.text) == (name == "etcd-down")
-    assert "(3 d)" in line.text or name == "starting"
+    assert "(3 d)" in line.text or name in ("starting", "stalled")
 
 
 @pytest.mark.parametrize(
@@ -65,6 +66,7 @@ def test_the_headline_comes_first(name: str, style: str, first: str) -> None:
         ("refused", "bird refused: /etc/bird/bird.cfg.rejected:31:12 syntax error", "/session.cfg.j2 (line 31 of"),
         ("templates", "session.cfg.j2:3: unexpected '}'", "correct the line that is named"),
         ("held", "held: 6 of 6 sessions would end", "`rrwatch release` if those sessions should end"),
+        ("stalled", "the loop has not turned for 75 s", "`systemctl restart rrwatch`; BIRD keeps its sessions"),
         ("etcd-stale", None, "start etcd; BIRD keeps its sessions until then"),
         ("healthy", None, None),
     ],
