@@ -241,8 +241,15 @@ class _View:
         if entry["causes"] > 1:
             cause += f" and {entry['causes'] - 1} more"
         daemon = [entry["daemon"]] if several else []
-        took = f"{entry['took_ms']:,.1f}"
-        return self._clock(entry["time"]), *daemon, entry["state"], _signs(entry), took, cause
+        took = entry["took_ms"]
+        return (
+            self._clock(entry["time"]),
+            *daemon,
+            entry["state"],
+            _signs(entry),
+            f"{took:,.1f}" if isinstance(took, float) else took,
+            cause,
+        )
 
     def _line(self, text: str, style: str = "") -> Line:
         return Line(cut(visible(text), self.width), style)
@@ -266,7 +273,10 @@ class _View:
         """Returns a time; on a terminal without the day, or without the seconds if it was another day."""
         if time is None or self.width is None:
             return time or ""
-        parsed = _parsed(time)
+        try:
+            parsed = _parsed(time)
+        except ValueError:  # another program may have written an entry of the history
+            return time
         return f"{parsed:%H:%M:%S}" if parsed.date() == self._now.date() else f"{parsed:%m-%d %H:%M}"
 
     @property

@@ -30,6 +30,11 @@ def test_cuts_the_widest_column_and_keeps_fixed_ones() -> None:
     assert title == "session              state        last error"
 
 
+def test_a_column_stays_wide_enough_to_tell_its_cells_apart() -> None:
+    _, line = columns(("a", "b", "c"), [("a" * 30, "b" * 30, "c" * 30)], 24)
+    assert line == "aaaaaaa…  bbbbbbb…  ccc…"
+
+
 def test_of_a_key_the_end_is_kept() -> None:
     assert cut_front("/calico/bgp/v1/host/n7/ip_addr_v4", 15) == "…/n7/ip_addr_v4"
     title, line = columns(("key", "reason"), [("/calico/bgp/v1/host/n7/ip_addr_v4", "no")], 30, keys=("key",))

@@ -237,6 +237,10 @@ class TestSessions:
         done = run("sessions", "--limit", "2", "--page", "2", **serve(status(5)))
         assert done.stdout.splitlines()[-1].startswith("2 of 5 sessions, page 2 of 3")
 
+    def test_a_page_has_100_without_a_limit(self, run: Run, serve: Serve) -> None:
+        document = json.loads(run("sessions", "--json", "--page", "1", **serve(status(150))).stdout)
+        assert (len(document["sessions"]), document["total"], document["pages"]) == (100, 150, 2)
+
     @pytest.mark.parametrize(
         "options",
         [("--state", "nonsense"), ("--sort", "nonsense"), ("--limit", "0"), ("--page", "-1"), ("--node", "n" * 300)],

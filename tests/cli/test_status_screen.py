@@ -140,6 +140,11 @@ class TestSections:
             "11-27", "08:11", "confirmed", "+7", "-1", "36.8", "…/kube-node-7/ip_addr_v4", "and", "7", "more",
         ]  # fmt: skip
 
+    def test_a_change_that_another_program_wrote_down(self) -> None:
+        entry = DOCUMENTS["healthy"]["recent"][0] | {"time": "yesterday", "took_ms": "long", "cause": []}
+        shown = lines(DOCUMENTS["healthy"] | {"recent": [entry]})
+        assert shown[-1].split() == ["yesterday", "confirmed", "-1", "long"]
+
     def test_five_of_sixty_rejected(self) -> None:
         for size in TERMINAL, None:
             shown = lines(status(rejected=60).document(), size)
