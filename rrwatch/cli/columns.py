@@ -37,7 +37,7 @@ def has_colors(stream: TextIO) -> bool:
 
 def cells(text: str) -> int:
     """Returns how many cells a terminal needs for a text: some letters need two, some none."""
-    if text.isascii():
+    if text.isascii() or text.replace(_MORE, "").isascii():
         return len(text)
     from rich.cells import cell_len
 

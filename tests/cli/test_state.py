@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -137,6 +138,23 @@ class TestExitStatus:
             done = run("status", *options, RRWATCH_STATUS_LISTEN=listen)
             assert (done.returncode, done.stdout) == (5, "")
             assert done.stderr.startswith(f"rrwatch: what answers on {listen} is not rrwatch: ")
+
+
+@pytest.mark.parametrize("command", ["status", "sessions"])
+def test_no_library_is_imported_that_is_not_needed(tmp_path: Path, serve: Serve, command: str) -> None:
+    code = (
+        "import atexit, sys, rrwatch.cli.main\n"
+        "atexit.register(lambda: print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr))\n"
+        f"rrwatch.cli.main.main(['{command}'])"
+    )
+    role = environment(tmp_path / "bird.cfg", tmp_path / "bird.ctl", tmp_path / "state", **reflector(REFLECTOR))
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=role | serve(STATES["down-10"]()), capture_output=True, text=True, timeout=30,
+        check=True,
+    )  # fmt: skip
+    assert "Global_10_1_0_10" in done.stdout
+    assert "rrwatch" in done.stderr.split()
+    assert not {"etcd", "jinja2", "rich", "structlog", "urllib3", "watchdog"} & set(done.stderr.split())
 
 
 class TestPages:
