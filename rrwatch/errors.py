@@ -3,6 +3,7 @@
 RrwatchError
 ├── UsageError            a setting or an argument that cannot be used
 ├── UnknownKeys           a file of keys without any key of Calico's
+├── NoDaemon              no running rrwatch answers on the address of its status pages
 ├── DatastoreError
 │   ├── TransportError    no usable answer; another endpoint may have one
 │   │   └── WrongApi      an etcd that does not serve the API that is set
@@ -38,6 +39,10 @@ class UsageError(RrwatchError):
 
 class UnknownKeys(RrwatchError):
     """A file of keys without any key of Calico's, so that no sessions follow from it."""
+
+
+class NoDaemon(RrwatchError):
+    """No running rrwatch answers on the address of its status pages; the message names the address and the reason."""
 
 
 class DatastoreError(RrwatchError):

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 import click
 
 import rrwatch
-from rrwatch.cli.main import DONE, FAILED, HELD, MISSING, REFUSED, USAGE, cli
+from rrwatch.cli.exits import DEGRADED, DONE, FAILED, HELD, NO_DAEMON, REFUSED, USAGE
+from rrwatch.cli.main import cli
 from rrwatch.settings.table import ETCD_SETTINGS, SETTINGS, SETTINGS_FILE, Setting
 from scripts.groups import groups
 
@@ -36,12 +37,14 @@ records of reflectors and peers in etcd.
 
 _EXIT_STATUSES = {
     DONE: "Success. For `check`: no problem was found. For `status`: BIRD runs what etcd asks for.",
-    FAILED: "Failure. For `check`: at least one problem was found. For `status`: rrwatch is not ready, or not running. "
-    "For `diff`: the configurations differ. For `confirm`: no rollback waits.",
+    FAILED: "Failure. For `check`: at least one problem was found. For `status`: rrwatch is not ready. "
+    "For `diff`, `render --diff`: the configurations differ. For `confirm`: no rollback waits.",
     USAGE: "Wrong usage or an invalid setting. One line on standard error names it and the values that are valid.",
-    REFUSED: "`once`, `thaw`, `rollback`: BIRD refused the configuration.",
-    HELD: "`once`, `thaw`: the change is held; see `release`. For `thaw` also: it was declined.",
-    MISSING: "`rollback`: there is no such configuration.",
+    REFUSED: "`once`, `status`, `thaw`, `rollback`: BIRD refused the configuration.",
+    HELD: "`once`, `status`, `thaw`: the change is held; see `release`. "
+    "For `thaw`, `rr`, `peer`, `node-mesh`: it was declined.",
+    NO_DAEMON: "`status`: no daemon answers. `rollback`: there is no such configuration.",
+    DEGRADED: "`status --strict`: ready, but sessions are down, or etcd has not answered for two minutes.",
     130: "Interrupted before the command was done.",
 }
 

@@ -4,9 +4,6 @@ import sys
 
 import click
 
-DECLINED = 4
-"""Exit status of a command that was not confirmed."""
-
 
 def is_on_terminal() -> bool:
     """Whether there is somebody to ask: questions go to standard error, answers come from standard input."""

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rrwatch.cli.confirmation import is_confirmed
+from rrwatch.cli.exits import DECLINED, DONE, FAILED
 from rrwatch.cli.options import etcd_timeout, json_output, with_settings
 from rrwatch.errors import RrwatchError, UsageError
 from rrwatch.report.text import visible
@@ -16,7 +18,6 @@ from rrwatch.settings.model import Settings, settings_of
 if TYPE_CHECKING:
     from rrwatch.archive.requests import Answer
 
-_SAME, _DIFFERS, _HELD = 0, 1, 4
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SHOWN = 20  # sessions of each kind in a plan
 _LONGEST = 366 * 86400  # seconds
@@ -55,7 +56,7 @@ def history(settings: Settings, most: int, as_json: bool) -> int:
         click.echo(json.dumps(changes, indent=2))
     else:
         tables.print_history(changes, sys.stdout)
-    return 0
+    return DONE
 
 
 @_command
@@ -83,7 +84,7 @@ def diff(
         raise UsageError(str(error)) from error  # 1 says that they differ
     for one in found:
         click.echo(differences.summary(one) if summary else one.unified(passwords=show_passwords), nl=False)
-    return _SAME if all(one.is_empty for one in found) else _DIFFERS
+    return DONE if all(one.is_empty for one in found) else FAILED
 
 
 @_command
@@ -113,20 +114,14 @@ def thaw(settings: Settings, only_plan: bool, yes: bool) -> int:
 
     if not freezing.is_frozen(settings):
         click.echo("nothing is frozen")
-        return _SAME
+        return DONE
     planned = freezing.plan(settings)
     _print_plan(planned)
     if only_plan or planned.result.value:
         return planned.result.value
-    if not yes:
-        if not sys.stdin.isatty():
-            click.echo(
-                "rrwatch: nothing was changed: this is no terminal, where rrwatch could ask; add --yes", err=True
-            )
-            return _HELD
-        if not click.confirm("Let it go ahead?"):
-            click.echo("nothing was changed")
-            return _HELD
+    unattended = "nothing was changed: this is no terminal, where rrwatch could ask; add --yes"
+    if not (yes or is_confirmed("Let it go ahead", unattended)):
+        return DECLINED
     return _told(freezing.thaw(settings))
 
 

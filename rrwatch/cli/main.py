@@ -1,6 +1,5 @@
 """The commands. This is the only module that ends the process."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -11,29 +10,14 @@ import click
 
 import rrwatch
 from rrwatch.cli import history
-from rrwatch.cli.options import (
-    etcd_timeout,
-    json_output,
-    settings_file,
-    unknown_settings,
-    with_settings,
-)
+from rrwatch.cli.exits import DONE, FAILED, HELD, NO_DAEMON, REFUSED, USAGE
+from rrwatch.cli.options import etcd_timeout, keys_option, unknown_settings, with_keys, with_settings
 from rrwatch.cli.records import node_mesh, peer, rr
-from rrwatch.errors import RrwatchError, UsageError
+from rrwatch.cli.state import check, sessions, status
+from rrwatch.errors import NoDaemon, RrwatchError, UsageError
 from rrwatch.report.text import visible
 from rrwatch.settings.model import Settings, settings_of
 from rrwatch.settings.table import Unknown
-
-DONE, FAILED, USAGE, REFUSED, HELD, MISSING = 0, 1, 2, 3, 4, 5
-"""Exit statuses. Wrong settings give USAGE."""
-
-_keys = click.option(
-    "--keys",
-    "keys_file",
-    type=click.Path(path_type=Path, allow_dash=True),
-    metavar="FILE",
-    help="Take the keys from a JSON object of keys and values (- for standard input) instead of etcd.",
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -49,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UsageError as error:
         _print_error(str(error))
         status = USAGE
+    except NoDaemon as error:
+        _print_error(str(error))
+        status = NO_DAEMON
     except RrwatchError as error:
         _print_error(str(error))
         status = FAILED
@@ -127,7 +114,7 @@ def release(settings: Settings) -> int:
 
 
 @_command()
-@_keys
+@keys_option
 @etcd_timeout
 @click.option("--diff", is_flag=True, help="Print the difference to the installed file; exits with 1 if there is one.")
 @click.option("--summary", is_flag=True, help="With --diff: print only which sessions differ.")
@@ -142,7 +129,7 @@ def render(
 
     if summary and not diff:
         raise UsageError("--summary shortens a difference: want it together with --diff")
-    settings, items = _with_keys(settings, keys_file, timeout)
+    settings, items = with_keys(settings, keys_file, timeout)
     settings.require_configuration()
     texts = rendering.configurations(settings, items)
     if diff:
@@ -156,79 +143,6 @@ def render(
     headed = (f"# {path}\n{text}" if len(texts) > 1 else text for path, text in texts.items())
     click.echo("\n".join(headed), nl=False)
     return DONE
-
-
-@_command()
-@_keys
-@etcd_timeout
-@json_output
-def sessions(settings: Settings, keys_file: Path | None, timeout: float, as_json: bool) -> int:
-    """Print the sessions that follow from the keys, and the records that were left out and why."""
-    from rrwatch.cli import tables
-    from rrwatch.commands import show
-    from rrwatch.commands.derivation import derive
-
-    derivation = derive(*_with_keys(settings, keys_file, timeout))
-    if derivation.unanswered:
-        click.echo(f"rrwatch: warning: {visible(derivation.unanswered)}", err=True)
-    if as_json:
-        actual = {} if keys_file else show.actual_sessions(settings)
-        click.echo(json.dumps(show.document(derivation.derived, actual), indent=2))
-    else:
-        tables.print_derived(derivation.derived, sys.stdout)
-    return DONE
-
-
-@_command(warn=False)
-@json_output
-@click.option(
-    "--user",
-    metavar="NAME",
-    help="Check with the rights of this user; the default for root is the user of the service.",
-)
-def check(settings: Settings, as_json: bool, user: str | None) -> int:
-    """Check everything that rrwatch needs, and say what to do about each problem.
-
-    The first finding is the state of the running daemon; the first failure after it is the one to look at first. Exits
-    with 1 if anything is not as the daemon needs it.
-    """
-    from rrwatch.cli import tables
-    from rrwatch.commands import check as checking
-    from rrwatch.commands import privileges
-    from rrwatch.datastore import factory
-
-    unknown, file = unknown_settings(), settings_file()
-    if user is None and os.geteuid() == 0:
-        user = privileges.service_user()
-    if user:
-        factory.load(settings.etcd)  # that user may not be able to read Python's modules
-        privileges.become(user)
-    findings = checking.check(settings, unknown, file)
-    if as_json:
-        click.echo(json.dumps([finding.document() for finding in findings], indent=2))
-    else:
-        tables.print_findings(findings, sys.stdout)
-    return DONE if all(finding.good for finding in findings) else FAILED
-
-
-@_command()
-@json_output
-@click.option("--health", is_flag=True, help="Only check whether the daemon is alive; for health checks.")
-def status(settings: Settings, as_json: bool, health: bool) -> int:
-    """Print the state of the running daemon; exits with 0 if BIRD runs what etcd asks for, else with 1."""
-    from rrwatch.commands import show
-
-    if health:
-        click.echo(visible(show.running_health(settings)))
-        return DONE
-    from rrwatch.cli import tables
-
-    document = show.running_status(settings)
-    if as_json:
-        click.echo(json.dumps(document, indent=2))
-    else:
-        tables.print_status(document, sys.stdout)
-    return DONE if document["ready"] else FAILED
 
 
 def _print_error(text: str) -> None:
@@ -246,19 +160,5 @@ def _log_unknown(unknown: Iterable[Unknown]) -> None:
         structlog.get_logger("rrwatch").warning("setting_unknown", setting=one.name, place=one.origin, hint=one.hint)
 
 
-def _with_keys(settings: Settings, keys_file: Path | None, timeout: float) -> tuple[Settings, dict[str, str]]:
-    """Returns keys and values, and the settings with the data model of those keys."""
-    from rrwatch.commands import keys
-
-    if keys_file is None:
-        settings.require_datastore()
-        return settings, keys.from_etcd(settings.etcd, settings.role.all_prefixes, timeout)
-    items = keys.from_file(keys_file)
-    if not settings.has_own_model:
-        settings = settings.with_model(keys.model_of(items, settings.role.model))
-    keys.require_sessions(keys_file, items, settings.role.model)
-    return settings, items
-
-
-for _group in rr, peer, node_mesh, *history.COMMANDS:
-    cli.add_command(_group)
+for _command_or_group in sessions, check, status, rr, peer, node_mesh, *history.COMMANDS:
+    cli.add_command(_command_or_group)

@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from rrwatch.errors import UsageError
 from rrwatch.report.text import visible
 from rrwatch.settings import parsers
+from rrwatch.settings.model import Settings
 from rrwatch.settings.table import SETTINGS, SETTINGS_FILE, Setting, Unknown
 
 _BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -40,6 +41,13 @@ etcd_timeout = click.option(
     help="Seconds to keep trying to reach etcd.",
 )
 json_output = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+keys_option = click.option(
+    "--keys",
+    "keys_file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Take the keys from a JSON object of keys and values (- for standard input) instead of etcd.",
+)
 
 
 def with_settings(
@@ -113,6 +121,25 @@ def settings_file() -> Path | None:
     """Returns the settings file of the running command, or None if there is none."""
     path: Path = click.get_current_context().meta[_FILE]
     return path if path.exists() else None
+
+
+def with_keys(settings: Settings, keys_file: Path | None, timeout: float) -> tuple[Settings, dict[str, str]]:
+    """Returns keys and values, and the settings with the data model of those keys.
+
+    Args:
+        keys_file: the file of `keys_option`; None for etcd.
+        timeout: seconds to try to reach etcd.
+    """
+    from rrwatch.commands import keys
+
+    if keys_file is None:
+        settings.require_datastore()
+        return settings, keys.from_etcd(settings.etcd, settings.role.all_prefixes, timeout)
+    items = keys.from_file(keys_file)
+    if not settings.has_own_model:
+        settings = settings.with_model(keys.model_of(items, settings.role.model))
+    keys.require_sessions(keys_file, items, settings.role.model)
+    return settings, items
 
 
 class _Text(click.ParamType[Any]):

@@ -11,7 +11,8 @@ import click
 
 from rrwatch.bgp.topology import Address, AsNumber, Family
 from rrwatch.calico import values
-from rrwatch.cli.confirmation import DECLINED, is_confirmed, is_on_terminal
+from rrwatch.cli.confirmation import is_confirmed, is_on_terminal
+from rrwatch.cli.exits import DECLINED
 from rrwatch.cli.options import etcd_timeout, json_output, with_settings
 from rrwatch.datastore.access import Access
 from rrwatch.errors import UsageError

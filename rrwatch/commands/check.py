@@ -21,8 +21,9 @@ from rrwatch.bird.syntax import has_passwords
 from rrwatch.bird.target import Target
 from rrwatch.bird.version import Grammar
 from rrwatch.calico.models import MODELS
-from rrwatch.commands import privileges, show
+from rrwatch.commands import privileges
 from rrwatch.commands.derivation import Derivation, derive
+from rrwatch.commands.running import Document, RunningDaemon
 from rrwatch.daemon.birds import is_ours
 from rrwatch.daemon.desired import Desired, render
 from rrwatch.datastore.factory import ADAPTERS, open_datastore
@@ -34,6 +35,7 @@ from rrwatch.errors import (
     DatastoreError,
     HookFailed,
     MissingRecord,
+    NoDaemon,
     RrwatchError,
     TransportError,
     UsageError,
@@ -41,6 +43,8 @@ from rrwatch.errors import (
 )
 from rrwatch.guard.baseline import StateFolder
 from rrwatch.report import hook_command
+from rrwatch.report.document import heading
+from rrwatch.report.remedy import remedy
 from rrwatch.report.text import iso
 from rrwatch.settings.model import MODEL_OF, Settings
 from rrwatch.settings.table import Unknown
@@ -50,9 +54,6 @@ _BIRD_TIMEOUT = 10.0  # seconds
 _SYSLOG = Path("/dev/log")
 _HIDDEN_FROM_SERVICE = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108  # by its unit
 _LOG_STATEMENT = re.compile(r"^\s*log\s", re.MULTILINE)
-
-Document = Mapping[str, Any]
-"""The status of the running daemon, as `/status` serves it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,12 @@ class Finding:
     def document(self) -> dict[str, Any]:
         """Returns the finding as a JSON object."""
         return {"subject": self.subject, "good": self.good, "text": self.text, "hint": self.hint or None}
+
+
+def document(findings: Sequence[Finding]) -> dict[str, Any]:
+    """Returns findings as a JSON object."""
+    good = all(finding.good for finding in findings)
+    return {**heading("check"), "good": good, "findings": [finding.document() for finding in findings]}
 
 
 def check(settings: Settings, unknown: Sequence[Unknown] = (), file: Path | None = None) -> list[Finding]:
@@ -140,24 +147,38 @@ def _refusals(settings: Settings) -> Iterator[str]:
 
 def _check_daemon(settings: Settings) -> tuple[Finding, Document | None]:
     """Returns the state of the running daemon, with its whole status, or None if there is none."""
-    listen = settings.status_listen
-    if listen is None or not listen.port:
-        return Finding("rrwatch", True, "status_listen names no port: the running rrwatch cannot be asked"), None
-    subject = f"rrwatch {listen}"
     try:
-        show.running_health(settings)
-        status = show.running_status(settings)
-    except RrwatchError as error:
-        hint = "`systemctl enable --now rrwatch`, or `rrwatch run`; the findings below are what it would find"
+        daemon = RunningDaemon(settings)
+    except UsageError:
+        return Finding("rrwatch", True, "status_listen names no port: the running rrwatch cannot be asked"), None
+    subject = f"rrwatch {settings.status_listen}"
+    try:
+        daemon.health()
+        status = daemon.status()
+    except NoDaemon as error:
+        hint = "`systemctl start rrwatch`, or `rrwatch run`; the findings below are what it would find"
         return Finding(subject, False, str(error), hint), None
+    except RrwatchError as error:
+        hint = "`systemctl restart rrwatch` if it stays so; BIRD keeps its sessions"
+        return Finding(subject, False, str(error), hint), None
+    return _daemon_finding(settings, subject, status), status
+
+
+def _daemon_finding(settings: Settings, subject: str, status: Document) -> Finding:
     if status["viewer"] != settings.role.summary():
         text = f"runs as {status['viewer']}, but these settings are those of {settings.role.summary()}"
-        return Finding(subject, False, text, "give `rrwatch check` the settings of the service"), status
+        return Finding(subject, False, text, "give `rrwatch check` the settings of the service")
+    etcd = status["etcd"]
+    away = f"; etcd away since {etcd['last_answer_at']}: {etcd['trouble'] or 'no answer'}"
+    is_away = bool(etcd["last_answer_at"] and (etcd["trouble"] or etcd["stale"]))
     if not status["ready"]:
-        text = f"not ready since {status['not_ready_since']}: {status['reason']}"
-        return Finding(subject, False, text, _remedy(status)), status
+        text = f"not ready since {status['not_ready_since']}: {status['reason']}{away if is_away else ''}"
+        return Finding(subject, False, text, remedy(status) or "see the first failure below")
     sessions = sum(daemon["sessions"] for daemon in status["daemons"].values())
-    return Finding(subject, True, f"ready, {sessions} sessions"), status
+    text = f"ready, {sessions} sessions{away if is_away else ''}"
+    if is_away:
+        return Finding(subject, False, text, "start etcd; BIRD keeps its sessions until then")
+    return Finding(subject, True, text)
 
 
 def _check_freeze(settings: Settings) -> Iterator[Finding]:
@@ -175,18 +196,6 @@ def _check_freeze(settings: Settings) -> Iterator[Finding]:
         until = f" until {iso(standing.frozen.until)}" if standing.frozen.until else ""
         text = f"since {iso(standing.frozen.since)}{until}: {standing.frozen.reason}"
         yield Finding("frozen", True, text, "`rrwatch thaw` lets etcd decide again")
-
-
-def _remedy(status: Document) -> str:
-    """Returns what to do about a running daemon that is not ready."""
-    if status["held"]:
-        return "`rrwatch release` if those sessions should end, else restore their records"
-    states = {daemon["state"] for daemon in status["daemons"].values()}
-    if State.REFUSED.value in states or status["template_error"]:
-        return "correct the line that is named; BIRD keeps the last configuration until then"
-    if State.WAITING.value in states:
-        return "start BIRD; rrwatch configures it as soon as it runs"
-    return "see the first failure below"
 
 
 def _check_user(files: Iterable[Path]) -> Iterator[Finding]:

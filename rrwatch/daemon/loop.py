@@ -97,11 +97,13 @@ class Daemon:
         self._cluster = Cluster(settings.role, self._folders, self._reconciler)
         store = SessionStore(StateFolder(settings.state_dir), settings.role.baseline(), self._log.state_lost)
         self._sessions = SessionWatch(store, self._log, self._events.put)
-        self._etcd = EtcdStatus()
+        self._etcd = EtcdStatus(asked_at=time.monotonic())
         self._outcome: Outcome | None = None
         self._due = 0.0
         self._configured_at = -settings.min_interval
         self._files: dict[Path, Stamp | int | None] = {}
+        self._started_at = time.time()
+        self._ready_since: float | None = None
         self._not_ready_since: float | None = None
 
     def run(self) -> None:
@@ -263,10 +265,10 @@ class Daemon:
         """Publishes how things stand, to the status pages and to the service manager."""
         status = self._status()
         if not status.unready():
-            self._not_ready_since = None
-        elif self._not_ready_since is None:
-            self._not_ready_since = time.time()
-        self._publish(replace(status, not_ready_since=self._not_ready_since))
+            self._ready_since, self._not_ready_since = self._ready_since or time.time(), None
+        else:
+            self._ready_since, self._not_ready_since = None, self._not_ready_since or time.time()
+        self._publish(replace(status, ready_since=self._ready_since, not_ready_since=self._not_ready_since))
         self._notifier.status(status.summary())
         if status.is_settled:
             self._notifier.ready()
@@ -290,6 +292,7 @@ class Daemon:
             frozen=reconciler.freezer.frozen,
             pending=reconciler.freezer.standing.pending,
             waiting=reconciler.waiting,
+            started_at=self._started_at,
             counters=reconciler.history.counters,
             recent=reconciler.history.recent,
             observed=self._sessions.observed,

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from rrwatch.report.document import heading
 from rrwatch.report.sessions import Query
 from rrwatch.report.status import Status
 from rrwatch.report.text import visible_lines
@@ -25,7 +26,7 @@ _NO_DESCRIPTOR_DELAY = (
 
 
 class StatusServer:
-    """Serves /healthz, /readyz, /status, /sessions and /metrics from the last status that was published.
+    """Serves /healthz, /readyz, /status, /sessions, /records and /metrics from the last status that was published.
 
     An address that is not available does not stop rrwatch: the server logs it, and tries again until it is.
     """
@@ -179,6 +180,7 @@ _PAGES: dict[str, _Page] = {
     "/healthz": lambda status: (not status.stalled(), f"{status.stalled() or 'alive'}\n", _TEXT),
     "/readyz": lambda status: (not status.unready(), f"{status.unready() or 'ready'}\n", _TEXT),
     "/status": lambda status: (True, json.dumps(status.document(), indent=2) + "\n", _JSON),
+    "/records": lambda status: (True, json.dumps(status.records_document(), indent=2) + "\n", _JSON),
     "/metrics": _metrics,
 }
 
@@ -188,7 +190,7 @@ def _sessions(status: Status, query: str) -> tuple[HTTPStatus, str, str]:
         asked = Query.parse(query)
     except ValueError as error:
         return HTTPStatus.BAD_REQUEST, f"{error}\n", _TEXT
-    document = asked.select(status.session_rows()).document()
+    document = heading("sessions") | asked.select(status.session_rows()).document()
     # A line for each session: json's own indentation takes ten times as long, and there may be thousands.
     sessions = ",\n".join(map(json.dumps, document.pop("sessions")))
     return HTTPStatus.OK, f'{json.dumps(document)[:-1]}, "sessions": [\n{sessions}\n]}}\n', _JSON

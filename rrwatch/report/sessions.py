@@ -129,10 +129,12 @@ class SessionRow:
 
     Attributes:
         name: BIRD's name for the session.
-        daemon: the name of the BIRD, `bird` or `bird6`.
+        daemon: the name of the BIRD, `bird` or `bird6`; empty if that is not known.
         session: what is configured; None if that is not known, as for a BIRD that keeps an installed file.
         derived: whether the records in etcd ask for it. False for a session that is held, and for one that BIRD runs
             although nothing asks for it.
+        kept_by: what keeps a session that the records no longer ask for: `hold`, the guard's, or `freeze`; None if
+            nothing needs to.
         known: whether it is known how the session is; if it is not, `state` is None.
         state: BIRD's word; None if BIRD does not have the session, does not answer, or was not asked yet.
         since: Unix time since when it is in this state, None if not known.
@@ -151,6 +153,7 @@ class SessionRow:
     last_error: str | None = None
     losses: int = 0
     losses_last_hour: int = 0
+    kept_by: str | None = None
 
     @property
     def up(self) -> bool:
@@ -202,8 +205,9 @@ class SessionRow:
         configured = session_document(self.session) if self.session else {"name": self.name, **_NO_SESSION}
         return {
             **configured,
-            "daemon": self.daemon,
+            "daemon": self.daemon or None,
             "derived": self.derived,
+            "kept_by": self.kept_by,
             "state": self.state,
             "since": None if self.since is None else iso(self.since),
             "last_error": self.last_error,
@@ -265,7 +269,8 @@ def rows(outcome: Outcome | None, observed: Mapping[str, ObservedBird], now: Mom
         more = (name for name, seen in bird.sessions.items() if seen.state is not None and name not in wanted)
         for name in (*wanted, *more):
             derived = name in sessions and name in wanted and name not in held
-            found.append(_row(name, daemon, sessions.get(name), bird, now, derived=derived))
+            kept_by = "hold" if name in held else None
+            found.append(_row(name, daemon, sessions.get(name), bird, now, derived=derived, kept_by=kept_by))
     return tuple(found)
 
 
@@ -421,11 +426,18 @@ def totals_document(found: Totals) -> dict[str, int | None]:
 
 
 def _row(
-    name: str, daemon: str, session: Session | None, bird: ObservedBird, now: Moment, *, derived: bool
+    name: str,
+    daemon: str,
+    session: Session | None,
+    bird: ObservedBird,
+    now: Moment,
+    *,
+    derived: bool,
+    kept_by: str | None,
 ) -> SessionRow:
     seen = bird.sessions.get(name)
     if seen is None:
-        return SessionRow(name, daemon, session, derived, bird.known)
+        return SessionRow(name, daemon, session, derived, bird.known, kept_by=kept_by)
     hour_ago = now.monotonic - HOUR
     return SessionRow(
         name=name,
@@ -439,6 +451,7 @@ def _row(
         last_error=seen.last_error or None,
         losses=seen.losses,
         losses_last_hour=sum(at > hour_ago for at in seen.lost_at),
+        kept_by=kept_by,
     )
 
 

@@ -9,9 +9,11 @@ from rrwatch.archive.freeze import Frozen, Pending
 from rrwatch.bgp.topology import Remark
 from rrwatch.bird.apply import State
 from rrwatch.bird.plan import Plan
+from rrwatch.bird.refusal import Refusal
 from rrwatch.bird.render import generation_in
 from rrwatch.bird.target import Target
 from rrwatch.guard.baseline import Hold
+from rrwatch.report.document import heading
 from rrwatch.report.history import Counters
 from rrwatch.report.hooks import Counts
 from rrwatch.report.outcome import Outcome, Result
@@ -30,6 +32,13 @@ from rrwatch.report.text import iso
 STALLED_AFTER = 60.0
 """Seconds without a turn of the loop after which it counts as dead; its longest wait is for two BIRDs that hang."""
 
+ETCD_STALE_AFTER = 120.0
+"""Seconds without an answer of etcd after which what is known of it counts as stale. A quiet etcd is
+asked every `etcd_watch_timeout`, 20 by default."""
+
+LISTED_MAX = 100
+"""Entries that a list in the status has at most; beside it is the number of all."""
+
 
 @dataclass(frozen=True, slots=True)
 class EtcdStatus:
@@ -44,6 +53,7 @@ class EtcdStatus:
         events: number of single changes that were received.
         lists: number of whole folders that were received.
         failures: number of requests that failed.
+        asked_at: when etcd was asked first, on the monotonic clock, None where it was not asked yet.
     """
 
     endpoint: str = ""
@@ -54,6 +64,13 @@ class EtcdStatus:
     events: int = 0
     lists: int = 0
     failures: int = 0
+    asked_at: float | None = None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether etcd has not answered for so long that it may ask for something else by now."""
+        last = self.asked_at if self.heard_at is None else self.heard_at
+        return last is not None and time.monotonic() - last > ETCD_STALE_AFTER
 
     def heard(self, endpoint: str, index: int, keys: int, *, event: bool = False) -> "EtcdStatus":
         """After a good answer."""
@@ -85,6 +102,8 @@ class Status:
         pending: the rollback that waits for its confirmation, None where none does.
         waiting: what waits for a thaw, by the names of daemons; None where nothing is frozen, or that is not known.
         not_ready_since: Unix time since when it is not ready, None where it is.
+        ready_since: Unix time since when it is ready, None where it is not.
+        started_at: Unix time when rrwatch started, None where that is not known.
         counters, recent: what was done, see `rrwatch.report.history`.
         observed: what each BIRD said about its sessions, by the name of the BIRD.
         session_metrics: whether there is a metric for each session.
@@ -101,6 +120,8 @@ class Status:
     pending: Pending | None = None
     waiting: Mapping[str, Plan] | None = None
     not_ready_since: float | None = None
+    ready_since: float | None = None
+    started_at: float | None = None
     counters: Mapping[str, Counters] = field(default_factory=dict)
     recent: tuple[dict[str, Any], ...] = ()
     observed: Mapping[str, ObservedBird] = field(default_factory=dict)
@@ -173,23 +194,30 @@ class Status:
         etcd = self.etcd
         derived = self.outcome.derived if self.outcome else None
         results = self.outcome.results if self.outcome else {}
+        reason = self.unready()
         numbers = self.session_totals()
         return {
+            **heading("status"),
+            "started_at": _iso_or_none(self.started_at),
             "viewer": self.role,
-            "ready": not self.unready(),
-            "reason": self.unready() or None,
-            "not_ready_since": None if self.not_ready_since is None else iso(self.not_ready_since),
+            "ready": not reason,
+            "reason": reason or None,
+            "stalled": self.stalled() or None,
+            "ready_since": _iso_or_none(self.ready_since),
+            "not_ready_since": _iso_or_none(self.not_ready_since),
             "etcd": {
                 "endpoint": etcd.endpoint,
                 "index": etcd.index,
                 "keys": etcd.keys,
                 "events": etcd.events,
                 "last_answer_age_s": None if etcd.heard_at is None else round(time.monotonic() - etcd.heard_at, 1),
+                "last_answer_at": _iso_or_none(_unix(etcd.heard_at)),
+                "stale": etcd.is_stale,
                 "trouble": etcd.trouble or None,
             },
             "daemons": {
                 target.name: {
-                    **_daemon(target, result),
+                    **_daemon(target, result, self._refusal(target)),
                     **totals_document(numbers[target.name]),
                     **_poll(self.observed.get(target.name) or ObservedBird()),
                 }
@@ -200,10 +228,30 @@ class Status:
             "frozen": self._frozen(),
             "pending": self._pending(),
             "recent": list(self.recent),
-            "rejected": _remarks(derived.rejected) if derived else [],
-            "warnings": _remarks(derived.warnings) if derived else [],
+            "rejected": _remarks(derived.rejected[:LISTED_MAX]) if derived else [],
+            "rejected_total": len(derived.rejected) if derived else 0,
+            "warnings": _remarks(derived.warnings[:LISTED_MAX]) if derived else [],
+            "warnings_total": len(derived.warnings) if derived else 0,
             "template_error": self.template_error or None,
         }
+
+    def records_document(self) -> dict[str, Any]:
+        """All records that are left out or have a warning, as JSON has them."""
+        derived = self.outcome.derived if self.outcome else None
+        return {
+            **heading("records"),
+            "viewer": self.role,
+            "rejected": _remarks(derived.rejected) if derived else [],
+            "rejected_total": len(derived.rejected) if derived else 0,
+            "warnings": _remarks(derived.warnings) if derived else [],
+            "warnings_total": len(derived.warnings) if derived else 0,
+        }
+
+    def _refusal(self, target: Target) -> Refusal | None:
+        """What this BIRD refuses now, or refused of the newest templates, while it runs what older ones gave."""
+        newest = self.outcome.templates.refused.get(target.name) if self.outcome and self.template_error else None
+        applied = self.outcome.results[target].applied if self.outcome else None
+        return (applied and applied.refusal) or newest
 
     def _held(self) -> dict[str, Any] | None:
         if self.hold is None:
@@ -211,8 +259,10 @@ class Status:
         return {
             "reason": self.hold.loss.reason,
             "since": iso(self.hold.since),
-            "nodes": list(self.hold.loss.nodes),
-            "sessions": list(self.hold.loss.sessions),
+            "nodes": list(self.hold.loss.nodes[:LISTED_MAX]),
+            "nodes_total": len(self.hold.loss.nodes),
+            "sessions": list(self.hold.loss.sessions[:LISTED_MAX]),
+            "sessions_total": len(self.hold.loss.sessions),
         }
 
     def _frozen(self) -> dict[str, Any] | None:
@@ -250,12 +300,12 @@ class Status:
         }
 
 
-def _daemon(target: Target, result: Result) -> Mapping[str, Any]:
+def _daemon(target: Target, result: Result, refusal: Refusal | None) -> Mapping[str, Any]:
     applied = result.applied
     return {
         "state": applied.state.value,
         "message": applied.message or None,
-        "refused": applied.refusal and applied.refusal.document(),
+        "refused": refusal and refusal.document(),
         "config": str(target.config),
         "socket": str(target.socket),
         "wanted_generation": result.wanted.generation,
@@ -272,6 +322,14 @@ def _poll(bird: ObservedBird) -> dict[str, Any]:
         "poll_ms": None if bird.poll_seconds is None else round(bird.poll_seconds * 1000, 1),
         "poll_error": bird.poll_error or None,
     }
+
+
+def _iso_or_none(timestamp: float | None) -> str | None:
+    return None if timestamp is None else iso(timestamp)
+
+
+def _unix(monotonic: float | None) -> float | None:
+    return None if monotonic is None else time.time() - (time.monotonic() - monotonic)
 
 
 def _remarks(remarks: tuple[Remark, ...]) -> list[dict[str, str]]:

@@ -8,8 +8,15 @@ import pytest
 
 from rrwatch.bgp.sessions import Derived, Kind, Session
 from rrwatch.bgp.topology import AsNumber, Family, Rejected, Remark
-from rrwatch.cli import main, tables
+from rrwatch.cli import tables
+from rrwatch.cli.columns import Size
+from rrwatch.cli.exits import USAGE
+from rrwatch.cli.main import main
+from rrwatch.cli.session_table import remark_lines, session_lines
+from rrwatch.cli.status_screen import screen
 from rrwatch.commands.check import Finding
+from rrwatch.commands.derived_sessions import derived_list
+from tests.cli.statuses import STATES
 
 ODD = "a\x1b[2Jb\x07\u202e\x9b"
 SHOWN = "a\\x1b[2Jb\\x07\\u202e\\x9b"
@@ -17,36 +24,35 @@ SHOWN = "a\\x1b[2Jb\\x07\\u202e\\x9b"
 _AS = AsNumber(65100)
 _NEIGHBOR = IPv4Address("10.0.0.1")
 SESSION = Session("S", Kind.NODE, Family.IPV4, _NEIGHBOR, _AS, _AS, False, None, ODD, f"/{ODD}")
-
-STATUS: dict[str, Any] = {
-    "ready": False,
-    "reason": ODD,
-    "not_ready_since": "2026-11-24T11:00:00Z",
-    "etcd": {"endpoint": f"http://{ODD}", "index": 1, "keys": 1, "last_answer_age_s": 1.0, "trouble": ODD},
-    "held": {"reason": ODD, "since": "2026-11-24T11:00:00Z", "sessions": ["S"]},
-    "frozen": {"reason": ODD, "since": "2026-11-24T11:00:00Z", "until": None, "waiting": {"added": 1}},
-    "pending": {"number": 1, "until": "2026-11-24T11:00:00Z"},
-    "daemons": {
-        "bird": {"version": ODD, "state": "failed", "sessions": 1, "wanted_generation": 1, "installed_generation": 1,
-                 "confirmed_generation": 1, "config": f"/{ODD}"},
-    },
-    "recent": [{"time": "t", "daemon": "bird", "state": "failed", "added": 1, "removed": 0, "changed": 0, "took_ms": 1,
-                "cause": [f"/{ODD}"], "causes": 1}],
-    "rejected": [{"key": f"/{ODD}", "reason": ODD}],
-    "warnings": [{"key": f"/{ODD}", "reason": ODD}],
-}  # fmt: skip
+DERIVED = Derived((SESSION,), (Rejected(ODD, ODD),), (Remark(ODD, ODD),))
 
 
-def printed_derived(stream: io.StringIO) -> None:
-    tables.print_derived(Derived((SESSION,), (Rejected(ODD, ODD),), (Remark(ODD, ODD),)), stream)
+def printed_sessions(stream: io.StringIO) -> None:
+    document = derived_list(DERIVED, {}, "etcd")
+    rows = [row | {"state": ODD, "last_error": ODD} for row in document["sessions"]]
+    for source in "daemon", "etcd":
+        for wide in False, True:
+            odd = document | {"source": source, "sessions": rows}
+            stream.write("\n".join([*session_lines(odd, None, wide=wide), *remark_lines(odd, 80)]))
+
+
+def printed_status(stream: io.StringIO) -> None:
+    document = STATES["all-at-once"]().document()
+    odd_daemon = document["daemons"]["bird"] | {"version": ODD, "poll_error": ODD, "state": "confirmed"}
+    odd = document | {
+        "reason": ODD, "viewer": ODD, "held": None, "daemons": {"bird": odd_daemon}, "template_error": ODD,
+        "etcd": document["etcd"] | {"endpoint": ODD, "trouble": ODD},
+        "down_longest": [row | {"name": ODD, "node": ODD, "last_error": ODD} for row in document["down_longest"]],
+        "frozen": {"since": document["now"], "reason": ODD, "until": None, "waiting": None},
+        "recent": [entry | {"cause": [ODD], "state": ODD} for entry in document["recent"]],
+        "rejected": [{"key": ODD, "reason": ODD}],
+    }  # fmt: skip
+    lines = [*screen(odd, None), *screen(odd, Size(80, 60))]
+    stream.write("\n".join(line.text for line in lines))
 
 
 def printed_findings(stream: io.StringIO) -> None:
     tables.print_findings([Finding(ODD, False, ODD, ODD)], stream)
-
-
-def printed_status(stream: io.StringIO) -> None:
-    tables.print_status(STATUS, stream)
 
 
 def printed_records(stream: io.StringIO) -> None:
@@ -68,7 +74,7 @@ def printed_history(stream: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize(
-    "print_it", [printed_derived, printed_findings, printed_status, printed_records, printed_history]
+    "print_it", [printed_sessions, printed_findings, printed_status, printed_records, printed_history]
 )
 def test_no_control_character_is_printed(print_it: Any) -> None:
     stream = io.StringIO()
@@ -80,6 +86,6 @@ def test_no_control_character_is_printed(print_it: Any) -> None:
 
 def test_nor_in_an_error_message(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main.main(["sessions", "--ip", "10.0.0.1", "--keys", f"/no/{ODD}"])
-    assert ended.value.code == main.USAGE
+        main(["sessions", "--ip", "10.0.0.1", "--keys", f"/no/{ODD}"])
+    assert ended.value.code == USAGE
     assert capsys.readouterr().err == f"rrwatch: /no/{SHOWN} cannot be read: No such file or directory\n"

@@ -19,6 +19,7 @@ from rrwatch.commands import check as checking
 from rrwatch.commands import privileges
 from tests.command import Run
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, host
+from tests.schemas import validate
 
 Check = Callable[..., dict[str, dict[str, Any]]]
 Start = Callable[..., Rrwatch]
@@ -37,7 +38,10 @@ def check(run: Run, etcd: Etcd, bird: Bird) -> Check:
         user = () if "--user" in arguments else ("--user", "root")
         done = run("check", "--json", *user, *arguments, **beside(bird, etcd.url) | variables)
         assert done.stderr == ""
-        findings = json.loads(done.stdout)
+        document = json.loads(done.stdout)
+        validate("check", document)
+        findings = document["findings"]
+        assert document["good"] == all(finding["good"] for finding in findings)
         bad: dict[str, dict[str, Any]] = {}
         for finding in findings:
             if not finding["good"]:
@@ -109,7 +113,7 @@ class TestTheRunningOne:
         bad = check(RRWATCH_STATUS_LISTEN=f"127.0.0.1:{free_port()}")
         assert set(bad) == {"rrwatch"}
         assert "no rrwatch answers" in bad["rrwatch"]["text"]
-        assert bad["rrwatch"]["hint"].startswith("`systemctl enable --now rrwatch`")
+        assert bad["rrwatch"]["hint"].startswith("`systemctl start rrwatch`")
         assert check(**WITHOUT_DAEMON) == {}
 
     def test_refused(self, check: Check, etcd: Etcd, bird: Bird, start_rrwatch: Start, tmp_path: Path) -> None:
@@ -122,7 +126,7 @@ class TestTheRunningOne:
         bad = check(**asked(rrwatch), RRWATCH_TEMPLATES=str(folder))
         assert "not ready since 20" in bad["rrwatch"]["text"]
         assert "syntax error" in bad["rrwatch"]["text"]
-        assert bad["rrwatch"]["hint"].startswith("correct the line that is named")
+        assert bad["rrwatch"]["hint"].startswith(f"correct {folder}/reflector.cfg.j2 (line ")
         assert "once" not in json.dumps(bad)
 
     def test_held(self, check: Check, etcd: Etcd, bird: Bird, start_rrwatch: Start) -> None:

@@ -121,7 +121,8 @@ def test_a_host_tree_deleted_by_mistake_through_restarts(
     again.stop()
     third = start_rrwatch(etcd.url, bird)
     assert third.wait_for("held")["nodes_gone"] == ["n5", "n6"]
-    assert command(bird, etcd, tmp_path, "status").returncode == 1
+    asked = ("--status-listen", third.status_address)
+    wait_until(lambda: command(bird, etcd, tmp_path, "status", *asked).returncode == 4, "held")
     assert bird.sessions() == SESSIONS
 
     etcd.put_all(HOSTS)

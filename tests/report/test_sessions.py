@@ -122,6 +122,8 @@ class TestRows:
         hold = Hold(Loss("why", ("node-1",), (NAMES[0],)), "id", 0.0)
         found = rows(replace(outcome(), hold=hold), observed(SEEN), NOW)
         assert [row.derived for row in found] == [False, True, True, True]
+        assert [row.kept_by for row in found] == ["hold", None, None, None]
+        assert found[0].document()["kept_by"] == "hold"
         assert found[0].node == "node-1"
 
     def test_a_clock_that_was_set_back_gives_no_time_in_the_future(self) -> None:

@@ -1,12 +1,14 @@
 """The status, as a value and over HTTP."""
 
 import json
+import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 from rrwatch.bird.apply import State
-from rrwatch.report.status import STALLED_AFTER, EtcdStatus, Status
+from rrwatch.report.status import ETCD_STALE_AFTER, STALLED_AFTER, EtcdStatus, Status
 from tests.report.values import outcome, status
 
 
@@ -48,3 +50,35 @@ def test_stalled() -> None:
     now = status(outcome(State.CONFIRMED))
     assert now.stalled() == ""
     assert "has not turned" in replace(now, beat=now.beat - STALLED_AFTER - 1).stalled()
+
+
+def answered(seconds: float, **more: float | None) -> EtcdStatus:
+    etcd = EtcdStatus().heard("http://e", 9, 3)
+    assert etcd.heard_at is not None
+    return replace(etcd, heard_at=etcd.heard_at - seconds, **more)  # type: ignore[arg-type]  # times
+
+
+@pytest.mark.parametrize(
+    ("etcd", "stale"),
+    [
+        (EtcdStatus(), False),
+        (EtcdStatus(asked_at=time.monotonic()), False),
+        (EtcdStatus(asked_at=time.monotonic() - ETCD_STALE_AFTER - 1), True),
+        (answered(0), False),
+        (answered(ETCD_STALE_AFTER - 20), False),
+        (answered(ETCD_STALE_AFTER + 1), True),
+        (answered(0, asked_at=time.monotonic() - 1000), False),
+    ],
+)
+def test_an_etcd_that_has_not_answered_for_long_is_stale(etcd: EtcdStatus, stale: bool) -> None:
+    now = replace(status(outcome(State.CONFIRMED)), etcd=etcd)
+    assert etcd.is_stale is stale
+    assert now.document()["etcd"]["stale"] is stale
+    assert now.document()["ready"] is True
+
+
+def test_when_etcd_answered_last_is_a_time() -> None:
+    document = replace(status(outcome(State.CONFIRMED)), etcd=answered(60)).document()["etcd"]
+    age = datetime.now(UTC) - datetime.fromisoformat(document["last_answer_at"])
+    assert 59 <= age.total_seconds() < 90
+    assert replace(status(None), etcd=EtcdStatus()).document()["etcd"]["last_answer_at"] is None
