@@ -30,10 +30,10 @@ from rrwatch.datastore.access import Access
 from rrwatch.datastore.members import Members
 from rrwatch.datastore.mirror import is_below
 from rrwatch.datastore.port import Change, Snapshot, WatchResponse
-from rrwatch.datastore.reasons import reason_of
 from rrwatch.datastore.rotation import Rotation
 from rrwatch.errors import Resync, TransportError, UsageError, WrongApi
 from rrwatch.http import Connection, Response, Silence
+from rrwatch.reasons import reason_of
 
 _T = TypeVar("_T")
 

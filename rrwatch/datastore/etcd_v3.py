@@ -33,11 +33,11 @@ from rrwatch.datastore import etcd_apis
 from rrwatch.datastore.access import Access
 from rrwatch.datastore.members import Members
 from rrwatch.datastore.port import Change, Snapshot, WatchResponse
-from rrwatch.datastore.reasons import reason_of
 from rrwatch.datastore.rotation import Rotation
 from rrwatch.datastore.stream import Refused, Stream
 from rrwatch.errors import Resync, TransportError, UsageError, WrongApi
 from rrwatch.http import DURATION_MAX, SIZE_MAX, Connection, Silence
+from rrwatch.reasons import reason_of
 
 _T = TypeVar("_T")
 

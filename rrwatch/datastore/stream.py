@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from http.client import HTTPException
 
-from rrwatch.datastore.reasons import reason_of
 from rrwatch.http import Connection, Silence
+from rrwatch.reasons import reason_of
 
 _LINES_MAX = 16  # that are read before they are taken
 _SLICE = 0.25  # seconds after which the thread notices that nobody takes lines any more

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 import tenacity
 
 import rrwatch
-from rrwatch.datastore.reasons import reason_of
 from rrwatch.deadline import Deadline
 from rrwatch.errors import HookFailed
 from rrwatch.http import Connection, Tls
+from rrwatch.reasons import reason_of
 
 ATTEMPTS = 3
 """How often one event is posted at most."""

@@ -52,25 +52,24 @@ def test_stalled() -> None:
     assert "has not turned" in replace(now, beat=now.beat - STALLED_AFTER - 1).stalled()
 
 
-def answered(seconds: float, **more: float | None) -> EtcdStatus:
-    etcd = EtcdStatus().heard("http://e", 9, 3)
-    assert etcd.heard_at is not None
-    return replace(etcd, heard_at=etcd.heard_at - seconds, **more)  # type: ignore[arg-type]  # times
-
-
 @pytest.mark.parametrize(
-    ("etcd", "stale"),
+    ("asked", "heard", "stale"),
     [
-        (EtcdStatus(), False),
-        (EtcdStatus(asked_at=time.monotonic()), False),
-        (EtcdStatus(asked_at=time.monotonic() - ETCD_STALE_AFTER - 1), True),
-        (answered(0), False),
-        (answered(ETCD_STALE_AFTER - 20), False),
-        (answered(ETCD_STALE_AFTER + 1), True),
-        (answered(0, asked_at=time.monotonic() - 1000), False),
+        (None, None, False),
+        (0, None, False),
+        (ETCD_STALE_AFTER + 1, None, True),
+        (None, 0, False),
+        (None, ETCD_STALE_AFTER - 60, False),
+        (None, ETCD_STALE_AFTER + 1, True),
+        (1000, 0, False),
     ],
 )
-def test_an_etcd_that_has_not_answered_for_long_is_stale(etcd: EtcdStatus, stale: bool) -> None:
+def test_an_etcd_that_has_not_answered_for_long_is_stale(asked: float | None, heard: float | None, stale: bool) -> None:
+    """The ages of the first question and of the last answer in seconds, None where there was none."""
+    clock = time.monotonic()
+    etcd = EtcdStatus(asked_at=None if asked is None else clock - asked)
+    if heard is not None:
+        etcd = replace(etcd.heard("http://e", 9, 3), heard_at=clock - heard)
     now = replace(status(outcome(State.CONFIRMED)), etcd=etcd)
     assert etcd.is_stale is stale
     assert now.document()["etcd"]["stale"] is stale
@@ -78,7 +77,9 @@ def test_an_etcd_that_has_not_answered_for_long_is_stale(etcd: EtcdStatus, stale
 
 
 def test_when_etcd_answered_last_is_a_time() -> None:
-    document = replace(status(outcome(State.CONFIRMED)), etcd=answered(60)).document()["etcd"]
+    etcd = EtcdStatus().heard("http://e", 9, 3)
+    etcd = replace(etcd, heard_at=time.monotonic() - 60)
+    document = replace(status(outcome(State.CONFIRMED)), etcd=etcd).document()["etcd"]
     age = datetime.now(UTC) - datetime.fromisoformat(document["last_answer_at"])
     assert 59 <= age.total_seconds() < 90
     assert replace(status(None), etcd=EtcdStatus()).document()["etcd"]["last_answer_at"] is None

@@ -13,7 +13,7 @@ import pytest
 import trustme
 
 from lab.process import free_port
-from rrwatch.datastore.reasons import reason_of
+from rrwatch.reasons import reason_of
 
 
 @contextmanager
