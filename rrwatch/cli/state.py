@@ -19,7 +19,7 @@ from rrwatch.cli.options import (
     with_keys,
     with_settings,
 )
-from rrwatch.errors import NoDaemon
+from rrwatch.errors import NoDaemon, UsageError
 from rrwatch.report.text import visible
 from rrwatch.settings.model import Settings, settings_of
 
@@ -156,10 +156,14 @@ def _print_status(document: Mapping[str, Any]) -> None:
 
 
 def _running_sessions(settings: Settings, query: Mapping[str, str | int]) -> tuple[dict[str, Any] | None, str]:
-    """Returns the sessions that the running daemon knows; None if there is no daemon, and why."""
+    """Returns the sessions that the running daemon knows; None if there is none, and why, if one is expected."""
     from rrwatch.commands.running import RunningDaemon
     from rrwatch.commands.session_list import session_list
 
+    try:
+        settings.require_configuration()
+    except UsageError:
+        return None, ""  # no daemon runs with these settings: calico-node does the work
     if not (settings.status_listen and settings.status_listen.port):
         return None, "status_listen names no port, so that no rrwatch can be asked"
     daemon = RunningDaemon(settings)

@@ -247,12 +247,15 @@ class Totals:
     losses_last_hour: int
 
 
-def rows(outcome: Outcome | None, observed: Mapping[str, ObservedBird], now: Moment) -> tuple[SessionRow, ...]:
+def rows(
+    outcome: Outcome | None, observed: Mapping[str, ObservedBird], now: Moment, *, is_frozen: bool = False
+) -> tuple[SessionRow, ...]:
     """Joins wanted and actual sessions.
 
     Args:
         outcome: of the last pass, None if there was none yet.
         observed: what is known from each BIRD, by its name.
+        is_frozen: whether the BIRDs keep a configuration whatever the records ask for.
 
     Returns:
         One row for each session, those of the first BIRD first, in the order of its configuration; then the sessions
@@ -269,7 +272,7 @@ def rows(outcome: Outcome | None, observed: Mapping[str, ObservedBird], now: Mom
         more = (name for name, seen in bird.sessions.items() if seen.state is not None and name not in wanted)
         for name in (*wanted, *more):
             derived = name in sessions and name in wanted and name not in held
-            kept_by = "hold" if name in held else None
+            kept_by = "hold" if name in held else "freeze" if is_frozen and name in wanted and not derived else None
             found.append(_row(name, daemon, sessions.get(name), bird, now, derived=derived, kept_by=kept_by))
     return tuple(found)
 

@@ -23,7 +23,7 @@ from tests.cli.statuses import STATES, status, without_etcd
 from tests.command import Run
 from tests.keys import CLUSTER, REFLECTOR, SESSIONS
 from tests.schemas import validate
-from tests.shown import Shown, on_terminal
+from tests.screens import Shown, on_screen
 
 Serve = Callable[[Status], dict[str, str]]
 
@@ -72,7 +72,7 @@ def terminal(tmp_path: Path) -> Callable[..., Shown]:
 
     def run(*arguments: str, color: bool = False, **variables: str) -> Shown:
         role = environment(tmp_path / "bird.cfg", tmp_path / "bird.ctl", tmp_path / "state", **reflector(REFLECTOR))
-        return on_terminal(*arguments, environment=role | variables, color=color)
+        return on_screen(*arguments, environment=role | variables, color=color)
 
     return run
 

@@ -15,7 +15,7 @@ from lab.process import wait_until
 from tests.command import Run
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, host
 from tests.schemas import validate
-from tests.shown import Shown, on_terminal
+from tests.screens import Shown, on_screen
 
 Start = Callable[..., Rrwatch]
 
@@ -46,7 +46,7 @@ class Reflector:
         """Waits for an exit status of `rrwatch status` and a headline, on a terminal, and returns the lines."""
 
         def shown() -> Shown | None:
-            found = on_terminal("status", environment=self._settings)
+            found = on_screen("status", environment=self._settings)
             return found if found.returncode == status and found.lines[0].startswith(first) else None
 
         found = wait_until(shown, f"{status}, {first}", 20)

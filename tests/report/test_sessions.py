@@ -126,6 +126,12 @@ class TestRows:
         assert found[0].document()["kept_by"] == "hold"
         assert found[0].node == "node-1"
 
+    def test_a_frozen_session(self) -> None:
+        found = rows(outcome(SESSIONS[1:]), observed({**SEEN, "Global_old": UP}), NOW, is_frozen=True)
+        assert [(row.derived, row.kept_by) for row in found] == [
+            (False, "freeze"), (True, None), (True, None), (True, None), (False, None),
+        ]  # fmt: skip
+
     def test_a_clock_that_was_set_back_gives_no_time_in_the_future(self) -> None:
         found = rows(outcome(), observed(SEEN), replace(NOW, unix=NOW.unix - 1000))
         assert {row.since for row in found if row.since} == {NOW.unix - 1000}

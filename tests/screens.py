@@ -1,4 +1,4 @@
-"""Runs commands of rrwatch on a terminal, as a person does."""
+"""Shows what a command of rrwatch leaves on a terminal of a given size."""
 
 import fcntl
 import os
@@ -7,8 +7,11 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+_TIMEOUT = 60.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,7 @@ class Shown:
         return self.output.removesuffix("\n").split("\n")
 
 
-def on_terminal(
+def on_screen(
     *arguments: str, environment: Mapping[str, str], columns: int = 80, lines: int = 24, color: bool = False
 ) -> Shown:
     """Runs one command of rrwatch to its end on a terminal of that size."""
@@ -42,6 +45,8 @@ def on_terminal(
     ) as process:  # fmt: skip
         os.close(follower)
         output = bytearray()
+        end = threading.Timer(_TIMEOUT, process.kill)
+        end.start()
         try:
             while chunk := os.read(leader, 1 << 16):
                 output += chunk
@@ -49,5 +54,6 @@ def on_terminal(
             pass
         finally:
             os.close(leader)
-        returncode = process.wait(timeout=60)
+            end.cancel()
+        returncode = process.wait(timeout=_TIMEOUT)
     return Shown(returncode, output.decode().replace("\r\n", "\n"))
