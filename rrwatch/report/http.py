@@ -6,13 +6,14 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import structlog
 
+from rrwatch.report.page import PATHS, StatusPage
 from rrwatch.report.status import Status
 from rrwatch.report.text import visible_lines
 from rrwatch.settings.values import Listen
@@ -24,7 +25,7 @@ _NO_DESCRIPTOR_DELAY = (
 
 
 class StatusServer:
-    """Serves /healthz, /readyz, /status and /metrics from the last status that was published.
+    """Serves the page for people, /healthz, /readyz, /status and /metrics from the last status that was published.
 
     An address that is not available does not stop rrwatch: the server logs it, and tries again until it is.
     """
@@ -113,6 +114,7 @@ class _Http(ThreadingHTTPServer):
         self.address_family = family
         self._client_timeout = client_timeout
         self._clients = threading.BoundedSemaphore(max_clients)
+        self.page = StatusPage()
         super().__init__(address, _Handler)
 
     @property
@@ -189,9 +191,13 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
 
     def do_GET(self) -> None:  # http.server's name
-        page, status = _PAGES.get(self.path.partition("?")[0]), self.server.status
-        if page is None:
-            self._answer(HTTPStatus.NOT_FOUND, f"no such page; there are {', '.join(_PAGES)}\n", _TEXT)
+        path, _, query = self.path.partition("?")
+        page, status = _PAGES.get(path), self.server.status
+        if path in PATHS:
+            reply = self.server.page.answer(path, query, self.headers["If-None-Match"], status)
+            self._send(reply.code, reply.body.encode(), reply.kind, reply.headers())
+        elif page is None:
+            self._answer(HTTPStatus.NOT_FOUND, f"no such page; there are /, {', '.join(_PAGES)}\n", _TEXT)
         elif status is None:
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "starting\n", _TEXT)
         else:
@@ -203,9 +209,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, code: HTTPStatus, text: str, kind: str) -> None:
         # JSON has no control characters; what people read as it is must have none either.
         body = (visible_lines(text) if kind == _TEXT else text).encode(errors="backslashreplace")
+        self._send(code, body, kind, {"X-Content-Type-Options": "nosniff"})
+
+    def _send(self, code: HTTPStatus, body: bytes, kind: str, headers: Mapping[str, str]) -> None:
         self.send_response(code)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+        if code is not HTTPStatus.NOT_MODIFIED:
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
