@@ -1,10 +1,11 @@
 """Takes the picture of the status page that README shows: `make screenshot`."""
 
 import contextlib
+import subprocess
 from pathlib import Path
 
 from lab.browser import browser, emulate
-from lab.process import wait_until
+from lab.process import program, wait_until
 from lab.statuses import reflector
 from rrwatch.report.http import StatusServer
 from rrwatch.settings.values import Listen
@@ -30,7 +31,14 @@ def main() -> None:
             "Emulation.setDeviceMetricsOverride",
             {"width": _WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False},
         )
-        _PICTURE.write_bytes(driver.get_screenshot_as_png())
+        _PICTURE.write_bytes(_small(driver.get_screenshot_as_png()))
+
+
+def _small(picture: bytes) -> bytes:
+    """Returns a PNG with at most 256 colours."""
+    return subprocess.run(
+        [program("pngquant"), "--speed", "1", "-"], input=picture, capture_output=True, timeout=60, check=True
+    ).stdout
 
 
 if __name__ == "__main__":
