@@ -126,6 +126,13 @@ class Connection:
             raise self._hung_up() from error
         return self._next_reply()
 
+    def detach(self) -> tuple[socket.socket, bytes]:
+        """Returns a socket of the same connection, which the caller closes, and what came after the last reply."""
+        try:
+            return self._sock.dup(), bytes(self._received)
+        except OSError as error:
+            raise BirdBroken(f"no socket for {self._path}: {error.strerror}") from error
+
     def generation(self) -> int | None:
         """Returns the generation that BIRD runs; None if its configuration is not rrwatch's."""
         reply = self.ask(f"eval {MARKER}")

@@ -163,7 +163,8 @@ def sessions(settings: Settings, keys_file: Path | None, timeout: float, as_json
     if derivation.unanswered:
         click.echo(f"rrwatch: warning: {visible(derivation.unanswered)}", err=True)
     if as_json:
-        click.echo(json.dumps(show.document(derivation.derived), indent=2))
+        actual = {} if keys_file else show.actual_sessions(settings)
+        click.echo(json.dumps(show.document(derivation.derived, actual), indent=2))
     else:
         tables.print_derived(derivation.derived, sys.stdout)
     return DONE

@@ -4,6 +4,7 @@ import difflib
 import http.client
 import json
 import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ from rrwatch.settings.model import Settings
 from rrwatch.settings.values import Listen
 
 _STATUS_TIMEOUT = 5.0  # seconds
+_SESSIONS_TIMEOUT = 1.0  # seconds; how sessions are is good to know, and no reason to wait
+_SESSIONS_PAGE = 10_000
+_ACTUAL = ("state", "since", "last_error")
 
 
 def configurations(settings: Settings, items: Mapping[str, str]) -> dict[Path, str]:
@@ -60,10 +64,18 @@ def difference(path: Path, wanted: str, *, passwords: bool = False) -> str:
     return "".join(f"{line}\n" if passwords else re.sub(r"\0[0-9]+\0", "", f"{line}\n") for line in lines)
 
 
-def document(result: Derived) -> dict[str, Any]:
-    """Returns derived sessions and remarks as a JSON object."""
+def document(result: Derived, actual: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """Returns derived sessions and remarks as a JSON object.
+
+    Args:
+        actual: how the sessions are, by their names, see `actual_sessions`; null in the object for those that it lacks.
+    """
+    actual = actual or {}
     return {
-        "sessions": [session_document(session) for session in result.sessions],
+        "sessions": [
+            session_document(session) | {name: actual.get(session.name, {}).get(name) for name in _ACTUAL}
+            for session in result.sessions
+        ],
         "rejected": [{"key": remark.key, "reason": remark.reason} for remark in result.rejected],
         "warnings": [{"key": remark.key, "reason": remark.reason} for remark in result.warnings],
     }
@@ -85,6 +97,26 @@ def running_status(settings: Settings) -> dict[str, Any]:
     return answer
 
 
+def actual_sessions(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Returns the rows of the page `/sessions` of the daemon that runs with these settings, by the names of sessions.
+
+    Returns:
+        Nothing where no daemon answers within a second.
+    """
+    listen, found, page = settings.status_listen, dict[str, dict[str, Any]](), 1
+    end = time.monotonic() + _SESSIONS_TIMEOUT
+    try:
+        while (left := end - time.monotonic()) > 0:
+            answer = json.loads(_ask(listen, f"/sessions?limit={_SESSIONS_PAGE}&page={page}", left))
+            found |= {row["name"]: row for row in answer["sessions"]}
+            if page >= answer["pages"]:
+                return found
+            page += 1
+    except (RrwatchError, ValueError, LookupError, TypeError):
+        pass
+    return {}
+
+
 def running_health(settings: Settings) -> str:
     """Returns the answer of the health page of the daemon that runs with these settings.
 
@@ -95,10 +127,10 @@ def running_health(settings: Settings) -> str:
     return _ask(settings.status_listen, "/healthz").strip()
 
 
-def _ask(listen: Listen | None, page: str) -> str:
+def _ask(listen: Listen | None, page: str, timeout: float = _STATUS_TIMEOUT) -> str:
     if listen is None or not listen.port:
         raise UsageError("status_listen names no port: rrwatch cannot be asked")
-    connection = http.client.HTTPConnection(listen.host, listen.port, timeout=_STATUS_TIMEOUT)
+    connection = http.client.HTTPConnection(listen.host, listen.port, timeout=timeout)
     try:
         connection.request("GET", page)
         response = connection.getresponse()

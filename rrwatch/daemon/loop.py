@@ -18,6 +18,9 @@ from rrwatch.daemon.cluster import Cluster
 from rrwatch.daemon.folder_watcher import FileChanged, FolderWatcher
 from rrwatch.daemon.reconciler import Reconciler
 from rrwatch.daemon.retries import Retries
+from rrwatch.daemon.session_store import SessionStore
+from rrwatch.daemon.session_table import Observation
+from rrwatch.daemon.session_watch import SessionWatch
 from rrwatch.datastore.factory import open_datastore
 from rrwatch.datastore.folders import Folders
 from rrwatch.datastore.follow import Alarm, DatastoreEvent, Follower, Unreachable, UpToDate
@@ -52,7 +55,7 @@ class Request(Enum):
     RELOAD = auto()
 
 
-Event = DatastoreEvent | FileChanged | Request
+Event = DatastoreEvent | FileChanged | Observation | Request
 
 
 class Daemon:
@@ -87,6 +90,8 @@ class Daemon:
         self._bird = make_bird(settings, self._stop)
         self._reconciler = Reconciler(settings, self._bird, self._log, self._retries, self._stop.is_set)
         self._cluster = Cluster(settings.role, self._folders, self._reconciler)
+        store = SessionStore(StateFolder(settings.state_dir), settings.role.baseline(), self._log.state_lost)
+        self._sessions = SessionWatch(store, self._log, self._events.put)
         self._etcd = EtcdStatus()
         self._outcome: Outcome | None = None
         self._due = 0.0
@@ -121,6 +126,7 @@ class Daemon:
             self._notifier.stopping()
             self._watcher.stop()
             self._folders.stop()
+            self._sessions.stop()
             self._reconciler.close()
             self._log.stopped("asked to")
 
@@ -192,6 +198,8 @@ class Daemon:
                 self._folders.relist()
                 self._reconciler.templates.reread()
                 self._want_pass()
+            case Observation():
+                self._sessions.take(event, self._outcome)
             case Request.STOP:
                 pass
             case Snapshot() | Changes():
@@ -223,9 +231,11 @@ class Daemon:
     def _pass(self) -> None:
         self._due = time.monotonic() + VERIFY_INTERVAL
         self._watcher.refresh(self._reconciler.passwords.folders)
-        outcome = self._reconciler.run_pass(self._cluster.topology())
+        with self._sessions.quiet():
+            outcome = self._reconciler.run_pass(self._cluster.topology())
         if outcome is None:
             return
+        self._sessions.passed(outcome)
         if self._outcome is None:
             # The collector need not look at what is known by now: at 20,000 nodes that would take it a second.
             gc.freeze()
@@ -270,4 +280,6 @@ class Daemon:
             hold=reconciler.guard.hold,
             counters=reconciler.history.counters,
             recent=reconciler.history.recent,
+            observed=self._sessions.observed,
+            session_metrics=self._settings.session_metrics,
         )

@@ -176,6 +176,28 @@ class StateFolder:
                     found.append(json.loads(line))
         return [entry for entry in found if isinstance(entry, dict)]
 
+    def read(self, name: str) -> str | None:
+        """Reads another file of the folder; None if there is none.
+
+        Raises:
+            StateError: it cannot be read.
+        """
+        with self._errors_named():
+            try:
+                return (self._folder / name).read_text(encoding="utf-8", errors="replace")
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def replace(self, name: str, text: str) -> None:
+        """Writes another file of the folder; any thread may do so, for a file of its own.
+
+        Raises:
+            StateError: it cannot be written.
+        """
+        with self._errors_named():
+            self._folder.mkdir(exist_ok=True)
+            self._replace(self._folder / name, text)
+
     def _read(self) -> Mapping[str, Any]:
         """The entries of all roles, as JSON has them."""
         try:

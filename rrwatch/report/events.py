@@ -1,11 +1,12 @@
 """Log events: every outcome, and what happens between passes. A lasting state is logged once, when it begins."""
 
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import structlog
 
-from rrwatch.bgp.sessions import Derived
+from rrwatch.bgp.sessions import Derived, Session
 from rrwatch.bgp.topology import Remark
 from rrwatch.bird.apply import State
 from rrwatch.bird.plan import Plan
@@ -16,8 +17,10 @@ from rrwatch.datastore.port import Snapshot
 from rrwatch.errors import BaselineUnreadable
 from rrwatch.guard.baseline import Hold
 from rrwatch.report.outcome import Outcome, Result, TemplateState, Work
+from rrwatch.report.sessions import Lost
 
 _ITEMS_MAX = 20  # of a list in one event; beyond that a count is more useful
+_SESSIONS_MAX = 10  # that are logged one by one if they are lost, or come up, between two polls
 _REPEAT = 60.0  # seconds after which a lasting outage or hold is logged again
 _OUTAGE_GAP = 10.0  # seconds without a failure after which the next one is another outage
 
@@ -97,6 +100,34 @@ class EventLog:
         unreadable = isinstance(error, BaselineUnreadable)
         kept = "the sessions that BIRD has" if unreadable else "in memory, until rrwatch ends"
         self._log.error("state_lost", reason=str(error), kept=kept)
+
+    def sessions_moved(self, daemon: str, lost: Sequence[Lost], up: Sequence[str], sessions: Iterable[Session]) -> None:
+        """Sessions of a BIRD were lost, or came up; many at once make one line.
+
+        Args:
+            sessions: those that are derived, whose nodes are named.
+        """
+        log, some = self._log.bind(daemon=daemon), {one.name for one in lost[:_SESSIONS_MAX]} | set(up[:_SESSIONS_MAX])
+        nodes = {session.name: session.node for session in sessions if session.name in some} if some else {}
+        if len(lost) > _SESSIONS_MAX:
+            ((error, _),) = Counter(one.error for one in lost).most_common(1)
+            names = [one.name for one in lost[:_SESSIONS_MAX]]
+            log.warning("session_lost", count=len(lost), sessions=names, last_error=error or None)
+        else:
+            for one in lost:
+                log.warning(
+                    "session_lost",
+                    session=one.name,
+                    node=nodes.get(one.name),
+                    state=one.state,
+                    last_error=one.error or None,
+                    up_for_s=round(one.up_for, 1),
+                )
+        if len(up) > _SESSIONS_MAX:
+            log.info("session_up", count=len(up), sessions=list(up[:_SESSIONS_MAX]))
+        else:
+            for name in up:
+                log.info("session_up", session=name, node=nodes.get(name))
 
     def passed(self, outcome: Outcome) -> None:
         """A pass is over."""

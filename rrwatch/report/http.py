@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from rrwatch.report.page import PATHS, StatusPage
+from rrwatch.report.sessions import Query
 from rrwatch.report.status import Status
 from rrwatch.report.text import visible_lines
 from rrwatch.settings.values import Listen
@@ -25,7 +26,7 @@ _NO_DESCRIPTOR_DELAY = (
 
 
 class StatusServer:
-    """Serves the page for people, /healthz, /readyz, /status and /metrics from the last status that was published.
+    """Serves the page for people, /healthz, /readyz, /status, /sessions and /metrics from the last published status.
 
     An address that is not available does not stop rrwatch: the server logs it, and tries again until it is.
     """
@@ -184,6 +185,21 @@ _PAGES: dict[str, _Page] = {
 }
 
 
+def _sessions(status: Status, query: str) -> tuple[HTTPStatus, str, str]:
+    try:
+        asked = Query.parse(query)
+    except ValueError as error:
+        return HTTPStatus.BAD_REQUEST, f"{error}\n", _TEXT
+    document = asked.select(status.session_rows()).document()
+    # A line for each session: json's own indentation takes ten times as long, and there may be thousands.
+    sessions = ",\n".join(map(json.dumps, document.pop("sessions")))
+    return HTTPStatus.OK, f'{json.dumps(document)[:-1]}, "sessions": [\n{sessions}\n]}}\n', _JSON
+
+
+_QUERIES: dict[str, Callable[[Status, str], tuple[HTTPStatus, str, str]]] = {"/sessions": _sessions}
+"""Pages with a query string."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: _Http
     timeout = _READ_TIMEOUT
@@ -192,15 +208,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:  # http.server's name
         path, _, query = self.path.partition("?")
-        page, status = _PAGES.get(path), self.server.status
+        page, queried, status = _PAGES.get(path), _QUERIES.get(path), self.server.status
         if path in PATHS:
             reply = self.server.page.answer(path, query, self.headers["If-None-Match"], status)
             self._send(reply.code, reply.body.encode(), reply.kind, reply.headers())
-        elif page is None:
-            self._answer(HTTPStatus.NOT_FOUND, f"no such page; there are /, {', '.join(_PAGES)}\n", _TEXT)
+        elif page is None and queried is None:
+            known = ", ".join(("/", *_PAGES, *_QUERIES))
+            self._answer(HTTPStatus.NOT_FOUND, f"no such page; there are {known}\n", _TEXT)
         elif status is None:
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "starting\n", _TEXT)
-        else:
+        elif queried:
+            self._answer(*queried(status, query))
+        elif page:
             good, text, kind = page(status)
             self._answer(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, text, kind)
 

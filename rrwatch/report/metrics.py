@@ -11,6 +11,7 @@ import rrwatch
 from rrwatch.bird.apply import State
 from rrwatch.report import log
 from rrwatch.report.history import Counters
+from rrwatch.report.sessions import ObservedBird, states
 from rrwatch.report.status import Status
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -34,6 +35,7 @@ class _View(Collector):
         yield from _of_rrwatch(self._status)
         yield from _of_etcd(self._status)
         yield from _of_birds(self._status)
+        yield from _of_sessions(self._status)
 
 
 def _of_rrwatch(status: Status) -> Iterator[Metric]:
@@ -42,6 +44,11 @@ def _of_rrwatch(status: Status) -> Iterator[Metric]:
     yield info
     yield GaugeMetricFamily(
         "rrwatch_ready", "1 if BIRD runs what etcd last asked for, else 0.", value=not status.unready()
+    )
+    yield GaugeMetricFamily(
+        "rrwatch_not_ready_since_timestamp_seconds",
+        "Unix time since when rrwatch is not ready, 0 if it is.",
+        value=status.not_ready_since or 0,
     )
     held = status.hold and status.hold.loss
     yield GaugeMetricFamily("rrwatch_held", "1 if the guard holds sessions, else 0.", value=held is not None)
@@ -120,6 +127,32 @@ def _of_birds(status: Status) -> Iterator[Metric]:
         for name, counter in counters.items():
             counter.add_metric([daemon], _count(tally, name))
     yield from (changes, *counters.values())
+
+
+def _of_sessions(status: Status) -> Iterator[Metric]:
+    by_state = GaugeMetricFamily("rrwatch_bgp_sessions", "Sessions that BIRD has.", labels=["daemon", "state"])
+    losses = CounterMetricFamily(
+        "rrwatch_bgp_session_losses", "Sessions that were Established and then were not.", labels=["daemon"]
+    )
+    took = GaugeMetricFamily("rrwatch_bird_poll_seconds", "Duration of BIRD's last answer about its sessions.",
+                             labels=["daemon"])  # fmt: skip
+    polled_at = GaugeMetricFamily("rrwatch_bird_poll_timestamp_seconds", "Unix time of that answer.", labels=["daemon"])
+    for target in status.outcome.results if status.outcome else ():
+        daemon, bird = target.name, status.observed.get(target.name) or ObservedBird()
+        for state, number in states(bird).items():
+            by_state.add_metric([daemon, state], number)
+        losses.add_metric([daemon], bird.losses)
+        if bird.polled_at is not None and bird.poll_seconds is not None:
+            took.add_metric([daemon], bird.poll_seconds)
+            polled_at.add_metric([daemon], bird.epoch + bird.polled_at)
+    yield from (by_state, losses, took, polled_at)
+    if status.session_metrics:
+        up = GaugeMetricFamily(
+            "rrwatch_bgp_session_up", "1 if the session is Established, else 0.", labels=["daemon", "session", "node"]
+        )
+        for row in status.session_rows():
+            up.add_metric([row.daemon, row.name, row.node or ""], row.up)
+        yield up
 
 
 def _count(tally: Counters, name: str) -> int:

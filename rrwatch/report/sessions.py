@@ -81,6 +81,23 @@ class ObservedSession:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """A session that was Established and then was not.
+
+    Attributes:
+        name: the name of the session.
+        state: BIRD's word for its state now, Established if it is back already; None if BIRD does not have it.
+        error: why, empty if BIRD named no error.
+        up_for: for how many seconds it was Established.
+    """
+
+    name: str
+    state: str | None
+    error: str
+    up_for: float
+
+
+@dataclass(frozen=True, slots=True)
 class ObservedBird:
     """What is known of the sessions of one BIRD from that BIRD itself.
 
@@ -273,9 +290,13 @@ def totals(outcome: Outcome | None, observed: Mapping[str, ObservedBird], now: M
 
 
 def states(bird: ObservedBird) -> Counter[str]:
-    """Counts the sessions that a BIRD has by their state; Established is always there."""
+    """Counts the sessions that a BIRD has by their state; Established is always there.
+
+    A BIRD that does not answer counts as one without sessions.
+    """
     found = Counter({ESTABLISHED: 0})
-    found.update(seen.state for seen in bird.sessions.values() if seen.state is not None)
+    if bird.known:
+        found.update(seen.state for seen in bird.sessions.values() if seen.state is not None)
     return found
 
 

@@ -3,17 +3,25 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
-from rrwatch.bgp.sessions import session_document
 from rrwatch.bgp.topology import Remark
 from rrwatch.bird.apply import State
 from rrwatch.bird.target import Target
 from rrwatch.guard.baseline import Hold
 from rrwatch.report.history import Counters
 from rrwatch.report.outcome import Outcome, Result
-from rrwatch.report.sessions import Moment, ObservedBird, SessionRow, Totals, rows, totals
+from rrwatch.report.sessions import (
+    Moment,
+    ObservedBird,
+    SessionRow,
+    Totals,
+    down_longest,
+    iso,
+    rows,
+    totals,
+    totals_document,
+)
 
 STALLED_AFTER = 60.0
 """Seconds without a turn of the loop after which it counts as dead; its longest wait is for two BIRDs that hang."""
@@ -72,6 +80,7 @@ class Status:
         not_ready_since: Unix time since when it is not ready, None where it is.
         counters, recent: what was done, see `rrwatch.report.history`.
         observed: what each BIRD said about its sessions, by the name of the BIRD.
+        session_metrics: whether there is a metric for each session.
     """
 
     role: str
@@ -84,6 +93,7 @@ class Status:
     counters: Mapping[str, Counters] = field(default_factory=dict)
     recent: tuple[dict[str, Any], ...] = ()
     observed: Mapping[str, ObservedBird] = field(default_factory=dict)
+    session_metrics: bool = False
 
     def session_rows(self) -> tuple[SessionRow, ...]:
         """The sessions of all BIRDs, wanted and actual; computed for each call, in 10 ms for 5,000."""
@@ -137,11 +147,12 @@ class Status:
         etcd = self.etcd
         derived = self.outcome.derived if self.outcome else None
         results = self.outcome.results if self.outcome else {}
+        numbers = self.session_totals()
         return {
             "viewer": self.role,
             "ready": not self.unready(),
             "reason": self.unready() or None,
-            "not_ready_since": None if self.not_ready_since is None else _iso(self.not_ready_since),
+            "not_ready_since": None if self.not_ready_since is None else iso(self.not_ready_since),
             "etcd": {
                 "endpoint": etcd.endpoint,
                 "index": etcd.index,
@@ -150,10 +161,17 @@ class Status:
                 "last_answer_age_s": None if etcd.heard_at is None else round(time.monotonic() - etcd.heard_at, 1),
                 "trouble": etcd.trouble or None,
             },
-            "daemons": {target.name: _daemon(target, result) for target, result in results.items()},
+            "daemons": {
+                target.name: {
+                    **_daemon(target, result),
+                    **totals_document(numbers[target.name]),
+                    **_poll(self.observed.get(target.name) or ObservedBird()),
+                }
+                for target, result in results.items()
+            },
+            "down_longest": [row.document() for row in down_longest(self.session_rows())],
             "held": self._held(),
             "recent": list(self.recent),
-            "sessions": [session_document(session) for session in derived.sessions] if derived else [],
             "rejected": _remarks(derived.rejected) if derived else [],
             "warnings": _remarks(derived.warnings) if derived else [],
             "template_error": self.template_error or None,
@@ -164,7 +182,7 @@ class Status:
             return None
         return {
             "reason": self.hold.loss.reason,
-            "since": _iso(self.hold.since),
+            "since": iso(self.hold.since),
             "nodes": list(self.hold.loss.nodes),
             "sessions": list(self.hold.loss.sessions),
         }
@@ -185,8 +203,12 @@ def _daemon(target: Target, result: Result) -> Mapping[str, Any]:
     }
 
 
-def _iso(timestamp: float) -> str:
-    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+def _poll(bird: ObservedBird) -> dict[str, Any]:
+    return {
+        "polled_at": None if bird.polled_at is None else iso(max(0.0, bird.epoch + bird.polled_at)),
+        "poll_ms": None if bird.poll_seconds is None else round(bird.poll_seconds * 1000, 1),
+        "poll_error": bird.poll_error or None,
+    }
 
 
 def _remarks(remarks: tuple[Remark, ...]) -> list[dict[str, str]]:

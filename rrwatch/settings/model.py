@@ -44,6 +44,7 @@ class Settings:
         log_format: the format of log lines, or None for console on a terminal and JSON elsewhere.
         passwords: the directory with the passwords of sessions, if there is one.
         has_own_model: whether the data model was set, and is not that of the datastore.
+        session_metrics: whether there is a metric for each session.
         files: the files that settings name and that rrwatch reads, except for templates.
     """
 
@@ -62,6 +63,7 @@ class Settings:
     log_level: LogLevel
     passwords: Path | None = None
     has_own_model: bool = False
+    session_metrics: bool = False
     files: tuple[Path, ...] = ()
 
     def with_model(self, model: DataModel) -> "Settings":
@@ -130,6 +132,7 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
         log_level=values["log_level"],
         passwords=values["bgp_passwords"],
         has_own_model=values["model"] is not None,
+        session_metrics=values["session_metrics"],
         files=tuple(values[setting.name] for setting in SETTINGS if setting.is_file and values[setting.name]),
     )
 

@@ -199,6 +199,12 @@ SETTINGS = (
         empty_counts=True,
     ),
     Setting(
+        "session_metrics",
+        parsers.switch,
+        "Whether there is a metric for each session, with its node: on or off.",
+        "off",
+    ),
+    Setting(
         "min_interval", parsers.seconds(0), "Minimum number of seconds between two reconfigurations of BIRD.", "0.25"
     ),
     Setting("resync_interval", parsers.seconds(1), "Seconds between two full lists of etcd.", "300"),

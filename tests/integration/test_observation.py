@@ -1,0 +1,125 @@
+"""`rrwatch run` and the sessions that its BIRD really has: a BIRD at the other end, which goes and comes."""
+
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.bird import BIRD1, BIRD2, Bird, Release
+from lab.daemon import Rrwatch
+from lab.environment import beside
+from lab.etcd import Etcd
+from lab.network import Namespace, join, namespace
+from lab.process import wait_until
+from tests.command import Run
+from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, SESSIONS
+
+NODE = "kube-node1"
+NAME = "Global_172_17_42_31"
+SHUTDOWN = "Received: Administrative shutdown"
+
+Start = Callable[..., Rrwatch]
+
+
+@pytest.fixture
+def node(space: Namespace, tmp_path: Path, release: Release) -> Iterator[Bird]:
+    """The BIRD of a node, not started yet, which peers with the reflector."""
+    with namespace() as other:
+        join(space, f"{REFLECTOR}/24", other, f"{NODES[NODE]}/24")
+        bird = Bird(tmp_path / "node" / "bird", other, release=release)
+        bird.config.write_text(
+            f"router id {NODES[NODE]};\nprotocol device {{ scan time 2; }}\n"
+            f"protocol bgp reflector {{ local {NODES[NODE]} as 65100; neighbor {REFLECTOR} as 65100; "
+            f"connect delay time 1; connect retry time 1; error wait time 1, 2; "
+            f"{'' if release is BIRD1 else 'ipv4 { import all; export all; };'} }}\n"
+        )
+        yield bird
+        bird.stop()
+
+
+def get(rrwatch: Rrwatch, page: str) -> tuple[int, str]:
+    host, port = rrwatch.status_address.rsplit(":", 1)
+    connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    try:
+        connection.request("GET", page)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
+def rows(rrwatch: Rrwatch, query: str = "") -> dict[str, dict[str, Any]]:
+    _, text = get(rrwatch, f"/sessions?{query}")
+    return {row["name"]: row for row in json.loads(text)["sessions"]}
+
+
+@pytest.mark.parametrize("release", [BIRD1, BIRD2], ids=str)
+def test_a_session_comes_is_lost_and_its_history_survives(
+    etcd: Etcd, bird: Bird, node: Bird, start_rrwatch: Start, run: Run
+) -> None:
+    etcd.put_all(CLUSTER)
+    rrwatch = start_rrwatch(etcd.url, bird)
+    rrwatch.wait_for("configured")
+    node.start()
+
+    wait_until(lambda: rows(rrwatch, "state=up"), "a session that is up", 30)
+    assert rows(rrwatch).keys() == SESSIONS
+    row = rows(rrwatch, f"node={NODE}")[NAME]
+    assert (row["state"], row["last_error"], row["losses"], row["daemon"]) == ("Established", None, 0, "bird")
+    status = json.loads(get(rrwatch, "/status")[1])
+    daemon = status["daemons"]["bird"]
+    assert (daemon["up"], daemon["down"], daemon["losses_total"], daemon["poll_error"]) == (1, 2, 0, None)
+    assert {one["name"] for one in status["down_longest"]} == SESSIONS - {NAME}
+    assert "sessions" not in status
+
+    settings = beside(bird, etcd.url, RRWATCH_STATUS_LISTEN=rrwatch.status_address)
+    found = {one["name"]: one for one in json.loads(run("sessions", "--json", **settings).stdout)["sessions"]}
+    assert (found[NAME]["state"], found[NAME]["since"]) == ("Established", row["since"])
+
+    node.stop()
+    lost = rrwatch.wait_for("session_lost")
+    assert (lost["session"], lost["node"], lost["last_error"], lost["daemon"]) == (NAME, NODE, SHUTDOWN, "bird")
+    assert lost["up_for_s"] >= 0
+    row = rows(rrwatch, f"text={NODE}&state=down")[NAME]
+    assert row["state"] != "Established"
+    assert (row["last_error"], row["losses"], row["losses_last_hour"]) == (SHUTDOWN, 1, 1)
+    wait_until(lambda: "Socket: " in bird.protocols()[NAME].info, "BIRD shows a later error", 30)
+    polled = daemon_of(rrwatch)["polled_at"]
+    wait_until(lambda: daemon_of(rrwatch)["polled_at"] > polled, "another poll")
+    assert rows(rrwatch)[NAME]["last_error"] == SHUTDOWN
+
+    node.start()
+    rrwatch.wait_for("session_up", 30, after=1, session=NAME, node=NODE)
+    since = rows(rrwatch)[NAME]["since"]
+    text = get(rrwatch, "/metrics")[1]
+    assert 'rrwatch_bgp_sessions{daemon="bird",state="Established"} 1.0' in text
+    assert 'rrwatch_bgp_session_losses_total{daemon="bird"} 1.0' in text
+    assert "rrwatch_not_ready_since_timestamp_seconds 0.0" in text
+    assert "rrwatch_bgp_session_up" not in text
+
+    assert rrwatch.stop() == 0
+    rrwatch = start_rrwatch(etcd.url, bird, RRWATCH_SESSION_METRICS="on")
+    rrwatch.wait_for("confirmed")
+    wait_until(lambda: daemon_of(rrwatch).get("up"), "the first poll", 15)
+    row = rows(rrwatch)[NAME]
+    assert (row["since"], row["losses"], row["last_error"]) == (since, 1, SHUTDOWN)
+    assert f'session_up{{daemon="bird",node="{NODE}",session="{NAME}"}} 1.0' in get(rrwatch, "/metrics")[1]
+
+    etcd.delete(f"{PREFIX}/host/{NODE}", recursive=True)
+    wait_until(lambda: NAME not in rows(rrwatch), "the row is gone")
+    etcd.put_all(CLUSTER)
+    rrwatch.wait_for("session_up", 30, session=NAME)
+    assert not rrwatch.all("session_lost")
+
+    bird.kill()
+    assert rrwatch.wait_for("session_lost")["last_error"] == "BIRD stopped"
+    assert rows(rrwatch)[NAME]["state"] is None
+    assert daemon_of(rrwatch)["down"] == 3
+
+
+def daemon_of(rrwatch: Rrwatch) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(get(rrwatch, "/status")[1])["daemons"].get("bird", {})
+    return found
