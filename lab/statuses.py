@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from rrwatch.bird.version import Grammar, Version
 from rrwatch.guard.baseline import Hold
 from rrwatch.guard.rule import Loss
 from rrwatch.report.outcome import Outcome, Result
-from rrwatch.report.sessions import ESTABLISHED, ObservedBird, ObservedSession
+from rrwatch.report.sessions import ESTABLISHED, ObservedBird, ObservedSession, iso
 from rrwatch.report.status import EtcdStatus, Status
 
 TARGET = Target("bird", (Family.IPV4,), Path("/etc/bird/bird.cfg"), Path("/run/bird/bird.ctl"))
@@ -91,7 +90,7 @@ def reflector(number: int, *, down: int = 0, flapping: int = 0, rejected: int = 
                 lost_at=tuple((at, 1) for one in seen.values() for at in one.lost_at),
             )
         },
-        more={"ready_since": _iso(time.time() - 3 * _DAY)},
+        more={"ready_since": iso(time.time() - 3 * _DAY)},
     )
 
 
@@ -149,7 +148,7 @@ def _changes() -> tuple[dict[str, Any], ...]:
         {
             "number": 411 + place,
             "configuration": 411 + place,
-            "time": _iso(time.time() - ago),
+            "time": iso(time.time() - ago),
             "daemon": TARGET.name,
             "state": "confirmed",
             "message": None,
@@ -163,7 +162,3 @@ def _changes() -> tuple[dict[str, Any], ...]:
         }
         for place, (ago, added, removed, changed, cause, causes, took_ms) in enumerate(made)
     )
-
-
-def _iso(unix: float) -> str:
-    return datetime.fromtimestamp(unix, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
