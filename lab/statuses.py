@@ -128,8 +128,8 @@ def _seen(place: int, number: int, down: int, flapping: int, now: float) -> Obse
     special = [round((one + 0.5) * number / (down + flapping)) - 1 for one in range(down + flapping)]
     if place in special[:down]:
         reason = "Hold timer expired" if place % 2 else "Socket: No route to host"
-        lost = now - 4 * 60 - special.index(place) * 11 * 60
-        return ObservedSession("Active" if place % 2 else "Connect", lost, reason, 1, (lost,))
+        since = now - 4 * 60 - special.index(place) * 11 * 60
+        return ObservedSession("Active" if place % 2 else "Connect", since, reason, 1, (since,))
     if place in special[down:]:
         lost = tuple(now - 60 * minutes for minutes in (47, 33, 21, 9))
         return ObservedSession(ESTABLISHED, now - 8 * 60, "Received: Connection collision", 12, lost)

@@ -79,9 +79,10 @@ def headline(driver: Chrome) -> str:
     return find(driver, "#headline").text
 
 
-def refreshed(driver: Chrome) -> None:
+def refreshed(driver: Chrome) -> bool:
     """Refreshes the page as its own timer does."""
     driver.execute_async_script("refresh().then(arguments[0])")
+    return True
 
 
 def focused(driver: Chrome) -> str:
@@ -169,9 +170,9 @@ def test_without_javascript(driver: Chrome, show: Open) -> None:
 
 def test_by_keyboard(driver: Chrome, show: Open) -> None:
     show(LARGE)
-    visited = []
+    visited: list[str] = []
     for _ in range(12):
-        find(driver, "body").send_keys(Keys.TAB) if not visited else driver.switch_to.active_element.send_keys(Keys.TAB)
+        driver.switch_to.active_element.send_keys(Keys.TAB)
         visited.append(focused(driver).split("\n")[0])
         outline = driver.switch_to.active_element.value_of_css_property("outline-style")
         assert outline == "solid", visited
@@ -273,7 +274,7 @@ class TestRefresh:
             const ask = window.fetch;
             window.fetch = (...all) => ask(...all).then((answer) => { codes.push(answer.status); return answer; });
         """)
-        wait_until(lambda: refreshed(driver) or 304 in driver.execute_script("return codes"), "304", 5)
+        wait_until(lambda: refreshed(driver) and 304 in driver.execute_script("return codes"), "304", 5)
 
     def test_of_a_page_for_a_query_that_cannot_be_used(self, driver: Chrome, server: StatusServer, show: Open) -> None:
         show(SMALL, "?state=bogus")
@@ -307,7 +308,7 @@ class TestRefresh:
         back.publish(held(SMALL))
         back.start()
         try:
-            wait_until(lambda: refreshed(driver) or headline(driver).startswith("NOT READY"), "the next status", 5)
+            wait_until(lambda: refreshed(driver) and headline(driver).startswith("NOT READY"), "the next status", 5)
         finally:
             back.stop()
         assert "has not answered" not in headline(driver)
