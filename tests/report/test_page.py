@@ -321,10 +321,8 @@ class TestSections:
 
     def test_what_is_held(self) -> None:
         shown = text(held(READY))
-        assert (
-            "Would end 250 sessions of 250 nodes: kube-node1, kube-node2, kube-node3, kube-node4, kube-node5, ..."
-            in shown
-        )
+        assert "Would end 250 sessions of 250 nodes: kube-node1, kube-node2, kube-node3, " in shown
+        assert "kube-node5 and 245 more." in shown
         assert "`" not in shown
         assert "<code>rrwatch release</code>" in reply(held(READY)).body
 
