@@ -287,6 +287,7 @@ class TestRefresh:
         show(held(LARGE))
         live = driver.find_elements(By.CSS_SELECTOR, "[aria-live]:not([aria-live=off]), [role=status], [role=alert]")
         assert [one.get_attribute("id") for one in live] == ["headline"]
+        assert find(driver, "#headline [aria-live=off]").text == "(4 min)"  # which would be read out every minute
 
     def test_says_that_nobody_answers(self, driver: Chrome) -> None:
         gone = StatusServer(Listen("127.0.0.1", 0))
