@@ -234,7 +234,9 @@ def test_every_log_event_is_described() -> None:
 
 
 def test_every_metric_is_described() -> None:
-    status = Status("reflector", time.monotonic(), EtcdStatus(index=1, heard_at=time.monotonic()), None, "")
+    status = Status(
+        "reflector", time.monotonic(), EtcdStatus(index=1, heard_at=time.monotonic()), None, "", session_metrics=True
+    )
     samples = re.findall(r"^# TYPE (rrwatch_\w+) (\w+)", metrics.exposition(status), re.MULTILINE)
     described = names_in(row[0] for row in rows(DOCS / "operations.md", "Metrics"))
     assert {name for name, _ in samples} == described

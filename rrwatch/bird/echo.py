@@ -54,11 +54,11 @@ class Echo:
         """Reads what BIRD has sent, and returns what it tells about the ends of sessions; None if BIRD hung up."""
         try:
             received = self._sock.recv(min(1 << 16, self.allowance()) or 1)
+            if not received:
+                return None
         except BlockingIOError:
-            return []
+            received = b""  # a line may have come with the reply that began the log
         except OSError:
-            return None
-        if not received:
             return None
         self._read += len(received)
         *lines, self._rest = (self._rest + received).split(b"\n")

@@ -8,8 +8,11 @@ from datetime import datetime, timedelta
 from rrwatch.bird.messages import quoted
 
 _FIRST = "1002-"
-_SINCE = re.compile(r"[0-9][0-9:.-]*(?: [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)?(?= |$)")
-_WORD = re.compile(r"[A-Z][A-Za-z]*")
+_ROW = re.compile(
+    r"(\S+) +BGP +\S+ +(\S+)"  # name, protocol, table, state of the protocol
+    r"(?: +([0-9][0-9:.-]*(?: [0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?)?)(?= |$))?"  # since
+    r" *([A-Z][A-Za-z]*)?(.*)"  # state of the session, error
+)
 _TIME = re.compile(r"([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]{1,6})?")
 _SERVER_TIME = re.compile(r"Current server time is (.+)")
 _CAUSE = re.compile(r"\+?([A-Za-z_][A-Za-z0-9_]*): ((?:Received|Error|BGP Error|Socket|Automatic shutdown): .+)")
@@ -115,18 +118,16 @@ def _lines(reply: str) -> Iterator[str]:
 
 
 def _bgp_protocol(line: str) -> BgpProtocol | None:
-    columns = line.split(None, 4)
-    if len(columns) < 5 or columns[1] != "BGP":
+    found = _ROW.match(line)
+    if not found:
         return None
-    name, _, _, protocol_state, rest = columns
-    since = _SINCE.match(rest)
-    info = rest[since.end() :].strip() if since else ""
+    name, protocol_state, since, word, error = found.groups(default="")
     if protocol_state == "down":
         # BIRD does not name the state of a session whose protocol is down, only the error.
-        return BgpProtocol(name, "Down", since[0] if since else "", quoted(info))
-    word = _WORD.match(info)
-    state, error = (word[0], info[word.end() :].strip()) if word else (protocol_state, info)
-    return BgpProtocol(name, state, since[0] if since else "", quoted(error))
+        state, error = "Down", word + error
+    else:
+        state = word or protocol_state
+    return BgpProtocol(name, state, since, quoted(error) if error else "")
 
 
 def _moment(since: str, now: datetime) -> datetime:

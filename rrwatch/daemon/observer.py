@@ -111,10 +111,8 @@ class Observer:
             stopped = isinstance(error, BirdAbsent)
             if stopped:
                 self._known, self._text = {}, ""
-            causes = self._causes if stopped else {}
-            seen = Observation(self._target.name, at, birth=born, causes=causes, error=str(error), stopped=stopped)
-        if seen.causes:
-            self._causes = {}
+                self._causes = {}
+            seen = Observation(self._target.name, at, birth=born, error=str(error), stopped=stopped)
         self._publish(seen)
         if seen.sessions is None:
             self._answered = False
@@ -130,7 +128,8 @@ class Observer:
         took = time.perf_counter() - began
         if text != self._text:
             self._known, self._text = bgp_protocols(text, self._known), text
-        return Observation(self._target.name, at, took, born, self._known, clock, self._causes)
+        causes, self._causes = self._causes, {}
+        return Observation(self._target.name, at, took, born, self._known, clock, causes)
 
     def _listen(self) -> None:
         """Makes BIRD send its log, if it does not yet; without it, only the errors of the polls are known."""
@@ -139,6 +138,7 @@ class Observer:
         try:
             self._echo = Echo(self._target.socket, Deadline(_ECHO_TIMEOUT, self._stop))
             self._echo_pause = self._interval
+            self._collect(self._echo)
         except BirdError:
             self._echo_pause = min(_RETRY_MAX, 2 * self._echo_pause)
         self._echo_due = time.monotonic() + self._echo_pause
@@ -157,14 +157,19 @@ class Observer:
             poller.register(self._echo, select.POLLIN)
             if not poller.poll(1000 * min(left, _SLICE)):
                 continue
-            causes = self._echo.causes()
-            if causes is None:
-                # BIRD may have ended: a poll will tell.
-                self._close_echo()
-                return
-            for one in causes:
-                if len(self._causes) < _CAUSES_MAX or one.name in self._causes:
-                    self._causes[one.name] = one.error
+            if not self._collect(self._echo):
+                return  # BIRD may have ended: a poll will tell
+
+    def _collect(self, echo: Echo) -> bool:
+        """Reads BIRD's log; returns whether there may be more."""
+        causes = echo.causes()
+        if causes is None:
+            self._close_echo()
+            return False
+        for one in causes:
+            if len(self._causes) < _CAUSES_MAX or one.name in self._causes:
+                self._causes[one.name] = one.error
+        return True
 
     def _close_echo(self) -> None:
         if self._echo:

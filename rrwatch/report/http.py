@@ -196,7 +196,9 @@ def _sessions(status: Status, query: str) -> tuple[HTTPStatus, str, str]:
     return HTTPStatus.OK, f'{json.dumps(document)[:-1]}, "sessions": [\n{sessions}\n]}}\n', _JSON
 
 
-_QUERIES: dict[str, Callable[[Status, str], tuple[HTTPStatus, str, str]]] = {"/sessions": _sessions}
+_QUERIES: dict[str, Callable[[Status, str], tuple[HTTPStatus, str, str]]] = {
+    "/sessions": _sessions,
+}
 """Pages with a query string."""
 
 

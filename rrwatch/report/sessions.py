@@ -1,4 +1,4 @@
-"""Wanted and actual sessions in one table: what the records ask for, joined with what the BIRDs say. Pure: no I/O."""
+"""Wanted and actual sessions in one table: what the records ask for, joined with what the BIRDs say. No I/O."""
 
 import time
 from collections import Counter

@@ -96,6 +96,9 @@ class TestSessions:
             "source_address": REFLECTOR,
             "graceful_restart_time": None,
             "keepalive_time": None,
+            "state": None,
+            "since": None,
+            "last_error": None,
         }
         assert {session["name"] for session in document["sessions"]} == SESSIONS
         assert document["rejected"] == [{"key": bad, "reason": "'x' is not an IPv4 address"}]

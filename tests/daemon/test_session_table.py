@@ -45,10 +45,10 @@ class Host:
     def clock(self, ago: float = 0.0) -> str:
         return (START + timedelta(seconds=self.seconds - ago)).strftime("%H:%M:%S")
 
-    def poll(self, *lines: str, after: float = 5.0, wanted: set[str] = WANTED, **causes: str) -> Transitions:
+    def poll(self, *lines: str, after: float = 5.0, wanted: set[str] = WANTED, cause: str = "") -> Transitions:
         self.seconds += after
         self.known = bgp_protocols("".join(f" {line}\n" for line in lines), self.known)
-        return self.table.take(self.seen(sessions=self.known, causes=causes), wanted)
+        return self.table.take(self.seen(sessions=self.known, causes={NAME: cause} if cause else {}), wanted)
 
     def seen(
         self,
@@ -95,7 +95,7 @@ def test_first_seen(host: Host) -> None:
 
 def test_a_loss_its_cause_and_the_return(host: Host) -> None:
     since = host.clock(-3)
-    moved = host.poll(host.down(since, REFUSED), **{NAME: SHUTDOWN})
+    moved = host.poll(host.down(since, REFUSED), cause=SHUTDOWN)
     (lost,) = moved.lost
     assert (lost.name, lost.state, lost.error, lost.up_for) == (NAME, "Active", SHUTDOWN, 63)
     assert (host.age, host.session.last_error, host.session.losses) == (2, SHUTDOWN, 1)
@@ -104,7 +104,7 @@ def test_a_loss_its_cause_and_the_return(host: Host) -> None:
     assert (host.session.state, host.age, host.session.last_error) == ("Connect", 7, SHUTDOWN)
     host.poll(host.down(since, "BGP Error: Bad peer AS"))
     assert host.session.last_error == "BGP Error: Bad peer AS"
-    host.poll(host.down(since, REFUSED), **{NAME: "Error: Hold timer expired"})
+    host.poll(host.down(since, REFUSED), cause="Error: Hold timer expired")
     assert host.session.last_error == "Error: Hold timer expired"
 
     moved = host.poll(host.up(host.clock(-4)))
@@ -130,7 +130,7 @@ def test_the_errors_before_the_first_time_up_are_no_history() -> None:
 
 
 def test_a_session_that_is_lost_and_back_between_two_polls(host: Host) -> None:
-    moved = host.poll(host.up(host.clock(-4)), **{NAME: SHUTDOWN})
+    moved = host.poll(host.up(host.clock(-4)), cause=SHUTDOWN)
     assert [(one.error, one.state) for one in moved.lost] == [(SHUTDOWN, "Established")]
     assert moved.up == (NAME,)
     assert (host.age, host.session.losses) == (1, 1)
@@ -279,7 +279,7 @@ class TestStore:
 
     def test_since_and_losses_survive_rrwatch_but_not_bird(self, host: Host, tmp_path: Path) -> None:
         errors: list[Exception] = []
-        host.poll(host.down(host.clock(-3), REFUSED), **{NAME: SHUTDOWN})
+        host.poll(host.down(host.clock(-3), REFUSED), cause=SHUTDOWN)
         host.poll(host.up(host.clock(-4)))
         self.store(tmp_path, errors).close(host.table.remembered)
 

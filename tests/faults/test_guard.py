@@ -490,7 +490,9 @@ def test_what_is_held_is_seen(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> N
     status = json.loads(page(rrwatch, "/status")[1])
     assert status["ready"] is False
     assert set(status["held"]["sessions"]) == SESSIONS
-    assert {session["key"] for session in status["sessions"]} == {f"{PREFIX}/global/peer_v4/{REFLECTOR}"}
+    rows = json.loads(page(rrwatch, "/sessions")[1])["sessions"]
+    assert {row["name"] for row in rows if not row["derived"]} == SESSIONS
+    assert {row["key"] for row in rows} == {f"{PREFIX}/global/peer_v4/{REFLECTOR}"}
     daemon = status["daemons"]["bird"]
     assert daemon["wanted_generation"] == daemon["installed_generation"] == daemon["confirmed_generation"]
     assert daemon["confirmed_generation"] == bird.generation()

@@ -69,11 +69,10 @@ def test_a_session_comes_is_lost_and_its_history_survives(
     assert rows(rrwatch).keys() == SESSIONS
     row = rows(rrwatch, f"node={NODE}")[NAME]
     assert (row["state"], row["last_error"], row["losses"], row["daemon"]) == ("Established", None, 0, "bird")
+    expected = {"up": 1, "down": 2, "losses_total": 0, "losses_last_hour": 0, "poll_error": None}
+    assert expected.items() <= daemon_of(rrwatch).items()
     status = json.loads(get(rrwatch, "/status")[1])
-    daemon = status["daemons"]["bird"]
-    assert (daemon["up"], daemon["down"], daemon["losses_total"], daemon["poll_error"]) == (1, 2, 0, None)
     assert {one["name"] for one in status["down_longest"]} == SESSIONS - {NAME}
-    assert "sessions" not in status
 
     settings = beside(bird, etcd.url, RRWATCH_STATUS_LISTEN=rrwatch.status_address)
     found = {one["name"]: one for one in json.loads(run("sessions", "--json", **settings).stdout)["sessions"]}
@@ -82,9 +81,7 @@ def test_a_session_comes_is_lost_and_its_history_survives(
     node.stop()
     lost = rrwatch.wait_for("session_lost")
     assert (lost["session"], lost["node"], lost["last_error"], lost["daemon"]) == (NAME, NODE, SHUTDOWN, "bird")
-    assert lost["up_for_s"] >= 0
     row = rows(rrwatch, f"text={NODE}&state=down")[NAME]
-    assert row["state"] != "Established"
     assert (row["last_error"], row["losses"], row["losses_last_hour"]) == (SHUTDOWN, 1, 1)
     wait_until(lambda: "Socket: " in bird.protocols()[NAME].info, "BIRD shows a later error", 30)
     polled = daemon_of(rrwatch)["polled_at"]
@@ -102,7 +99,6 @@ def test_a_session_comes_is_lost_and_its_history_survives(
 
     assert rrwatch.stop() == 0
     rrwatch = start_rrwatch(etcd.url, bird, RRWATCH_SESSION_METRICS="on")
-    rrwatch.wait_for("confirmed")
     wait_until(lambda: daemon_of(rrwatch).get("up"), "the first poll", 15)
     row = rows(rrwatch)[NAME]
     assert (row["since"], row["losses"], row["last_error"]) == (since, 1, SHUTDOWN)
@@ -114,6 +110,8 @@ def test_a_session_comes_is_lost_and_its_history_survives(
     rrwatch.wait_for("session_up", 30, session=NAME)
     assert not rrwatch.all("session_lost")
 
+    code, line = get(rrwatch, "/sessions?state=upp")
+    assert (code, line.count("\n")) == (400, 1)
     bird.kill()
     assert rrwatch.wait_for("session_lost")["last_error"] == "BIRD stopped"
     assert rows(rrwatch)[NAME]["state"] is None
@@ -121,5 +119,6 @@ def test_a_session_comes_is_lost_and_its_history_survives(
 
 
 def daemon_of(rrwatch: Rrwatch) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(get(rrwatch, "/status")[1])["daemons"].get("bird", {})
-    return found
+    code, text = get(rrwatch, "/status")
+    daemons: dict[str, dict[str, Any]] = json.loads(text)["daemons"] if code == 200 else {}
+    return daemons.get("bird", {})

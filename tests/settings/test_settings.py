@@ -182,7 +182,7 @@ def test_every_setting_by_flag_by_variable_and_by_file(resolve: Resolve, tmp_pat
         "etcd_password_file": str(pem),
         "config": "/a/b.cfg", "config6": "/a/b6.cfg", "bird_socket": "/a/b.ctl",
         "bird6_socket": "/a/b6.ctl", "custom_filters": "on", "templates": str(folder), "status_listen": "127.0.0.1:1",
-        "min_interval": "1", "bird_version": "1.6", "bird_log": "syslog", "state_dir": "/s",
+        "session_metrics": "on", "min_interval": "1", "bird_version": "1.6", "bird_log": "syslog", "state_dir": "/s",
         "guard_percent": "60", "guard_min": "6", "etcd_watch_timeout": "7", "etcd_spread": "4",
         "resync_interval": "2", "log_format": "json", "log_level": "debug",
     }  # fmt: skip
