@@ -5,14 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-_CHECK = "`rrwatch check` says what to do"
-
-_ADVICE = {
-    "waiting": "start {name}; its configuration is in place",
-    "refused": "correct the template or filter that BIRD names; until then {name} runs what it ran before",
-    "failed": _CHECK,
-}
-"""What to do about a BIRD that is in a state, by the state."""
+from rrwatch.report.remedy import remedy
 
 
 class Level(Enum):
@@ -24,6 +17,21 @@ class Level(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Note:
+    """Something that a reader must know although it is not why a host is not ready.
+
+    Attributes:
+        what: a few words, such as "etcd away".
+        since: since when, in ISO 8601; empty if that is not known.
+        reason: one line, empty if there is none.
+    """
+
+    what: str
+    since: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Headline:
     """The answer in a few words.
 
@@ -31,7 +39,8 @@ class Headline:
         word: how things stand: READY, NOT READY, STALLED or STARTING.
         level: how urgent it is.
         since: since when, in ISO 8601; empty if that is not known.
-        reason: why it is not simply ready, in one line; empty if it is.
+        reason: why it is not ready, in one line; empty if it is.
+        notes: what else there is.
         advice: what to do, in one line with commands between backticks; empty if there is nothing to do.
     """
 
@@ -39,6 +48,7 @@ class Headline:
     level: Level
     since: str = ""
     reason: str = ""
+    notes: tuple[Note, ...] = ()
     advice: str = ""
 
 
@@ -50,40 +60,41 @@ def headline(document: Mapping[str, Any], stalled: str = "") -> Headline:
     """Returns the headline of a status document.
 
     Args:
-        document: `Status.document()`.
+        document: of `/status`.
         stalled: why the loop counts as dead, empty if it is alive.
     """
+    notes, advice = tuple(_notes(document)), remedy(document)
     if stalled:
-        advice = "what follows is from before that; `systemctl restart rrwatch`, and look for `fault` in its log"
+        advice = "`systemctl restart rrwatch`, and look for `fault` in its log; what follows is from before that"
         return Headline("STALLED", Level.BAD, reason=stalled, advice=advice)
     if not document["ready"]:
-        since, reason = document["not_ready_since"] or "", document["reason"]
-        if held := document["held"]:
-            number = held.get("sessions_total", len(held["sessions"]))
-            advice = f"restore the records, or let {number:,} sessions end with `rrwatch release`"
-            return Headline("NOT READY", Level.BAD, since, f"held: {held['reason']}", advice)
-        return Headline("NOT READY", Level.BAD, since, reason, "; ".join(dict.fromkeys(_advice(document))))
-    if etcd_away := document["etcd"]["trouble"]:
-        reason, advice = f"etcd is away: {etcd_away}", "start etcd; until then BIRD keeps its sessions"
-        return Headline("READY", Level.WARNING, document.get("ready_since") or "", reason, advice)
+        since, held = document["not_ready_since"] or "", document["held"]
+        reason = f"held: {held['reason']}" if held else document["reason"]
+        return Headline("NOT READY", Level.BAD, since, reason, notes, advice or "`rrwatch check` says what is wrong")
+    level = Level.WARNING if notes else Level.GOOD
+    advice = advice or (_advice(document) if notes else "")
+    return Headline("READY", level, document.get("ready_since") or "", "", notes, advice)
+
+
+def _is_away(document: Mapping[str, Any]) -> bool:
+    etcd = document["etcd"]
+    return bool(etcd["trouble"] or etcd.get("stale"))
+
+
+def _notes(document: Mapping[str, Any]) -> Iterator[Note]:
+    etcd = document["etcd"]
+    if _is_away(document) and etcd["last_answer_at"]:
+        yield Note("etcd away", etcd["last_answer_at"], etcd["trouble"] or "")
     if pending := document.get("pending"):
-        reason = f"the rollback to {pending['number']} is undone at {pending['until']}"
-        advice = "`rrwatch confirm` keeps it"
-        return Headline("READY", Level.WARNING, document.get("ready_since") or "", reason, advice)
-    if frozen := document.get("frozen"):
-        reason = f"frozen: {frozen['reason']}"
-        return Headline("READY", Level.WARNING, document.get("ready_since") or "", reason, "`rrwatch thaw` ends it")
-    return Headline("READY", Level.GOOD, document.get("ready_since") or "")
+        number = pending.get("number")
+        what = f"rolled back to {number}" if number else "rolled back"
+        yield Note(what, pending.get("since") or "", "BIRD undoes it soon")
+    elif frozen := document.get("frozen"):
+        yield Note("frozen", frozen["since"], frozen["reason"])
 
 
-def _advice(document: Mapping[str, Any]) -> Iterator[str]:
-    """What to do, for each thing that is wrong."""
-    if document["template_error"]:
-        yield "correct the template; until then the last one that worked stays in use"
-    elif document["etcd"]["index"] is None:
-        yield "start etcd, or correct its address, certificates or password in the settings"
-    for name, daemon in document["daemons"].items():
-        if daemon["state"] in _ADVICE:
-            yield _ADVICE[daemon["state"]].format(name=name)
-    if not document["daemons"]:
-        yield _CHECK
+def _advice(document: Mapping[str, Any]) -> str:
+    """What to do about the notes of a host that is ready; the first one comes first."""
+    if _is_away(document):
+        return "start etcd; BIRD keeps its sessions until then"
+    return "`rrwatch confirm` keeps it" if document.get("pending") else "`rrwatch thaw` ends it"

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 import rrwatch
 from rrwatch.report.headline import STARTING, headline
-from rrwatch.report.sessions import Moment, Query, SessionRow, Totals
+from rrwatch.report.sessions import Moment, Query, SessionRow, Totals, iso
 from rrwatch.report.status import Status
 from rrwatch.report.text import visible
 
@@ -40,7 +40,6 @@ PATHS = ("/", *_KINDS)
 """The paths that are answered here."""
 
 _REMARKS_MAX = 20  # rejected records, and warnings, that are shown
-_ALL_REMARKS = "/status"  # the page that has all of them
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -104,9 +103,8 @@ class StatusPage:
             counts=facts.counts,
             totals=facts.totals,
             changes=_changes(facts.document["recent"]),
-            etcd_heard_at=facts.etcd_heard_at,
             remarks_max=_REMARKS_MAX,
-            all_remarks=_ALL_REMARKS,
+            all_remarks="/records" if "rejected_total" in facts.document else "/status",
         )
         return _reply(HTTPStatus.BAD_REQUEST if query_error else HTTPStatus.OK, body, _HTML, known)
 
@@ -129,30 +127,20 @@ class _Counts:
 
 @dataclass(frozen=True, slots=True)
 class _Facts:
-    """What the page needs of one status, whatever part of it somebody looks at.
-
-    Attributes:
-        etcd_heard_at: Unix time of etcd's last answer, None if it has not answered yet.
-    """
+    """What the page needs of one status, whatever part of it somebody looks at."""
 
     status: Status
     document: Mapping[str, Any]
     rows: Sequence[SessionRow]
     counts: _Counts
     totals: Mapping[str, Totals]
-    etcd_heard_at: float | None
 
     @classmethod
     def of(cls, status: Status, now: Moment) -> "_Facts":
-        rows, heard_at = status.session_rows(), status.etcd.heard_at
-        return cls(
-            status=status,
-            document=status.document(),
-            rows=rows,
-            counts=_Counts.of(rows),
-            totals=status.session_totals(),
-            etcd_heard_at=None if heard_at is None else now.unix - (now.monotonic - heard_at),
-        )
+        rows, document, heard_at = status.session_rows(), status.document(), status.etcd.heard_at
+        answered = None if heard_at is None else iso(now.unix - (now.monotonic - heard_at))
+        document["etcd"].setdefault("last_answer_at", answered)
+        return cls(status, document, rows, _Counts.of(rows), status.session_totals())
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,4 +39,4 @@ def test_it_shows_what_a_daemon_knows(etcd: Etcd, bird: Bird, start_rrwatch: Cal
     assert str(bird.config) in text
     bird.stop()
     wait_until(lambda: "NOT READY" in page(rrwatch), "the end of BIRD", 20)
-    assert "start bird; its configuration is in place" in page(rrwatch)
+    assert "start BIRD; rrwatch configures it as soon as it runs" in page(rrwatch)

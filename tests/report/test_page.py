@@ -19,13 +19,15 @@ from rrwatch.bgp.topology import Family, Rejected, Remark
 from rrwatch.bird.apply import State
 from rrwatch.bird.target import Target
 from rrwatch.report import page
-from rrwatch.report.headline import STARTING, Headline, Level, headline
+from rrwatch.report.headline import STARTING, Level
 from rrwatch.report.page import HEADERS, LIMIT_MAX, PATHS, Reply, StatusPage
 from rrwatch.report.sessions import SORTS, ObservedBird
 from rrwatch.report.status import STALLED_AFTER, EtcdStatus, Status
 from tests.fuzz import EXAMPLES
 
 READY = reflector(250, down=2, flapping=1)
+SMALL = reflector(12, down=1)
+PAGE = StatusPage()
 FROZEN = {
     "since": "2026-11-29T06:00:00Z", "reason": "migration of rack 4", "until": None, "number": 12,
     "waiting": {"added": 3, "removed": 1, "changed": 0},
@@ -87,26 +89,32 @@ class TestHeadline:
         [
             (READY, "READY", Level.GOOD, "", ""),
             (replace(READY, etcd=READY.etcd.lost("http://e", "timed out")), "READY", Level.WARNING,
-             "etcd is away: timed out", "start etcd"),
-            (more(frozen=FROZEN), "READY", Level.WARNING, "frozen: migration of rack 4", "`rrwatch thaw`"),
-            (more(frozen=FROZEN, pending=PENDING), "READY", Level.WARNING, "to 11 is undone", "`rrwatch confirm`"),
-            (held(READY), "NOT READY", Level.BAD, "held: 250 of 250 nodes", "250 sessions end with"),
+             r"etcd away since [0-9: -]+\(under 1 min\) : timed out", "start etcd"),
+            (more(frozen=FROZEN), "READY", Level.WARNING, r"frozen since .*\(.*\) : migration", "`rrwatch thaw`"),
+            (more(frozen=FROZEN, pending=PENDING), "READY", Level.WARNING, "rolled back to 11", "`rrwatch confirm`"),
+            (held(READY), "NOT READY", Level.BAD, "held: 250 of 250 nodes", "`rrwatch release` if"),
             (not_ready(READY, State.REFUSED, "line 3"), "NOT READY", Level.BAD, "refused: line 3", "correct"),
-            (not_ready(READY, State.WAITING, "not there"), "NOT READY", Level.BAD, "waiting: not there", "start bird"),
+            (not_ready(READY, State.WAITING, "not there"), "NOT READY", Level.BAD, "waiting: not there", "start BIRD"),
             (not_ready(READY, State.FAILED, "disk full"), "NOT READY", Level.BAD, "disk full", "`rrwatch check`"),
-            (replace(READY, template_error="/t:1: broken"), "NOT READY", Level.BAD, "/t:1", "correct the template"),
-            (replace(READY, outcome=None, etcd=EtcdStatus()), "NOT READY", Level.BAD, "etcd has not", "start etcd"),
+            (replace(READY, template_error="/t:1: broken"), "NOT READY", Level.BAD, "/t:1", "correct"),
+            (replace(READY, outcome=None, etcd=EtcdStatus().lost("http://e", "gone")), "NOT READY", Level.BAD,
+             "etcd has not answered yet: gone", "start etcd"),
         ],
     )  # fmt: skip
     def test_of_a_status(self, status: Status, word: str, level: Level, reason: str, advice: str) -> None:
-        found = headline(status.document())
-        assert (found.word, found.level) == (word, level)
-        assert reason in found.reason
-        assert advice in found.advice
-        assert bool(found.reason) == bool(found.advice) == (level is not Level.GOOD)
-        shown = text(status)
-        assert shown.startswith(f"{word} - rrwatch on reflector 172.17.42.40 {word} ")
-        assert found.reason in shown
+        body = reply(status).body
+        (shown,) = re.findall(r"<header>.*</header>", body, re.DOTALL)
+        (first,) = re.findall(r'<h1 class="(\w+)" id="headline" aria-live="polite">\n<strong>(.*?)</strong>', shown)
+        assert first == (level.value, word)
+        assert re.search(reason, read(shown).text)
+        assert ("What to do: " in read(shown).text) == (level is not Level.GOOD)
+        assert advice.replace("`", "") in read(shown).text
+        assert read(body).text.startswith(f"{word} - rrwatch on reflector 172.17.42.40 {word} ")
+
+    def test_says_all_that_a_reader_must_know(self) -> None:
+        status = replace(more(frozen=FROZEN), etcd=READY.etcd.lost("http://e", "timed out"))
+        for one in status, held(status):
+            assert re.search("etcd away since .* frozen since .* What to do", text(one))
 
     def test_says_since_when(self) -> None:
         assert "READY since 20" in text()
@@ -115,7 +123,6 @@ class TestHeadline:
 
     def test_a_loop_that_stands_still_is_told_before_anything_else(self) -> None:
         status = replace(held(READY), beat=time.monotonic() - STALLED_AFTER - 5)
-        assert headline(status.document(), status.stalled()).word == "STALLED"
         assert "STALLED the loop has not turned for 65 s" in text(status)
 
     def test_before_the_first_status(self) -> None:
@@ -124,9 +131,44 @@ class TestHeadline:
         assert STARTING.word in read(answer.body).text
 
     def test_that_is_good_says_nothing_more(self) -> None:
-        document = READY.document()
-        assert headline(document) == Headline("READY", Level.GOOD, document["ready_since"])
-        assert "What to do" not in text()
+        assert not re.search("What to do|away|frozen|rolled", text())
+
+
+@given(
+    state=st.sampled_from(State),
+    etcd=st.sampled_from([EtcdStatus(), EtcdStatus().lost("e", "gone"), READY.etcd, READY.etcd.lost("e", "gone")]),
+    known=st.booleans(),
+    is_held=st.booleans(),
+    observed=st.sampled_from([{}, READY.observed, {"bird": ObservedBird()}, {"bird": ObservedBird(known=True)}]),
+    template_error=st.sampled_from(["", "/t:1: broken"]),
+    members=st.fixed_dictionaries({}, optional={
+        "frozen": st.sampled_from([None, FROZEN, {**FROZEN, "waiting": None}]),
+        "pending": st.sampled_from([None, PENDING, {"until": PENDING["until"], "number": None}]),
+        "ready_since": st.none(),
+        "rejected_total": st.integers(0, 30),
+    }),
+    query=st.sampled_from(["", "state=down", "state=no", "page=9", "node=x&text=y&sort=since&limit=1"]),
+)  # fmt: skip
+@settings(max_examples=EXAMPLES)
+def test_every_state_has_a_page(
+    state: State,
+    etcd: EtcdStatus,
+    known: bool,
+    is_held: bool,
+    observed: Mapping[str, ObservedBird],
+    template_error: str,
+    members: Mapping[str, Any],
+    query: str,
+) -> None:
+    status: Status = replace(
+        not_ready(SMALL, state, "reason"), etcd=etcd, observed=observed, template_error=template_error
+    )
+    status = held(status) if is_held else status
+    assert isinstance(status, Documented)
+    status = replace(status, more=dict(members), outcome=status.outcome if known else None)
+    reader = read(PAGE.answer("/", query, None, status).body)
+    assert len(reader.all("h1")) == len(reader.all("main")) == 1
+    assert ("What to do" in reader.text) == (reader.all("h1")[0]["class"] != "good")
 
 
 class TestSessions:
@@ -256,10 +298,6 @@ class TestQuery:
         errors = re.findall(r'id="query-error">(.*?)</p>', answer.body, re.DOTALL)
         assert [len(one.splitlines()) for one in errors] == [1] * (answer.code == HTTPStatus.BAD_REQUEST)
         assert_only_our_scripts(answer.body)
-
-
-SMALL = reflector(12, down=1)
-PAGE = StatusPage()
 
 
 def assert_only_our_scripts(body: str) -> None:
