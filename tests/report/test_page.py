@@ -116,6 +116,10 @@ class TestHeadline:
         for one in status, held(status):
             assert re.search("etcd away since .* frozen since .* What to do", text(one))
 
+    def test_etcd_that_is_silent_without_an_error_is_away_too(self) -> None:
+        silent = {**READY.document()["etcd"], "stale": True, "last_answer_at": "2026-11-29T05:00:00Z"}
+        assert re.search("READY since .* etcd away since .*05:00", text(more(etcd=silent)))
+
     def test_says_since_when(self) -> None:
         assert "READY since 20" in text()
         assert "(3 d)" in text()
@@ -349,13 +353,17 @@ class TestSections:
         assert "Rejected (60)" in shown
         assert shown.count("is not an address") == 20
         assert "and 40 more: all, as data" in shown
+        assert '"/status">all' in reply(reflector(3, rejected=60)).body
         assert "more:" not in text(reflector(3, rejected=20))
         assert "Rejected" not in text()
 
     def test_a_document_that_has_some_of_the_records_says_how_many_there_are(self) -> None:
         status = reflector(3, rejected=60)
         assert isinstance(status, Documented)
-        assert "Rejected (600)" in text(replace(status, more={"rejected_total": 600}))
+        body = reply(replace(status, more={"rejected_total": 600})).body
+        assert "Rejected (600)" in read(body).text
+        assert "and 580 more" in read(body).text
+        assert '"/records"' in body
 
     def test_what_is_held(self) -> None:
         shown = text(held(READY))
