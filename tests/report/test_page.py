@@ -120,6 +120,10 @@ class TestHeadline:
         silent = {**READY.document()["etcd"], "stale": True, "last_answer_at": "2026-11-29T05:00:00Z"}
         assert re.search("READY since .* etcd away since .*05:00", text(more(etcd=silent)))
 
+    def test_a_rollback_is_not_told_twice(self) -> None:
+        (shown,) = re.findall(r"<header>.*</header>", reply(more(frozen=FROZEN, pending=PENDING)).body, re.DOTALL)
+        assert "frozen" not in shown
+
     def test_says_since_when(self) -> None:
         assert "READY since 20" in text()
         assert "(3 d)" in text()
@@ -171,6 +175,7 @@ def test_every_state_has_a_page(
     assert isinstance(status, Documented)
     status = replace(status, more=dict(members), outcome=status.outcome if known else None)
     reader = read(PAGE.answer("/", query, None, status).body)
+    assert "None" not in reader.text
     assert len(reader.all("h1")) == len(reader.all("main")) == 1
     assert ("What to do" in reader.text) == (reader.all("h1")[0]["class"] != "good")
 
@@ -236,6 +241,7 @@ class TestSessions:
         status = replace(READY, observed={})
         assert "Sessions: 250, BIRD has not told how they are" in text(status)
         assert "unknown 250" in text(status)
+        assert reply(status).body.count('<td class="unknown">unknown') == 100
 
     def test_one_that_bird_lacks(self) -> None:
         status = replace(READY, observed={"bird": ObservedBird(known=True)})
