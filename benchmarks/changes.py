@@ -24,7 +24,8 @@ class Changes:
         bird_start: from the start of BIRD alone with the same file until it answers.
         bare_list: one list of all keys.
         memory: peak memory of the watcher in MiB.
-        idle: share of one core while nothing happens.
+        idle: share of one core while nothing changes; rrwatch asks BIRD for the state of its sessions every 5 s.
+        poll: CPU time of BIRD for one such answer.
     """
 
     nodes: int
@@ -37,6 +38,7 @@ class Changes:
     bare_list: float
     memory: float
     idle: float
+    poll: float
 
     @property
     def ratio(self) -> float:
@@ -73,6 +75,7 @@ def measure(
             # measurements, here and below, are made before.
             took, cpu = _changes(there, control, process.pid, rounds, settle)
             idle = _idle(process.pid)
+            poll = _poll(control, there.bird.process.pid)
             memory = memory_mib(process.pid)
         control.close()
         bird_start = _bird_start(there)
@@ -80,7 +83,7 @@ def measure(
         floor = _floor(there, control, rounds)
         control.close()
     return Changes(
-        nodes, floor, statistics.median(took), max(took), cpu, first, bird_start, bare_list * 1000, memory, idle
+        nodes, floor, statistics.median(took), max(took), cpu, first, bird_start, bare_list * 1000, memory, idle, poll
     )
 
 
@@ -126,6 +129,13 @@ def _idle(pid: int, seconds: float = 30) -> float:
     before = scheduled_seconds(pid)
     time.sleep(seconds)
     return (scheduled_seconds(pid) - before) / seconds
+
+
+def _poll(control: Control, pid: int, rounds: int = 10) -> float:
+    before = scheduled_seconds(pid)
+    for _ in range(rounds):
+        control.ask("show protocols")
+    return (scheduled_seconds(pid) - before) / rounds * 1000
 
 
 def _timed(act: Callable[[], object]) -> float:

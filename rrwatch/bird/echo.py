@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rrwatch.bird.control import connect
 from rrwatch.bird.messages import quoted
-from rrwatch.bird.protocols import Cause, cause
+from rrwatch.bird.protocols import Cause, causes
 from rrwatch.deadline import Deadline
 from rrwatch.errors import BirdBroken
 
@@ -52,19 +52,22 @@ class Echo:
 
     def causes(self) -> list[Cause] | None:
         """Reads what BIRD has sent, and returns what it tells about the ends of sessions; None if BIRD hung up."""
+        received, more = bytearray(self._rest), None
         try:
-            received = self._sock.recv(min(1 << 16, self.allowance()) or 1)
-            if not received:
-                return None
+            while room := self.allowance():
+                more = self._sock.recv(min(1 << 16, room))
+                if not more:
+                    break
+                self._read += len(more)
+                received += more
         except BlockingIOError:
-            received = b""  # a line may have come with the reply that began the log
+            more = None
         except OSError:
-            return None
-        self._read += len(received)
-        *lines, self._rest = (self._rest + received).split(b"\n")
-        self._rest = self._rest[:_LINE_MAX]
-        found = (cause(line.decode(errors="backslashreplace")) for line in lines if b": " in line)
-        return [one for one in found if one]
+            more = b""
+        whole, _, rest = received.rpartition(b"\n")
+        self._rest = bytes(rest[:_LINE_MAX])
+        found = causes(whole.decode(errors="backslashreplace"))
+        return None if more == b"" and not found else found
 
     def close(self) -> None:
         """Ends the connection."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from rrwatch.bird.messages import quoted
 
@@ -15,7 +16,9 @@ _ROW = re.compile(
 )
 _TIME = re.compile(r"([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]{1,6})?")
 _SERVER_TIME = re.compile(r"Current server time is (.+)")
-_CAUSE = re.compile(r"\+?([A-Za-z_][A-Za-z0-9_]*): ((?:Received|Error|BGP Error|Socket|Automatic shutdown): .+)")
+_CAUSE = re.compile(
+    r"^\+?([A-Za-z_][A-Za-z0-9_]*): ((?:Received|Error|BGP Error|Automatic shutdown): .+)$", re.MULTILINE
+)
 
 _DAY = timedelta(days=1)
 _DATE_AFTER = timedelta(hours=20)  # BIRD shows a date for what is older (BIRD's manual, "timeformat")
@@ -97,15 +100,13 @@ def age(since: str, now: datetime) -> float | None:
         return None
 
 
-def cause(line: str) -> Cause | None:
-    """Reads one line that BIRD sends after `echo all`; None if it does not tell why a session ended.
+def causes(text: str) -> list[Cause]:
+    """Reads lines that BIRD sends after `echo all`; returns those that tell why a session ended.
 
     If both ends connect at once, one of the connections is closed with an error, and the session comes up all the same.
     """
-    found = _CAUSE.fullmatch(line.strip())
-    if not found or "collision" in found[2]:
-        return None
-    return Cause(found[1], quoted(found[2]))
+    found = (Cause(name, quoted(error)) for name, error in _CAUSE.findall(text))
+    return [one for one in found if "collision" not in one.error]
 
 
 def _lines(reply: str) -> Iterator[str]:
@@ -127,7 +128,13 @@ def _bgp_protocol(line: str) -> BgpProtocol | None:
         state, error = "Down", word + error
     else:
         state = word or protocol_state
-    return BgpProtocol(name, state, since, quoted(error) if error else "")
+    return BgpProtocol(name, state, since, _error(error) if error else "")
+
+
+@lru_cache(maxsize=256)
+def _error(text: str) -> str:
+    """Returns an error as it may be shown; thousands of sessions have the same few."""
+    return quoted(text)
 
 
 def _moment(since: str, now: datetime) -> datetime:

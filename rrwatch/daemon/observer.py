@@ -25,6 +25,7 @@ _TIMEOUT = 5.0  # seconds for one poll; BIRD answers for 20,000 sessions within 
 _ECHO_TIMEOUT = 2.0  # seconds for BIRD to begin to send its log
 _RETRY_MAX = 60.0  # seconds between two attempts to listen to its log
 _SLICE = 0.25  # seconds after which a wait must check for a stop
+_GATHER = 0.1  # seconds between two reads of BIRD's log
 _CAUSES_MAX = 20_000  # sessions whose errors are kept until the next poll
 
 
@@ -102,7 +103,7 @@ class Observer:
 
     def _poll(self) -> float:
         """Asks BIRD once; returns the seconds until the next poll."""
-        at, began = Moment.now(), time.perf_counter()
+        at = Moment.now()
         born = birth(self._target.socket)
         try:
             with connect(self._target.socket, Deadline(_TIMEOUT, self._stop)) as bird:
@@ -119,7 +120,7 @@ class Observer:
             return self._interval
         if not self._answered:
             self._answered, self._echo_due = True, 0.0
-        return min(_PAUSE_MAX, max(self._interval, _SHARE * (time.perf_counter() - began)))
+        return min(_PAUSE_MAX, max(self._interval, _SHARE * seen.took))
 
     def _ask(self, bird: Connection, at: Moment, born: int) -> Observation:
         began = time.perf_counter()
@@ -159,6 +160,8 @@ class Observer:
                 continue
             if not self._collect(self._echo):
                 return  # BIRD may have ended: a poll will tell
+            # It may log something about each of thousands of sessions: many lines at a time cost less.
+            self._stop.wait(min(left, _GATHER))
 
     def _collect(self, echo: Echo) -> bool:
         """Reads BIRD's log; returns whether there may be more."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rrwatch.bird.protocols import BgpProtocol, Cause, age, bgp_protocols, cause, server_time
+from rrwatch.bird.protocols import BgpProtocol, Cause, age, bgp_protocols, causes, server_time
 from tests.fuzz import EXAMPLES
 
 BIRD1 = """\
@@ -99,9 +99,11 @@ def test_how_long_ago(since: str, seconds: float | None) -> None:
 
 
 @pytest.mark.parametrize("error", ["Received: Administrative shutdown", "Error: Hold timer expired",
-                                   "BGP Error: Bad peer AS", "Automatic shutdown: Route limit exceeded"])  # fmt: skip
+                                   "BGP Error: Bad peer AS",
+                                   "Automatic shutdown: Route limit exceeded"])  # fmt: skip
 def test_a_cause(error: str) -> None:
-    assert cause(f"+Global_10_0_0_2: {error}") == Cause("Global_10_0_0_2", error)
+    text = f"+Reconfigured\n+Global_10_0_0_2: {error}\n+Global_10_0_0_3: Socket error: bind: No such device\n"
+    assert causes(text) == [Cause("Global_10_0_0_2", error)]
 
 
 @pytest.mark.parametrize(
@@ -117,12 +119,11 @@ def test_a_cause(error: str) -> None:
     ],
 )
 def test_no_cause(line: str) -> None:
-    assert cause(line) is None
+    assert causes(line) == []
 
 
 def test_what_a_peer_sends_with_its_shutdown_is_made_printable_and_short() -> None:
-    found = cause('+Global_10_0_0_2: Received: Administrative shutdown: "\x1b[31m' + "x" * 5000)
-    assert found
+    (found,) = causes('+Global_10_0_0_2: Received: Administrative shutdown: "\x1b[31m' + "x" * 5000)
     assert found.error.isprintable()
     assert len(found.error) < 1100
 
@@ -145,5 +146,5 @@ def test_any_text(text: str) -> None:
     for now in (NOW, datetime.min, datetime.max):
         age(text, now)
     server_time(f" Current server time is {text}")
-    cause(text)
-    cause(f"+a: Error: {text}")
+    for one in (*causes(text), *causes(f"+a: Error: {text}")):
+        assert one.error.isprintable()
