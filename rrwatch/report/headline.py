@@ -56,17 +56,15 @@ STARTING = Headline("STARTING", Level.WARNING, reason="nothing is known yet")
 """For the first moments, before there is a status."""
 
 
-def headline(document: Mapping[str, Any], stalled: str = "") -> Headline:
-    """Returns the headline of a status document.
+def headline(document: Mapping[str, Any]) -> Headline:
+    """Returns the headline of a status.
 
     Args:
-        document: of `/status`.
-        stalled: why the loop counts as dead, empty if it is alive.
+        document: of `/status`; its `stalled` says why the loop counts as dead, and is empty or null if it is alive.
     """
     notes, advice = tuple(_notes(document)), remedy(document)
-    if stalled:
-        advice = "`systemctl restart rrwatch`, and look for `fault` in its log; what follows is from before that"
-        return Headline("STALLED", Level.BAD, reason=stalled, advice=advice)
+    if stalled := document["stalled"]:
+        return Headline("STALLED", Level.BAD, reason=f"{stalled}; the rest is from before that", advice=advice)
     if not document["ready"]:
         since, held = document["not_ready_since"] or "", document["held"]
         reason = f"held: {held['reason']}" if held else document["reason"]

@@ -95,7 +95,7 @@ class StatusPage:
         body = _render(
             "page.html.j2",
             now,
-            head=headline(facts.document, status.stalled()),
+            head=headline({**facts.document, "stalled": status.stalled()}),
             query=chosen,
             query_error=query_error,
             page=None if query_error else chosen.select(facts.rows),

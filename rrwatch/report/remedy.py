@@ -12,6 +12,8 @@ def remedy(status: Mapping[str, Any]) -> str:
     Args:
         status: the document of `/status`.
     """
+    if status["stalled"]:
+        return "`systemctl restart rrwatch`; BIRD keeps its sessions"
     if status["held"]:
         return "`rrwatch release` if those sessions should end, else restore their records"
     daemons = status["daemons"]
