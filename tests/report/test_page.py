@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from http import HTTPStatus
@@ -25,14 +25,17 @@ from rrwatch.report.sessions import SORTS, ObservedBird
 from rrwatch.report.status import STALLED_AFTER, EtcdStatus, Status
 from tests.fuzz import EXAMPLES
 
-READY = reflector(250, down=2, flapping=1)
-SMALL = reflector(12, down=1)
 PAGE = StatusPage()
 FROZEN = {
     "since": "2026-11-29T06:00:00Z", "reason": "migration of rack 4", "until": None, "number": 12,
     "waiting": {"added": 3, "removed": 1, "changed": 0},
 }  # fmt: skip
 PENDING = {"number": 11, "since": "2026-11-29T06:00:00Z", "until": "2026-11-29T06:10:00Z"}
+
+
+def ready() -> Status:
+    """Returns a status of this moment: an old one would be that of a loop that stands still."""
+    return reflector(250, down=2, flapping=1)
 
 
 class Reader(HTMLParser):
@@ -64,11 +67,11 @@ def read(body: str) -> Reader:
     return reader
 
 
-def reply(status: Status | None = READY, query: str = "", known: str | None = None) -> Reply:
-    return StatusPage().answer("/", query, known, status)
+def reply(status: Status | None = None, query: str = "", known: str | None = None) -> Reply:
+    return StatusPage().answer("/", query, known, status or ready())
 
 
-def text(status: Status | None = READY, query: str = "") -> str:
+def text(status: Status | None = None, query: str = "") -> str:
     return read(reply(status, query).body).text
 
 
@@ -79,30 +82,31 @@ def names(query: str) -> list[str]:
 
 def more(**members: Any) -> Documented:
     """Returns a status that is ready, with further members in its document."""
-    assert isinstance(READY, Documented)
-    return replace(READY, more={**READY.more, **members})
+    status = ready()
+    assert isinstance(status, Documented)
+    return replace(status, more={**status.more, **members})
 
 
 class TestHeadline:
     @pytest.mark.parametrize(
         ("status", "word", "level", "reason", "advice"),
         [
-            (READY, "READY", Level.GOOD, "", ""),
-            (replace(READY, etcd=READY.etcd.lost("http://e", "timed out")), "READY", Level.WARNING,
+            (ready, "READY", Level.GOOD, "", ""),
+            (lambda: replace(ready(), etcd=ready().etcd.lost("http://e", "timed out")), "READY", Level.WARNING,
              r"etcd away since [0-9: -]+\(under 1 min\) : timed out", "start etcd"),
-            (more(frozen=FROZEN), "READY", Level.WARNING, r"frozen since .*\(.*\) : migration", "`rrwatch thaw`"),
-            (more(frozen=FROZEN, pending=PENDING), "READY", Level.WARNING, "rolled back to 11", "`rrwatch confirm`"),
-            (held(READY), "NOT READY", Level.BAD, "held: 250 of 250 nodes", "`rrwatch release` if"),
-            (not_ready(READY, State.REFUSED, "line 3"), "NOT READY", Level.BAD, "refused: line 3", "correct"),
-            (not_ready(READY, State.WAITING, "not there"), "NOT READY", Level.BAD, "waiting: not there", "start BIRD"),
-            (not_ready(READY, State.FAILED, "disk full"), "NOT READY", Level.BAD, "disk full", "`rrwatch check`"),
-            (replace(READY, template_error="/t:1: broken"), "NOT READY", Level.BAD, "/t:1", "correct"),
-            (replace(READY, outcome=None, etcd=EtcdStatus().lost("http://e", "gone")), "NOT READY", Level.BAD,
+            (lambda: more(frozen=FROZEN), "READY", Level.WARNING, r"frozen since .*\(.*\) : migration", "thaw"),
+            (lambda: more(frozen=FROZEN, pending=PENDING), "READY", Level.WARNING, "rolled back to 11", "confirm"),
+            (lambda: held(ready()), "NOT READY", Level.BAD, "held: 250 of 250 nodes", "`rrwatch release` if"),
+            (lambda: not_ready(ready(), State.REFUSED, "line 3"), "NOT READY", Level.BAD, "refused: line 3", "correct"),
+            (lambda: not_ready(ready(), State.WAITING, "not there"), "NOT READY", Level.BAD, "waiting: not", "start"),
+            (lambda: not_ready(ready(), State.FAILED, "disk full"), "NOT READY", Level.BAD, "disk full", "check"),
+            (lambda: replace(ready(), template_error="/t:1: broken"), "NOT READY", Level.BAD, "/t:1", "correct"),
+            (lambda: replace(ready(), outcome=None, etcd=EtcdStatus().lost("http://e", "gone")), "NOT READY", Level.BAD,
              "etcd has not answered yet: gone", "start etcd"),
         ],
     )  # fmt: skip
-    def test_of_a_status(self, status: Status, word: str, level: Level, reason: str, advice: str) -> None:
-        body = reply(status).body
+    def test_of_a_status(self, status: Callable[[], Status], word: str, level: Level, reason: str, advice: str) -> None:
+        body = reply(status()).body
         (shown,) = re.findall(r"<header>.*</header>", body, re.DOTALL)
         (first,) = re.findall(r'<h1 class="(\w+)" id="headline" aria-live="polite">\n<strong>(.*?)</strong>', shown)
         assert first == (level.value, word)
@@ -112,12 +116,12 @@ class TestHeadline:
         assert read(body).text.startswith(f"{word} - rrwatch on reflector 172.17.42.40 {word} ")
 
     def test_says_all_that_a_reader_must_know(self) -> None:
-        status = replace(more(frozen=FROZEN), etcd=READY.etcd.lost("http://e", "timed out"))
+        status = replace(more(frozen=FROZEN), etcd=ready().etcd.lost("http://e", "timed out"))
         for one in status, held(status):
             assert re.search("etcd away since .* frozen since .* What to do", text(one))
 
     def test_etcd_that_is_silent_without_an_error_is_away_too(self) -> None:
-        silent = {**READY.document()["etcd"], "stale": True, "last_answer_at": "2026-11-29T05:00:00Z"}
+        silent = {**ready().document()["etcd"], "stale": True, "last_answer_at": "2026-11-29T05:00:00Z"}
         assert re.search("READY since .* etcd away since .*05:00", text(more(etcd=silent)))
 
     def test_a_rollback_is_not_told_twice(self) -> None:
@@ -127,14 +131,14 @@ class TestHeadline:
     def test_says_since_when(self) -> None:
         assert "READY since 20" in text()
         assert "(3 d)" in text()
-        assert re.search(r"NOT READY since [0-9: -]+ \(4 min\)", text(held(READY)))
+        assert re.search(r"NOT READY since [0-9: -]+ \(4 min\)", text(held(ready())))
 
     def test_a_loop_that_stands_still_is_told_before_anything_else(self) -> None:
-        status = replace(held(READY), beat=time.monotonic() - STALLED_AFTER - 5)
+        status = replace(held(ready()), beat=time.monotonic() - STALLED_AFTER - 5)
         assert "STALLED the loop has not turned for 65 s" in text(status)
 
     def test_before_the_first_status(self) -> None:
-        answer = reply(None)
+        answer = StatusPage().answer("/", "", None, None)
         assert answer.code == HTTPStatus.SERVICE_UNAVAILABLE
         assert STARTING.word in read(answer.body).text
 
@@ -144,10 +148,11 @@ class TestHeadline:
 
 @given(
     state=st.sampled_from(State),
-    etcd=st.sampled_from([EtcdStatus(), EtcdStatus().lost("e", "gone"), READY.etcd, READY.etcd.lost("e", "gone")]),
+    heard=st.booleans(),
+    trouble=st.sampled_from(["", "gone"]),
     known=st.booleans(),
     is_held=st.booleans(),
-    observed=st.sampled_from([{}, READY.observed, {"bird": ObservedBird()}, {"bird": ObservedBird(known=True)}]),
+    observed=st.sampled_from([None, {}, {"bird": ObservedBird()}, {"bird": ObservedBird(known=True)}]),
     template_error=st.sampled_from(["", "/t:1: broken"]),
     members=st.fixed_dictionaries({}, optional={
         "frozen": st.sampled_from([None, FROZEN, {**FROZEN, "waiting": None}]),
@@ -160,17 +165,20 @@ class TestHeadline:
 @settings(max_examples=EXAMPLES)
 def test_every_state_has_a_page(
     state: State,
-    etcd: EtcdStatus,
+    heard: bool,
+    trouble: str,
     known: bool,
     is_held: bool,
-    observed: Mapping[str, ObservedBird],
+    observed: Mapping[str, ObservedBird] | None,
     template_error: str,
     members: Mapping[str, Any],
     query: str,
 ) -> None:
-    status: Status = replace(
-        not_ready(SMALL, state, "reason"), etcd=etcd, observed=observed, template_error=template_error
-    )
+    status = not_ready(reflector(12, down=1), state, "reason")
+    etcd = status.etcd if heard else EtcdStatus()
+    etcd = etcd.lost("http://e", trouble) if trouble else etcd
+    observed = status.observed if observed is None else observed
+    status = replace(status, etcd=etcd, observed=observed, template_error=template_error)
     status = held(status) if is_held else status
     assert isinstance(status, Documented)
     status = replace(status, more=dict(members), outcome=status.outcome if known else None)
@@ -238,26 +246,27 @@ class TestSessions:
         assert headers.count("ascending") == 1
 
     def test_before_bird_has_told(self) -> None:
-        status = replace(READY, observed={})
+        status = replace(ready(), observed={})
         assert "Sessions: 250, BIRD has not told how they are" in text(status)
         assert "unknown 250" in text(status)
         assert reply(status).body.count('<td class="unknown">unknown') == 100
 
     def test_one_that_bird_lacks(self) -> None:
-        status = replace(READY, observed={"bird": ObservedBird(known=True)})
+        status = replace(ready(), observed={"bird": ObservedBird(known=True)})
         assert "not in BIRD" in text(status)
         assert "0 of 250 up" in text(status)
 
     def test_one_that_is_kept(self) -> None:
-        assert text(held(READY)).count("kept: etcd does not ask for it") == 100
+        assert text(held(ready())).count("kept: etcd does not ask for it") == 100
         assert "kept" not in text()
 
     def test_of_two_birds(self) -> None:
-        assert READY.outcome
+        status = ready()
+        assert status.outcome
         other = Target("bird6", (Family.IPV6,), Path("/etc/bird/bird6.cfg"), Path("/run/bird/bird6.ctl"))
-        (result,) = READY.outcome.results.values()
-        both = {**READY.outcome.results, other: result}
-        shown = text(replace(READY, outcome=replace(READY.outcome, results=both)))
+        (result,) = status.outcome.results.values()
+        both = {**status.outcome.results, other: result}
+        shown = text(replace(status, outcome=replace(status.outcome, results=both)))
         assert "BIRD: bird6" in shown
         assert "248 of 500 up" in shown
         assert "session BIRD node" in shown
@@ -302,7 +311,7 @@ class TestQuery:
     @example("text=" + "x" * 100_000)
     @settings(max_examples=EXAMPLES)
     def test_any(self, query: str) -> None:
-        answer = PAGE.answer("/", query, None, SMALL)
+        answer = PAGE.answer("/", query, None, reflector(12, down=1))
         assert answer.code in {HTTPStatus.OK, HTTPStatus.BAD_REQUEST}
         assert answer.body.encode().endswith(b"</html>")
         errors = re.findall(r'id="query-error">(.*?)</p>', answer.body, re.DOTALL)
@@ -325,21 +334,22 @@ HOSTILE = "</td><script>alert(1)</script>\"'><img src=x onerror=alert(2)>`{{ 7*7
 
 class TestTexts:
     def test_of_others_are_shown_as_text(self) -> None:
-        assert READY.outcome
-        assert READY.outcome.derived
-        first = READY.outcome.derived.sessions[0]
+        known = ready()
+        assert known.outcome
+        assert known.outcome.derived
+        first = known.outcome.derived.sessions[0]
         hostile = (replace(first, node=HOSTILE, key=HOSTILE),)
         remarks = (Rejected(HOSTILE, HOSTILE),), (Remark(HOSTILE, HOSTILE),)
-        seen = replace(READY.observed["bird"].sessions[first.name], state="Idle", last_error=HOSTILE)
-        change = {**READY.recent[0], "cause": [HOSTILE], "message": HOSTILE}
+        seen = replace(known.observed["bird"].sessions[first.name], state="Idle", last_error=HOSTILE)
+        change = {**known.recent[0], "cause": [HOSTILE], "message": HOSTILE}
         status = replace(
             more(frozen={**FROZEN, "reason": HOSTILE}),
             role=HOSTILE,
-            etcd=READY.etcd.lost(HOSTILE, HOSTILE),
+            etcd=known.etcd.lost(HOSTILE, HOSTILE),
             outcome=outcome(Derived(hostile, *remarks), State.REFUSED, HOSTILE),
             template_error=HOSTILE,
             recent=(change,),
-            observed={"bird": replace(READY.observed["bird"], sessions={first.name: seen}, poll_error=HOSTILE)},
+            observed={"bird": replace(known.observed["bird"], sessions={first.name: seen}, poll_error=HOSTILE)},
             not_ready_since=time.time(),
         )
         for one in status, held(status):
@@ -372,11 +382,11 @@ class TestSections:
         assert '"/records"' in body
 
     def test_what_is_held(self) -> None:
-        shown = text(held(READY))
+        shown = text(held(ready()))
         assert "Would end 250 sessions of 250 nodes: kube-node1, kube-node2, kube-node3, " in shown
         assert "kube-node5 and 245 more." in shown
         assert "`" not in shown
-        assert "<code>rrwatch release</code>" in reply(held(READY)).body
+        assert "<code>rrwatch release</code>" in reply(held(ready())).body
 
     def test_what_is_frozen_and_what_waits(self) -> None:
         shown = text(more(frozen=FROZEN, pending=PENDING))
@@ -395,15 +405,15 @@ class TestSections:
         assert "diff 410" not in shown
 
     def test_a_change_without_a_configuration_has_no_difference(self) -> None:
-        first, second, third, *_ = READY.recent
+        first, second, third, *_ = ready().recent
         refused = {**second, "state": "refused", "message": "no", "configuration": 411}
-        shown = text(replace(READY, recent=(first, refused, third)))
+        shown = text(replace(ready(), recent=(first, refused, third)))
         assert re.findall("rrwatch diff [0-9]+ [0-9]+", shown) == ["rrwatch diff 411 413"]
-        old = tuple({name: value for name, value in one.items() if name != "configuration"} for one in READY.recent)
-        assert "rrwatch diff" not in text(replace(READY, recent=old))
+        old = tuple({name: value for name, value in one.items() if name != "configuration"} for one in ready().recent)
+        assert "rrwatch diff" not in text(replace(ready(), recent=old))
 
     def test_a_time_that_nobody_can_read_is_shown_as_it_is(self) -> None:
-        assert "soon &lt;b&gt;" in reply(replace(READY, recent=({**READY.recent[0], "time": "soon <b>"},))).body
+        assert "soon &lt;b&gt;" in reply(replace(ready(), recent=({**ready().recent[0], "time": "soon <b>"},))).body
 
     def test_etcd_and_bird(self) -> None:
         shown = text()
@@ -413,11 +423,12 @@ class TestSections:
             in shown
         )
         assert "polled under 1 min ago" in shown
-        away = replace(READY, etcd=replace(READY.etcd, heard_at=time.monotonic() - 7200, trouble="gone"))
+        away = ready()
+        away = replace(away, etcd=replace(away.etcd, heard_at=time.monotonic() - 7200, trouble="gone"))
         assert re.search(r"last answer [0-9: -]+\(2 h ago\) trouble gone", text(away))
 
     def test_generations_where_they_differ(self) -> None:
-        shown = text(not_ready(READY, State.REFUSED, "no"))
+        shown = text(not_ready(ready(), State.REFUSED, "no"))
         assert (
             "generation wanted 1392584925 generation of the file none of rrwatch's generation confirmed unknown"
             in shown
@@ -425,7 +436,7 @@ class TestSections:
 
     def test_where_a_refused_text_is(self) -> None:
         refused = {"file": "/etc/bird/bird.cfg.rejected", "line": 12, "session": "Global_1", "template": None}
-        document = READY.document()
+        document = ready().document()
         document["daemons"]["bird"]["refused"] = refused
         shown = text(more(daemons=document["daemons"]))
         assert "refused session Global_1 refused text /etc/bird/bird.cfg.rejected:12" in shown
@@ -433,7 +444,7 @@ class TestSections:
 
 class TestCopyOfTheClient:
     def test_that_is_the_same(self) -> None:
-        answers, status = StatusPage(), READY
+        answers, status = StatusPage(), ready()
         first = answers.answer("/", "", None, status)
         for known in first.etag, f'"x", W/{first.etag}':
             again = answers.answer("/", "", known, status)
@@ -441,14 +452,15 @@ class TestCopyOfTheClient:
 
     def test_that_is_old(self) -> None:
         answers = StatusPage()
-        first = answers.answer("/", "", None, READY)
-        assert answers.answer("/", "", first.etag, held(READY)).code == HTTPStatus.OK
-        assert answers.answer("/", "page=2", first.etag, READY).code == HTTPStatus.OK
-        assert answers.answer("/", "page=0", answers.answer("/", "page=0", None, READY).etag, READY).body
+        first = answers.answer("/", "", None, ready())
+        assert answers.answer("/", "", first.etag, held(ready())).code == HTTPStatus.OK
+        assert answers.answer("/", "page=2", first.etag, ready()).code == HTTPStatus.OK
+        assert answers.answer("/", "page=0", answers.answer("/", "page=0", None, ready()).etag, ready()).body
 
     def test_of_another_status_with_the_same_facts(self) -> None:
-        first = reply()
-        later = replace(READY, beat=time.monotonic(), etcd=replace(READY.etcd, heard_at=time.monotonic()))
+        status = ready()
+        first = reply(status)
+        later = replace(status, beat=time.monotonic(), etcd=replace(status.etcd, heard_at=time.monotonic()))
         assert reply(later, known=first.etag).code in {
             HTTPStatus.NOT_MODIFIED,
             HTTPStatus.OK,

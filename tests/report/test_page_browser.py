@@ -22,8 +22,6 @@ from rrwatch.report.status import Status
 from rrwatch.settings.values import Listen
 
 AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text()
-LARGE = reflector(5000, down=7, flapping=2, rejected=60)
-SMALL = reflector(3)
 HOSTILE = "<script>window.hacked = 1</script>\"'><img src=x onerror='window.hacked = 2'>"
 FROZEN = {
     "since": "2026-11-29T06:00:00Z", "reason": "migration of rack 4", "until": None, "number": 12,
@@ -48,6 +46,22 @@ def server() -> Iterator[StatusServer]:
         yield serving
     finally:
         serving.stop()
+
+
+def large() -> Status:
+    """Returns a status of this moment: an old one would be that of a loop that stands still."""
+    return reflector(5000, down=7, flapping=2, rejected=60)
+
+
+def small() -> Status:
+    """The same with three sessions, all of them up."""
+    return reflector(3)
+
+
+def etcd_away() -> Status:
+    """The same after an error of etcd, and before BIRD has told how its sessions are."""
+    status = small()
+    return replace(status, etcd=status.etcd.lost("http://e", "no answer"), observed={})
 
 
 Open = Callable[..., None]
@@ -105,18 +119,18 @@ def troubled() -> Status:
     )
 
 
-STATES = {
-    "ready": reflector(120, down=2, flapping=1),
-    "troubled": troubled(),
-    "held": held(SMALL),
-    "etcd away": replace(SMALL, etcd=SMALL.etcd.lost("http://e", "no answer"), observed={}),
+STATES: dict[str, Callable[[], Status]] = {
+    "ready": lambda: reflector(120, down=2, flapping=1),
+    "troubled": troubled,
+    "held": lambda: held(small()),
+    "etcd away": etcd_away,
 }
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("state", STATES)
 def test_nothing_keeps_people_from_using_it(driver: Chrome, show: Open, state: str, dark: bool) -> None:
-    show(STATES[state], "?sort=node&limit=20", dark=dark)
+    show(STATES[state](), "?sort=node&limit=20", dark=dark)
     is_dark = driver.execute_script("return matchMedia('(prefers-color-scheme: dark)').matches")
     assert is_dark is dark
     driver.execute_script(AXE)
@@ -129,23 +143,23 @@ def test_nothing_keeps_people_from_using_it(driver: Chrome, show: Open, state: s
 def test_light_and_dark_have_their_colours(driver: Chrome, show: Open) -> None:
     colours = []
     for dark in False, True:
-        show(SMALL, dark=dark)
+        show(small(), dark=dark)
         colours.append(find(driver, "body").value_of_css_property("background-color"))
     assert colours == ["rgba(255, 255, 255, 1)", "rgba(13, 17, 23, 1)"]
 
 
 def test_states_are_words_and_colours(driver: Chrome, show: Open) -> None:
-    show(LARGE, "?state=down")
+    show(large(), "?state=down")
     down = find(driver, ".sessions td.bad")
     assert down.text.split("\n")[0] in {"Active", "Connect"}
     assert down.value_of_css_property("color") == "rgba(179, 20, 29, 1)"
-    show(SMALL)
+    show(small())
     assert find(driver, ".sessions td.good").text == "Established"
     assert find(driver, ".sessions td.good").value_of_css_property("color") == "rgba(17, 99, 41, 1)"
 
 
 def test_five_thousand_sessions_come_page_by_page(driver: Chrome, show: Open) -> None:
-    show(LARGE)
+    show(large())
     assert headline(driver).startswith("READY since")
     assert find(driver, "#sessions").text == "Sessions: 4,993 of 5,000 up"
     rows = ".sessions tbody tr"
@@ -159,7 +173,7 @@ def test_five_thousand_sessions_come_page_by_page(driver: Chrome, show: Open) ->
 
 
 def test_without_javascript(driver: Chrome, show: Open) -> None:
-    show(LARGE, scripts=False)
+    show(large(), scripts=False)
     assert headline(driver).startswith("READY since")
     find(driver, "#filter").send_keys("node4999", Keys.ENTER)
     wait_until(lambda: "text=node4999" in driver.current_url, "the filtered page", 5)
@@ -169,7 +183,7 @@ def test_without_javascript(driver: Chrome, show: Open) -> None:
 
 
 def test_by_keyboard(driver: Chrome, show: Open) -> None:
-    show(LARGE)
+    show(large())
     visited: list[str] = []
     for _ in range(12):
         driver.switch_to.active_element.send_keys(Keys.TAB)
@@ -185,15 +199,16 @@ def test_by_keyboard(driver: Chrome, show: Open) -> None:
 
 
 def test_hostile_texts_are_shown_as_text(driver: Chrome, show: Open) -> None:
-    assert SMALL.outcome
-    assert SMALL.outcome.derived
-    first = SMALL.outcome.derived.sessions[0]
-    seen = replace(SMALL.observed["bird"].sessions[first.name], state="Active", last_error=HOSTILE)
+    known = small()
+    assert known.outcome
+    assert known.outcome.derived
+    first = known.outcome.derived.sessions[0]
+    seen = replace(known.observed["bird"].sessions[first.name], state="Active", last_error=HOSTILE)
     derived = Derived((replace(first, node=HOSTILE, key=HOSTILE),), (Rejected(HOSTILE, HOSTILE),), ())
     status = replace(
-        SMALL,
+        known,
         outcome=outcome(derived, State.REFUSED, HOSTILE),
-        observed={"bird": replace(SMALL.observed["bird"], sessions={first.name: seen})},
+        observed={"bird": replace(known.observed["bird"], sessions={first.name: seen})},
     )
     show(status)
     refreshed(driver)
@@ -207,7 +222,7 @@ def test_hostile_texts_are_shown_as_text(driver: Chrome, show: Open) -> None:
 
 def test_the_policy_is_in_force(driver: Chrome, show: Open) -> None:
     """What the fixture reads would show a violation."""
-    show(SMALL)
+    show(small())
     driver.execute_script("""
         document.body.insertAdjacentHTML("beforeend", "<img src=x onerror='window.hacked = 4'>");
     """)
@@ -222,10 +237,10 @@ def test_the_policy_is_in_force(driver: Chrome, show: Open) -> None:
 
 class TestRefresh:
     def test_shows_what_is_new_and_keeps_what_people_do(self, driver: Chrome, server: StatusServer, show: Open) -> None:
-        show(LARGE)
+        show(large())
         find(driver, "#filter").send_keys("nod")
         driver.execute_script("scrollTo(0, 700)")
-        server.publish(held(LARGE))
+        server.publish(held(large()))
 
         wait_until(lambda: "NOT READY" in headline(driver), "the next status", 10)  # by itself
 
@@ -237,18 +252,18 @@ class TestRefresh:
         assert find(driver, "#filter").get_attribute("value") == "node42"
 
     def test_keeps_what_is_selected(self, driver: Chrome, server: StatusServer, show: Open) -> None:
-        show(LARGE)
+        show(large())
         key = driver.find_elements(By.CSS_SELECTOR, ".sessions tbody .key")[40]
         driver.execute_script("getSelection().selectAllChildren(arguments[0])", key)
-        server.publish(held(LARGE))
+        server.publish(held(large()))
         refreshed(driver)
         assert headline(driver).startswith("NOT READY")
         assert driver.execute_script("return getSelection().toString()") == "/calico/bgp/v1/host/kube-node41/ip_addr_v4"
 
     def test_makes_the_page_that_the_server_has(self, driver: Chrome, server: StatusServer, show: Open) -> None:
-        show(SMALL)
-        for status in (LARGE, *STATES.values(), *reversed(STATES.values())):
-            server.publish(status)
+        show(small())
+        for status in (large, *STATES.values(), *reversed(STATES.values())):
+            server.publish(status())
             refreshed(driver)
             same = driver.execute_async_script("""
                 const done = arguments[0];
@@ -260,14 +275,14 @@ class TestRefresh:
             assert same
 
     def test_keeps_the_focus_of_a_link(self, driver: Chrome, server: StatusServer, show: Open) -> None:
-        show(LARGE)
+        show(large())
         driver.execute_script("document.querySelector('nav a.bad').focus()")
         server.publish(reflector(5000, down=9, flapping=2))
         refreshed(driver)
         assert focused(driver) == "down 9"
 
     def test_asks_only_for_what_is_new(self, driver: Chrome, show: Open) -> None:
-        show(SMALL)
+        show(small())
         refreshed(driver)
         driver.execute_script("""
             window.codes = [];
@@ -277,21 +292,21 @@ class TestRefresh:
         wait_until(lambda: refreshed(driver) and 304 in driver.execute_script("return codes"), "304", 5)
 
     def test_of_a_page_for_a_query_that_cannot_be_used(self, driver: Chrome, server: StatusServer, show: Open) -> None:
-        show(SMALL, "?state=bogus")
-        server.publish(held(SMALL))
+        show(small(), "?state=bogus")
+        server.publish(held(small()))
         refreshed(driver)
         assert headline(driver).startswith("NOT READY")
         assert "want one of up, down" in find(driver, "#query-error").text
 
     def test_only_the_headline_is_read_out(self, driver: Chrome, show: Open) -> None:
-        show(held(LARGE))
+        show(held(large()))
         live = driver.find_elements(By.CSS_SELECTOR, "[aria-live]:not([aria-live=off]), [role=status], [role=alert]")
         assert [one.get_attribute("id") for one in live] == ["headline"]
         assert find(driver, "#headline [aria-live=off]").text == "(4 min)"  # which would be read out every minute
 
     def test_says_that_nobody_answers(self, driver: Chrome) -> None:
         gone = StatusServer(Listen("127.0.0.1", 0))
-        gone.publish(SMALL)
+        gone.publish(small())
         gone.start()
         wait_until(lambda: gone.address, "its address", 5)
         address = gone.address
@@ -306,7 +321,7 @@ class TestRefresh:
         assert address
         host, _, port = address.partition(":")
         back = StatusServer(Listen(host, int(port)))
-        back.publish(held(SMALL))
+        back.publish(held(small()))
         back.start()
         try:
             wait_until(lambda: refreshed(driver) and headline(driver).startswith("NOT READY"), "the next status", 5)
