@@ -104,6 +104,8 @@ class SessionTable:
             for name in plan.removed:
                 sessions.pop(name, None)
             self._birds[daemon] = replace(bird, observed=replace(bird.observed, sessions=sessions))
+            # The same answer again would mean that BIRD still has them.
+            self._lines[daemon] = dict(self._lines.get(daemon, {}))
 
     def take(self, seen: Observation, wanted: Collection[str]) -> Transitions:
         """Takes the result of one poll.

@@ -147,6 +147,13 @@ def test_another_text_for_the_same_moment_is_no_loss(host: Host, text: str) -> N
         assert host.age == 20 * 3600 + 5
 
 
+def test_jitter_of_a_session_that_has_just_come_up_is_no_loss() -> None:
+    host = Host()
+    host.poll(host.up(host.clock(-4)))
+    assert host.poll(host.up(host.clock(0))) == Transitions()
+    assert (host.age, host.session.losses) == (6, 0)
+
+
 def test_a_text_without_a_known_format_counts_from_when_it_was_seen() -> None:
     host = Host()
     host.poll(host.up("29.11."))
@@ -163,7 +170,7 @@ def test_what_rrwatch_removed_is_no_loss(host: Host) -> None:
 
 
 def test_a_poll_from_before_a_change_does_not_count(host: Host) -> None:
-    seen = host.seen(sessions=host.known)
+    seen = host.seen(sessions=dict(host.known))
     host.seconds += 1
     host.table.applied("bird", replace(NOTHING, removed=(NAME,)), host.moment().monotonic)
     assert host.table.take(seen, set()) == Transitions()
