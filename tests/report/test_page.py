@@ -494,7 +494,8 @@ class TestAssets:
         assert StatusPage().answer(path, "", answer.etag, None).code == HTTPStatus.NOT_MODIFIED
 
     def test_headers(self) -> None:
-        assert reply().headers() == {**HEADERS, "ETag": reply().etag}
+        answer = reply()
+        assert answer.headers() == {**HEADERS, "ETag": answer.etag}
         assert HEADERS == {
             "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
             "form-action 'self'; frame-ancestors 'none'",
