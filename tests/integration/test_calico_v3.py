@@ -135,7 +135,7 @@ class TestCommands:
             "remote_as": 65100, "rr_client": True, "cluster_id": None, "node": "n1",
             "key": "/calico/resources/v3/projectcalico.org/bgppeers/rr", "port": 1790, "password": False,
             "passive": False, "ttl_security": None, "source_address": REFLECTOR, "graceful_restart_time": None,
-            "keepalive_time": None,
+            "keepalive_time": None, "state": None, "since": None, "last_error": None,
         }  # fmt: skip
         assert (second["local_as"], second["remote_as"], second["rr_client"]) == (65100, 65102, False)
         assert run("once", **settings).returncode == 0
