@@ -3,7 +3,7 @@
 ready := .venv/.ready
 bin := .venv/bin
 
-.PHONY: help setup demo soak bench test test-host deb check format release clean
+.PHONY: help setup demo soak bench screenshot test test-host deb check format release clean
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ soak: setup ## MINUTES of chaos, 20 by default, and what it does to memory and d
 bench: setup ## how fast it is beside BIRD itself; ARGS="--sizes 100 1000 --storm 0"
 	.tools/bin/uv sync -q --frozen --group bench
 	$(bin)/python -m benchmarks $(ARGS)
+
+screenshot: setup ## takes the picture of the status page that README shows
+	$(bin)/python -m lab.picture
 
 test: setup ## all tests, on a real etcd and a real BIRD
 	$(bin)/pytest -n 6 --dist worksteal

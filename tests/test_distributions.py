@@ -67,11 +67,13 @@ def test_an_unpacked_sdist_builds_the_same(built: Path, tmp_path: Path) -> None:
 
 
 class TestWheel:
-    def test_carries_the_package_and_the_templates_alone(self, wheel: Mapping[str, str]) -> None:
+    def test_carries_the_package_its_page_and_the_templates_alone(self, wheel: Mapping[str, str]) -> None:
         code = {name for name in wheel if name.startswith("rrwatch/")}
         there = {f"rrwatch/{path.relative_to(ROOT / 'rrwatch')}" for path in (ROOT / "rrwatch").rglob("*.py")}
         there |= {f"rrwatch/templates/{path.name}" for path in (ROOT / "templates").iterdir()}
-        assert code == there
+        pages = [path.relative_to(ROOT) for path in (ROOT / "rrwatch" / "report" / "assets").iterdir()]
+        assert {path.suffix for path in pages} == {".j2", ".css", ".js"}
+        assert code == there | set(map(str, pages))
         assert {name.split("/")[0] for name in wheel if ".dist-info/" not in name} == {"rrwatch", "share"}
 
     def test_carries_the_units(self, wheel: Mapping[str, str]) -> None:

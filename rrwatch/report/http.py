@@ -6,7 +6,7 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from rrwatch.report.document import heading
+from rrwatch.report.page import PATHS, StatusPage
 from rrwatch.report.sessions import Query
 from rrwatch.report.status import Status
 from rrwatch.report.text import visible_lines
@@ -26,7 +27,7 @@ _NO_DESCRIPTOR_DELAY = (
 
 
 class StatusServer:
-    """Serves /healthz, /readyz, /status, /sessions, /records and /metrics from the last status that was published.
+    """Serves the page for people and those for programs, all from the status that was published last.
 
     An address that is not available does not stop rrwatch: the server logs it, and tries again until it is.
     """
@@ -115,6 +116,7 @@ class _Http(ThreadingHTTPServer):
         self.address_family = family
         self._client_timeout = client_timeout
         self._clients = threading.BoundedSemaphore(max_clients)
+        self.page = StatusPage()
         super().__init__(address, _Handler)
 
     @property
@@ -211,8 +213,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:  # http.server's name
         path, _, query = self.path.partition("?")
         page, queried, status = _PAGES.get(path), _QUERIES.get(path), self.server.status
-        if page is None and queried is None:
-            self._answer(HTTPStatus.NOT_FOUND, f"no such page; there are {', '.join((*_PAGES, *_QUERIES))}\n", _TEXT)
+        if path in PATHS:
+            reply = self.server.page.answer(path, query, self.headers["If-None-Match"], status)
+            self._send(reply.code, reply.body.encode(), reply.kind, reply.headers())
+        elif page is None and queried is None:
+            known = ", ".join(("/", *_PAGES, *_QUERIES))
+            self._answer(HTTPStatus.NOT_FOUND, f"no such page; there are {known}\n", _TEXT)
         elif status is None:
             self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "starting\n", _TEXT)
         elif queried:
@@ -226,9 +232,15 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, code: HTTPStatus, text: str, kind: str) -> None:
         # JSON has no control characters; what people read as it is must have none either.
         body = (visible_lines(text) if kind == _TEXT else text).encode(errors="backslashreplace")
+        self._send(code, body, kind, {"X-Content-Type-Options": "nosniff"})
+
+    def _send(self, code: HTTPStatus, body: bytes, kind: str, headers: Mapping[str, str]) -> None:
         self.send_response(code)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+        if code is not HTTPStatus.NOT_MODIFIED:
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+        for name, value in headers.items():
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

@@ -130,7 +130,7 @@ class Status:
 
     def session_rows(self) -> tuple[SessionRow, ...]:
         """The sessions of all BIRDs, wanted and actual; computed for each call, in 10 ms for 5,000."""
-        return rows(self.outcome, self.observed, Moment.now())
+        return rows(self.outcome, self.observed, Moment.now(), is_frozen=self.frozen is not None)
 
     def session_totals(self) -> dict[str, Totals]:
         """The numbers of sessions, by the name of the BIRD."""
