@@ -140,7 +140,9 @@ def test_from_the_directory_to_bird_and_nowhere_else(
         path for path in tmp_path.rglob("*") if path.is_file() and path.stat().st_size < 1 << 26
         if any(secret.encode() in path.read_bytes() for secret in (FIRST, SECOND))
     }  # fmt: skip
-    assert holders == {bird.config}
+    rejected_text = bird.config.with_name("bird.cfg.rejected")  # what BIRD refused, for whoever may read bird.cfg
+    assert holders == {bird.config, rejected_text}
+    assert rejected_text.stat().st_mode & 0o7777 == 0o640
     assert (tmp_path / "state" / "baseline.json").exists()
 
 
