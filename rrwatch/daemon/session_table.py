@@ -75,7 +75,10 @@ class SessionTable:
 
     def __init__(self, remembered: Mapping[str, Remembered] | None = None) -> None:
         """Begins with what was remembered, by the names of BIRDs; nothing of it counts as known before a poll."""
-        self._birds = dict(remembered or {})
+        self._birds = {
+            daemon: replace(bird, observed=replace(bird.observed, losses_before=bird.observed.losses))
+            for daemon, bird in (remembered or {}).items()
+        }
         self._lines: dict[str, Mapping[str, BgpProtocol]] = {}
         self._applied_at: dict[str, float] = {}
         self._changed: dict[str, set[str]] = {}

@@ -150,7 +150,7 @@ def _of_sessions(status: Status) -> Iterator[Metric]:
         daemon, bird = target.name, status.observed.get(target.name) or ObservedBird()
         for state, number in states(bird).items():
             by_state.add_metric([daemon, state], number)
-        losses.add_metric([daemon], bird.losses)
+        losses.add_metric([daemon], bird.losses - bird.losses_before)
         if bird.polled_at is not None and bird.poll_seconds is not None:
             took.add_metric([daemon], bird.poll_seconds)
             polled_at.add_metric([daemon], bird.epoch + bird.polled_at)

@@ -110,6 +110,8 @@ class ObservedBird:
         poll_seconds: how long that answer took.
         poll_error: why the last poll failed; empty if it did not.
         losses: number of losses of all sessions, those of removed sessions included.
+        losses_before: how many of them were remembered when rrwatch started. A counter for monitoring leaves them out:
+            what is remembered may be a minute old, and a counter must not go back.
         lost_at: times of the losses of the last hour on the monotonic clock, each with a number of sessions.
     """
 
@@ -120,6 +122,7 @@ class ObservedBird:
     poll_seconds: float | None = None
     poll_error: str = ""
     losses: int = 0
+    losses_before: int = 0
     lost_at: tuple[tuple[float, int], ...] = ()
 
 

@@ -52,7 +52,8 @@ def observed(wanted: tuple[Session, ...], down: int = 0) -> ObservedBird:
         for i, one in enumerate(wanted[:down], 1)
     }
     up = {one.name: ObservedSession("Established", now - 600) for one in wanted[down:]}
-    return ObservedBird(lost | up, True, time.time() - now, now - 1, 0.02, "", down, ((now - 5, down),) if down else ())
+    lost_at = ((now - 5, down),) if down else ()
+    return ObservedBird(lost | up, True, time.time() - now, now - 1, 0.02, "", down, lost_at=lost_at)
 
 
 def status(
