@@ -36,6 +36,8 @@ def test_each_is_valid_and_allows_no_other_members(path: Path) -> None:
 @pytest.mark.parametrize("path", _FILES, ids=lambda path: path.name)
 def test_each_names_its_document(path: Path) -> None:
     name = path.name.removesuffix(".schema.json")
-    assert json.loads(path.read_text())["properties"]["schema"]["const"].startswith(f"rrwatch.{name}/")
+    schema = json.loads(path.read_text())
+    if schema["type"] == "object":  # findings are a list, which cannot name itself
+        assert schema["properties"]["schema"]["const"].startswith(f"rrwatch.{name}/")
     with pytest.raises(ValidationError):
         validate(name, {})

@@ -96,7 +96,7 @@ def check(settings: Settings, as_json: bool, user: str | None) -> int:
         privileges.become(user)
     findings = checking.check(settings, unknown, file)
     if as_json:
-        click.echo(json.dumps(checking.document(findings), indent=2))
+        click.echo(json.dumps([finding.document() for finding in findings], indent=2))
     else:
         tables.print_findings(findings, sys.stdout)
     return DONE if all(finding.good for finding in findings) else FAILED

@@ -43,7 +43,6 @@ from rrwatch.errors import (
 )
 from rrwatch.guard.baseline import StateFolder
 from rrwatch.report import hook_command
-from rrwatch.report.document import heading
 from rrwatch.report.remedy import remedy
 from rrwatch.report.text import iso
 from rrwatch.settings.model import MODEL_OF, Settings
@@ -75,12 +74,6 @@ class Finding:
     def document(self) -> dict[str, Any]:
         """Returns the finding as a JSON object."""
         return {"subject": self.subject, "good": self.good, "text": self.text, "hint": self.hint or None}
-
-
-def document(findings: Sequence[Finding]) -> dict[str, Any]:
-    """Returns findings as a JSON object."""
-    good = all(finding.good for finding in findings)
-    return {**heading("check"), "good": good, "findings": [finding.document() for finding in findings]}
 
 
 def check(settings: Settings, unknown: Sequence[Unknown] = (), file: Path | None = None) -> list[Finding]:

@@ -38,10 +38,8 @@ def check(run: Run, etcd: Etcd, bird: Bird) -> Check:
         user = () if "--user" in arguments else ("--user", "root")
         done = run("check", "--json", *user, *arguments, **beside(bird, etcd.url) | variables)
         assert done.stderr == ""
-        document = json.loads(done.stdout)
-        validate("check", document)
-        findings = document["findings"]
-        assert document["good"] == all(finding["good"] for finding in findings)
+        findings = json.loads(done.stdout)
+        validate("check", findings)
         bad: dict[str, dict[str, Any]] = {}
         for finding in findings:
             if not finding["good"]:

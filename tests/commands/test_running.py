@@ -67,7 +67,7 @@ class Reflector:
     def first_finding(self) -> Any:
         document = json.loads(self.command("check", "--json", "--user", "root")[1])
         validate("check", document)
-        return document["findings"][0]
+        return document[0]
 
 
 @pytest.fixture

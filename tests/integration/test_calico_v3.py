@@ -211,14 +211,14 @@ class TestCommands:
         ):
             done = run("check", "--json", "--user", "root", **settings | more)
             assert done.returncode == 1
-            found = json.loads(done.stdout)["findings"]
+            found = json.loads(done.stdout)
             assert any(not one["good"] and one["text"].startswith(reason) for one in found)
             assert not any(one["subject"].startswith(("bird", "file", "templates")) for one in found)
 
     def etcd_finding(self, run: Run, etcd: EtcdV3, bird: Bird, **variables: str) -> tuple[bool, str, str]:
         settings = beside(bird, etcd.url, RRWATCH_STATUS_LISTEN="") | V3 | variables
         done = run("check", "--json", "--user", "root", **settings)
-        (found,) = (one for one in json.loads(done.stdout)["findings"] if one["subject"].startswith("etcd"))
+        (found,) = (one for one in json.loads(done.stdout) if one["subject"].startswith("etcd"))
         return found["good"], found["text"], found["hint"]
 
 

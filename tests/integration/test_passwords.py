@@ -212,7 +212,7 @@ class TestCheck:
             etcd_v3.put_all(CLUSTER)
             settings = beside(bird, etcd_v3.url, RRWATCH_STATUS_LISTEN="", RRWATCH_BGP_PASSWORDS=str(path), **V3)
             done = run("check", "--json", "--user", "root", **settings)
-            found = [one for one in json.loads(done.stdout)["findings"] if one["subject"] == f"passwords {path}"]
+            found = [one for one in json.loads(done.stdout) if one["subject"] == f"passwords {path}"]
             return [one["text"] for one in found if not one["good"]]
 
         return findings
@@ -239,5 +239,5 @@ class TestCheck:
         bird.config.write_text(MINIMAL + '# password "x"\n')
         bird.config.chmod(0o644)
         done = run("check", "--json", "--user", "root", **beside(bird, etcd_v3.url, RRWATCH_STATUS_LISTEN="", **V3))
-        texts = [one["text"] for one in json.loads(done.stdout)["findings"] if one["subject"] == f"file {bird.config}"]
+        texts = [one["text"] for one in json.loads(done.stdout) if one["subject"] == f"file {bird.config}"]
         assert texts == ["has passwords, and every user of this host can read it"]
