@@ -53,9 +53,15 @@ class Terminal:
 def on_terminal(*arguments: str, environment: dict[str, str]) -> Iterator[Terminal]:
     """Starts a command of rrwatch on a terminal of its own, and kills it in the end if it still runs."""
     screen, terminal = pty.openpty()
-    # As a login does: the terminal becomes the controlling one, so that Ctrl-C reaches the command.
-    start = "fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-    command = [sys.executable, "-c", f"import fcntl, os, sys, termios; {start}", "-m", "rrwatch", *arguments]
+    # As a login does: the terminal becomes the controlling one, and Ctrl-C reaches the command, even if the tests run in
+    # the background of a shell, which makes them ignore it.
+    steps = (
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0)",
+        "signal.signal(signal.SIGINT, signal.SIG_DFL)",
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])",
+    )
+    start = "; ".join(("import fcntl, os, signal, sys, termios", *steps))
+    command = [sys.executable, "-c", start, "-m", "rrwatch", *arguments]
     process = subprocess.Popen(
         command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment, start_new_session=True
     )

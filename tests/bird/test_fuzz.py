@@ -201,7 +201,12 @@ def test_any_conversation_leaves_the_old_file_or_the_new_one(
         finally:
             server.stop()
         event(applied.state.value)
-        assert {path.name for path in folder.iterdir()} <= {"bird.cfg", "ctl", ".bird.cfg.rrwatch-old"}
+        assert {path.name for path in folder.iterdir()} <= {
+            "bird.cfg",
+            "bird.cfg.rejected",
+            "ctl",
+            ".bird.cfg.rrwatch-old",
+        }
 
 
 @given(parts=st.lists(lines, min_size=1, max_size=3))

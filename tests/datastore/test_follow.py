@@ -222,10 +222,11 @@ def test_the_history_is_read_up_to_the_list_and_no_further(follow: Follow, answe
 def test_an_unexpected_error_does_not_end_the_thread(follow: Follow, caplog: pytest.LogCaptureFixture) -> None:
     script = Script(RuntimeError("a bug"), listed(8), RuntimeError("another"), event(9))
     events = follow(script)
+    own = "an error of rrwatch's own, which the log has in full"
     assert events == [
-        Unreachable(P, "http://one", "RuntimeError: a bug"),
+        Unreachable(P, "http://one", f"{own}: a bug"),
         listed(8),
-        Unreachable(P, "http://one", "RuntimeError: another"),
+        Unreachable(P, "http://one", f"{own}: another"),
         changed(9),
     ]
     assert "unexpected" in caplog.text

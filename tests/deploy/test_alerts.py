@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import subprocess
+import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -263,8 +264,11 @@ def test_every_metric_that_rules_and_dashboard_name_exists(
     rrwatch.wait_for("configured")
 
     def found() -> set[str]:
-        with urllib.request.urlopen(f"http://{rrwatch.status_address}/metrics", timeout=5) as answer:
-            return absent_from(answer.read().decode())
+        try:
+            with urllib.request.urlopen(f"http://{rrwatch.status_address}/metrics", timeout=5) as answer:
+                return absent_from(answer.read().decode())
+        except urllib.error.HTTPError as error:  # nothing has been published yet
+            return {f"all: {error}"}
 
     with contextlib.suppress(TimeoutError):  # the assertion below says what is absent
         wait_until(lambda: not found(), "metrics")
