@@ -53,7 +53,7 @@ class Terminal:
 def on_terminal(*arguments: str, environment: dict[str, str]) -> Iterator[Terminal]:
     """Starts a command of rrwatch on a terminal of its own, and kills it in the end if it still runs."""
     screen, terminal = pty.openpty()
-    # As a login does: the terminal becomes the controlling one, and Ctrl-C reaches the command, even if the tests run in
+    # As a login does: the terminal becomes the controlling one. Ctrl-C must reach the command even if the tests run in
     # the background of a shell, which makes them ignore it.
     steps = (
         "fcntl.ioctl(0, termios.TIOCSCTTY, 0)",
