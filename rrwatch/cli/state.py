@@ -53,7 +53,7 @@ def sessions(
     document, no_daemon = _running_sessions(settings, given) if keys_file is None else (None, "")
     if document is None:
         document = _derived_sessions(settings, keys_file, timeout, given)
-        if no_daemon:
+        if no_daemon and not as_json:  # there, `source` says so
             _warn(f"{no_daemon}; these sessions follow from etcd, and how they are is not known")
     if as_json:
         _print_listing(document, "sessions")

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from rrwatch.errors import NoDaemon, RrwatchError, UsageError
+from rrwatch.reasons import reason_of
 from rrwatch.settings.model import Settings
 
 Document = Mapping[str, Any]
@@ -82,7 +83,7 @@ class RunningDaemon:
                 if time.monotonic() > end:
                     raise TimeoutError(f"no whole answer within {_TIMEOUT:.0f} s")
         except (OSError, http.client.HTTPException) as error:
-            raise NoDaemon(f"no rrwatch answers on {self._listen}: {error}") from error
+            raise NoDaemon(f"no rrwatch answers on {self._listen}: {reason_of(error)}") from error
         finally:
             connection.close()
         if not response.headers.get("Server", "").startswith("rrwatch"):

@@ -121,7 +121,7 @@ class TestExitStatus:
         for options in ("--json",), ("--strict",), ("--health",):
             done = run("status", *options, RRWATCH_STATUS_LISTEN=listen)
             assert (done.returncode, done.stdout) == (5, "")
-            assert done.stderr == f"rrwatch: no rrwatch answers on {listen}: [Errno 111] Connection refused\n"
+            assert done.stderr == f"rrwatch: no rrwatch answers on {listen}: Connection refused\n"
 
     def test_something_else_than_rrwatch(self, run: Run) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
@@ -331,10 +331,13 @@ class TestSessions:
     def test_of_another_host_the_daemon_does_not_know(self, run: Run, serve: Serve, etcd: Etcd) -> None:
         etcd.put_all(CLUSTER)
         as_node = {"RRWATCH_ROLE": "node", "NODENAME": "kube-node1", "IP": ""}
-        done = run("sessions", "--json", **serve(status(5)), **as_node, ETCD_ENDPOINTS=etcd.url)
+        settings = {**serve(status(5)), **as_node, "ETCD_ENDPOINTS": etcd.url}
+        done = run("sessions", "--json", **settings)
+        assert (done.returncode, done.stderr) == (0, "")
         document = json.loads(done.stdout)
         assert document["source"] == "etcd"
         assert [row["name"] for row in document["sessions"]] == ["Global_172_17_42_40"]
+        done = run("sessions", **settings)
         assert " runs as reflector 172.17.42.40; these sessions follow from etcd" in done.stderr
 
     def test_of_a_file_the_daemon_is_not_asked(self, run: Run, serve: Serve, keys: str) -> None:
@@ -351,10 +354,10 @@ class TestSessions:
         done = run("sessions", ETCD_ENDPOINTS=etcd.url, RRWATCH_STATUS_LISTEN=listen)
         assert done.returncode == 0
         assert done.stderr == (
-            f"rrwatch: warning: no rrwatch answers on {listen}: [Errno 111] Connection refused; these sessions follow "
+            f"rrwatch: warning: no rrwatch answers on {listen}: Connection refused; these sessions follow "
             "from etcd, and how they are is not known\n"
         )
         assert ["3", "sessions"] in rows(done)
         done = run("sessions", "--json", "--text", "node1", ETCD_ENDPOINTS=etcd.url, RRWATCH_STATUS_LISTEN="")
-        assert done.stderr.startswith("rrwatch: warning: status_listen names no port")
+        assert done.stderr == ""
         assert [row["node"] for row in json.loads(done.stdout)["sessions"]] == ["kube-node1"]

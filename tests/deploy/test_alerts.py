@@ -268,6 +268,7 @@ def test_every_metric_that_rules_and_dashboard_name_exists(
             with urllib.request.urlopen(f"http://{rrwatch.status_address}/metrics", timeout=5) as answer:
                 return absent_from(answer.read().decode())
         except urllib.error.HTTPError as error:  # nothing has been published yet
+            error.close()
             return {f"all: {error}"}
 
     with contextlib.suppress(TimeoutError):  # the assertion below says what is absent

@@ -75,7 +75,8 @@ class Site:
         try:
             with urllib.request.urlopen(f"http://{self.rrwatch.status_address}/{name}", timeout=5) as answer:
                 return str(answer.read().decode())
-        except urllib.error.HTTPError:
+        except urllib.error.HTTPError as error:
+            error.close()
             return ""  # before the first turn of the loop
 
     def add(self, last: int, *, arrives: bool = True) -> None:
