@@ -87,6 +87,20 @@ def test_held(etcd: Etcd, bird: Bird, start_rrwatch: Start, program: Program, se
     assert not rrwatch.all("hook_failed")
 
 
+def test_frozen(etcd: Etcd, bird: Bird, start_rrwatch: Start, program: Program, tmp_path: Path) -> None:
+    etcd.put_all(CLUSTER)
+    rrwatch = start_rrwatch(etcd.url, bird, RRWATCH_HOOK_COMMAND=program.command)
+    rrwatch.wait_for("configured")
+    settings = beside(bird, etcd.url, tmp_path / "state", **reflector(REFLECTOR))
+    done = run_command("freeze", "--reason", "new racks", "--for", "1h", environment=settings)
+    assert done.returncode == 0, done.stderr
+    (told,) = wait_until(lambda: program.told("frozen"), "the program")
+    validate("event", told)
+    logged = rrwatch.wait_for("frozen")
+    expected = {"event": "frozen", "reason": "new racks", "until": logged["until"], "number": 1}
+    assert told.items() >= expected.items()
+
+
 def test_refused_with_a_log_of_errors_only(
     etcd: Etcd, bird: Bird, start_rrwatch: Start, program: Program, tmp_path: Path
 ) -> None:
@@ -101,7 +115,11 @@ def test_refused_with_a_log_of_errors_only(
     )
     (told,) = wait_until(lambda: program.told("refused"), "the program")
     validate("event", told)
-    assert (told["daemon"], "syntax error" in told["reason"]) == ("bird", True)
+    kept = bird.folder / "bird.cfg.rejected"
+    template = tmp_path / "templates" / "session.cfg.j2"
+    assert told.items() >= {"daemon": "bird", "file": str(kept), "template": str(template)}.items()
+    assert told["session"] in SESSIONS
+    assert told["reason"].startswith(f"{kept}:{told['line']}:")
 
     rrwatch.stop()
     assert len(program.told("refused")) == 1

@@ -16,6 +16,7 @@ from lab.network import Namespace, join, namespace
 from lab.process import wait_until
 from tests.command import Run
 from tests.keys import CLUSTER, NODES, PREFIX, REFLECTOR, SESSIONS
+from tests.schemas import validate
 
 NODE = "kube-node1"
 NAME = "Global_172_17_42_31"
@@ -124,3 +125,18 @@ def daemon_of(rrwatch: Rrwatch) -> dict[str, Any]:
     code, text = get(rrwatch, "/status")
     daemons: dict[str, dict[str, Any]] = json.loads(text)["daemons"] if code == 200 else {}
     return daemons.get("bird", {})
+
+
+@pytest.mark.parametrize("release", [BIRD2], ids=str)
+def test_a_loss_is_told_to_hooks(etcd: Etcd, bird: Bird, node: Bird, start_rrwatch: Start, tmp_path: Path) -> None:
+    hook = f"sh -c 'cat >{tmp_path}/new; mv {tmp_path}/new {tmp_path}/told'"
+    etcd.put_all(CLUSTER)
+    rrwatch = start_rrwatch(etcd.url, bird, RRWATCH_HOOK_COMMAND=hook)
+    node.start()
+    wait_until(lambda: rows(rrwatch, "state=up"), "a session that is up", 30)
+    node.stop()
+    wait_until((tmp_path / "told").exists, "the hook")
+    told = json.loads((tmp_path / "told").read_text())
+    validate("event", told)
+    expected = {"event": "session_lost", "daemon": "bird", "session": NAME, "node": NODE, "last_error": SHUTDOWN}
+    assert told.items() >= expected.items()
