@@ -132,8 +132,9 @@ def test_a_loss_is_told_to_hooks(etcd: Etcd, bird: Bird, node: Bird, start_rrwat
     hook = f"sh -c 'cat >{tmp_path}/new; mv {tmp_path}/new {tmp_path}/told'"
     etcd.put_all(CLUSTER)
     rrwatch = start_rrwatch(etcd.url, bird, RRWATCH_HOOK_COMMAND=hook)
+    rrwatch.wait_for("configured")
     node.start()
-    wait_until(lambda: rows(rrwatch, "state=up"), "a session that is up", 30)
+    rrwatch.wait_for("session_up", 30)
     node.stop()
     wait_until((tmp_path / "told").exists, "the hook")
     told = json.loads((tmp_path / "told").read_text())
