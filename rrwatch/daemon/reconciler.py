@@ -37,6 +37,8 @@ from rrwatch.settings.model import Settings
 _COMPARE_SHARE = 0.05
 """Share of the time that may go into comparing what is frozen with what etcd asks for: both are compared as a whole."""
 
+_CLAIM_PATIENCE = 1.0  # seconds; commands look only for moments whether a daemon runs
+
 _CAUSES_MAX = 10_000  # keys that are remembered as the cause of a change; a BIRD may be away for weeks
 
 
@@ -109,7 +111,7 @@ class Reconciler:
         Raises:
             OwnedElsewhere: another one does.
         """
-        self._lock.claim(target.config for target in self._paths.first())
+        self._lock.claim((target.config for target in self._paths.first()), _CLAIM_PATIENCE)
 
     def close(self) -> None:
         """Writes what must survive, and lets another rrwatch have the files."""
@@ -358,7 +360,7 @@ class Reconciler:
         self, wanted: Mapping[Target, Rendered], restarted: Collection[Target], *, prompted: bool
     ) -> dict[Target, Result]:
         """Brings every BIRD of this host to its configuration; none of them waits for another one to succeed."""
-        self._lock.claim(target.config for target in wanted)
+        self._lock.claim((target.config for target in wanted), _CLAIM_PATIENCE)
         applied = {target: self._bird.apply(target, rendered) for target, rendered in wanted.items()}
         return self._results_of(wanted, applied, restarted, prompted=prompted)
 
