@@ -179,6 +179,7 @@ def test_with_etcd_down_the_next_pod_runs_the_last_configuration(release: str, c
     pod = pod_of("reflector", release).start("bird", "rrwatch")
 
     wait_until(lambda: sessions(pod) == SESSIONS, "BIRD runs its last sessions")
+    wait_until_alive(pod, "rrwatch")
     assert pod.probe("readinessProbe", "rrwatch")[0] == 1
 
 
@@ -248,7 +249,7 @@ def test_what_is_held_keeps_its_sessions_in_the_next_pod(release: str, cluster: 
     for name in pod.containers:
         wait_until_alive(pod, name)
     wait_until(lambda: sessions(pod) == SESSIONS, "BIRD runs what is held")
-    assert pod.probe("readinessProbe", "rrwatch")[0] == 1
+    assert pod.probe("readinessProbe", "rrwatch")[0] == 4
     assert pod.containers["rrwatch"].execute("rrwatch", "release")[0] == 0
     pod.wait_until_ready()
     assert sessions(pod) == set()
