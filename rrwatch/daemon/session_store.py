@@ -91,6 +91,7 @@ class SessionStore:
             self._folder.replace(_NAME, f'{{"format": {_FORMAT}, "roles": {{{", ".join(roles)}}}}}\n')
         except StateError as error:
             self._error = error
+            self._saved = {}  # it is not there: the next `save` must write it, changed or not
 
     def _tell(self, error: StateError) -> None:
         if not self._is_told:

@@ -354,6 +354,21 @@ class TestStore:
             store.close(host.table.remembered)
         assert len(errors) == 1
 
+    def test_what_could_not_be_written_is_written_when_there_is_room(
+        self, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(session_store, "SAVE_INTERVAL", 0.0)
+        folder, errors = tmp_path / "state", list[Exception]()
+        folder.write_text("")  # no folder
+        store = self.store(folder, errors)
+        store.save(host.table.remembered)
+        wait_until(lambda: not saving(), "the attempt")
+        folder.unlink()
+        store.save(host.table.remembered)
+        wait_until(lambda: not saving(), "the next attempt")
+        assert len(errors) == 1
+        assert self.store(folder, errors).load(Moment.now()).keys() == {"bird"}
+
     def test_it_is_written_once_a_minute_if_it_changed(
         self, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
