@@ -27,7 +27,7 @@ class Site:
     def __init__(self, etcd: Etcd, bird: Bird, start: Start, folder: Path) -> None:
         self.etcd, self.bird, self.state = etcd, bird, folder / "state"
         self._start = start
-        self._settings = beside(bird, etcd.url, self.state, **reflector(REFLECTOR))
+        self.settings = beside(bird, etcd.url, self.state, **reflector(REFLECTOR))
         etcd.put_all(CLUSTER)
         self.rrwatch = self.start()
         self.rrwatch.wait_for("configured")
@@ -37,7 +37,7 @@ class Site:
         return self.rrwatch
 
     def run(self, *arguments: str, status: int = 0) -> str:
-        done: subprocess.CompletedProcess[str] = run_command(*arguments, environment=self._settings)
+        done: subprocess.CompletedProcess[str] = run_command(*arguments, environment=self.settings)
         assert done.returncode == status, (arguments, done.stdout, done.stderr)
         return done.stdout + done.stderr
 
@@ -71,7 +71,7 @@ class Site:
             wait_until(lambda: self.rows()[-1].added == 1, "its row")
 
     def findings(self, subject: str) -> list[dict[str, Any]]:
-        done = run_command("check", "--json", "--user", "root", environment=self._settings)
+        done = run_command("check", "--json", "--user", "root", environment=self.settings)
         return [finding for finding in json.loads(done.stdout) if finding["subject"] == subject]
 
     def waiting(self) -> dict[str, int]:
