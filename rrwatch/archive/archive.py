@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import io
 import json
 import time
 import zlib
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from rrwatch.archive.files import SECRET, StateFiles
-from rrwatch.archive.rows import Line, Row, line_of, lines_of, number_in, rows_of
+from rrwatch.archive.rows import Line, Row, line_of, lines_of, number_after, number_in, row_of, rows_of
+from rrwatch.bird import regular
 from rrwatch.bird.render import generation_in
 from rrwatch.errors import StateError
 
@@ -22,7 +24,9 @@ _ROWS_MAX = 1000  # after which the older half of the history is dropped
 _SIZE_MAX = 1 << 20  # bytes, for the same
 _WAITING_MAX = 20  # changes that are kept in memory while they cannot be written
 _LEVEL = 1  # of gzip: a configuration of 20,000 sessions takes 30 ms
-_TEXT_MAX = 1 << 27  # bytes of the texts in one file
+_PACKED_MAX = 1 << 26  # bytes of one file with configurations
+_TEXTS_MAX = 1 << 27  # bytes of the texts in it
+_HEAD_MAX = 4096  # bytes of the line above them
 _LOCK_TRIES, _LOCK_PAUSE = 20, 0.005  # seconds
 
 
@@ -97,7 +101,7 @@ class Archive:
             return None
         except OSError as error:
             raise StateError(f"{path} cannot be read: {error.strerror or error}") from error
-        except (ValueError, LookupError, TypeError, AttributeError, EOFError, zlib.error) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, EOFError, RecursionError, zlib.error) as error:
             raise StateError(f"{path} is damaged") from error
 
     def newest(self) -> Newest | None:
@@ -144,7 +148,7 @@ class Archive:
 
     def _add(self, entries: Sequence[Mapping[str, Any]], texts: Mapping[str, str]) -> None:
         newest, kept = self.newest(), self._kept()
-        number = max([self._last, *kept, *(number_in(line.entry) or 0 for line in self._lines if line.entry)]) + 1
+        number = number_after([self._last, *kept, *(number_in(line.entry) or 0 for line in self._lines if line.entry)])
         is_new = bool(texts) and (newest is None or newest.texts != texts or newest.number not in kept)
         if is_new:
             self._files.make(self._configs)
@@ -157,7 +161,14 @@ class Archive:
         }
         new = [line_of({"number": number, **entry, **of_text}) for entry in entries]
         lines = _shortened([*self._lines, *new])
-        self._files.replace(self._history, b"".join(line.raw + b"\n" for line in lines))
+        try:
+            self._files.replace(self._history, b"".join(line.raw + b"\n" for line in lines))
+        except OSError:
+            if is_new:
+                # The next attempt would leave another one, and at last none of those that the history knows.
+                with contextlib.suppress(OSError):
+                    self._path(number).unlink()
+            raise
         self._lines, self._stamp, self._newest, self._last = lines, self._stamped(), newest, number
         for old in sorted(kept)[: -(CONFIGURATIONS - is_new)]:
             with contextlib.suppress(OSError):
@@ -177,7 +188,7 @@ class Archive:
         except (FileNotFoundError, NotADirectoryError):
             content = b""
         self._lines, self._stamp = lines_of(content), stamp
-        unreadable = sum(line.entry is None for line in self._lines)
+        unreadable = sum(line.entry is None or row_of(line.entry) is None for line in self._lines)
         if unreadable and not self._told:
             self._told = True
             self._on_damage(f"{unreadable} lines of {self._history} cannot be read, and are left out")
@@ -223,11 +234,14 @@ def _packed(texts: Mapping[str, str]) -> bytes:
 
 
 def _texts_in(path: Path) -> dict[str, str]:
-    with gzip.open(path) as file:
-        content = file.read(_TEXT_MAX)
-    head, _, rest = content.partition(b"\n")
+    with gzip.open(io.BytesIO(regular.read(path, _PACKED_MAX))) as file:
+        sizes = json.loads(file.readline(_HEAD_MAX).removeprefix(b"# "))
+        size = sum(sizes.values())
+        if not 0 <= size <= _TEXTS_MAX:
+            raise ValueError(size)
+        rest = file.read(size + 1)
     texts, start = {}, 0
-    for name, size in json.loads(head.removeprefix(b"# ")).items():
+    for name, size in sizes.items():
         texts[name] = rest[start : start + size].decode(errors="surrogateescape")
         start += size
     if start != len(rest) or not texts:
@@ -236,5 +250,11 @@ def _texts_in(path: Path) -> dict[str, str]:
 
 
 def _shortened(lines: list[Line]) -> list[Line]:
-    too_long = len(lines) > _ROWS_MAX or sum(len(line.raw) + 1 for line in lines) > _SIZE_MAX
-    return lines[len(lines) // 2 :] if too_long else lines
+    """Drops what cannot be read, and then the older half, where the file would become too long."""
+    if _is_too_long(lines):
+        lines = [line for line in lines if line.entry is not None]
+    return lines[len(lines) // 2 :] if _is_too_long(lines) else lines
+
+
+def _is_too_long(lines: list[Line]) -> bool:
+    return len(lines) > _ROWS_MAX or sum(len(line.raw) + 1 for line in lines) > _SIZE_MAX

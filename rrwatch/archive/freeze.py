@@ -142,7 +142,7 @@ class FreezeFiles:
     def _read(self, path: Path) -> Mapping[str, Any] | None:
         try:
             roles = self._roles(path)
-            entry: Mapping[str, Any] | None = roles.get(self._role)
+            entry = _object(roles[self._role]) if self._role in roles else None
         except OSError as error:
             raise StateError(f"{path} cannot be read: {error.strerror}") from error
         except _DAMAGE as error:
@@ -157,13 +157,14 @@ class FreezeFiles:
             return {}
         if document["format"] != _FORMAT:
             raise ValueError(document["format"])
-        return dict(document["roles"])
+        return _object(document["roles"])
 
     def _write(self, path: Path, entry: Mapping[str, Any] | None) -> None:
         roles: dict[str, Any] = {}
         with contextlib.suppress(*_DAMAGE):
             roles = self._roles(path)
-        if roles.get(self._role) == entry and (roles or not path.exists()):
+        known = roles.get(self._role) == entry and (self._role in roles) == (entry is not None)
+        if known and (roles or not path.exists()):
             return
         roles.pop(self._role, None)
         if entry is not None:
@@ -217,6 +218,12 @@ def _pending_of(document: Mapping[str, Any]) -> Pending:
         undone=_frozen_of(document["undone"]),
         before=_text(document["before"]),
     )
+
+
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(value)
+    return value
 
 
 def _text(value: object) -> str:

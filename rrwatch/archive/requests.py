@@ -10,6 +10,12 @@ from typing import Any
 
 from rrwatch.archive.files import StateFiles
 
+LONGEST = 366 * 86400.0
+"""Seconds that a freeze with an end lasts at most, or that a rollback waits for its confirmation."""
+
+_LATEST = 1 << 37  # Unix time, in the year 6325: so far no sum with `LONGEST` is without an ISO form
+_NUMBER_MAX = 1 << 53
+
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What reading a document of another shape raises."""
 
@@ -105,10 +111,10 @@ class RequestFiles:
                 id=_text(document["id"]),
                 role=_text(document["role"]),
                 command=Command(document["command"]),
-                asked_at=float(document["asked_at"]),
+                asked_at=_within(document["asked_at"], 0, _LATEST),
                 reason=_text(document["reason"]),
-                seconds=None if seconds is None else float(seconds),
-                number=None if number is None else int(number),
+                seconds=None if seconds is None else _within(seconds, 0, LONGEST),
+                number=None if number is None else int(_within(number, 1, _NUMBER_MAX)),
             )
         except (OSError, *_DAMAGE):
             return None
@@ -157,4 +163,10 @@ class RequestFiles:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(value)
+    return value
+
+
+def _within(value: object, least: float, most: float) -> float:
+    if not isinstance(value, int | float) or not least <= value <= most:
+        raise ValueError(value)
     return value

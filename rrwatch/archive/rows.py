@@ -1,11 +1,14 @@
 """The lines of `history.jsonl`: one for each BIRD that a change was about. Pure: no I/O."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 _LARGEST = 1 << 53  # of a number that every reader of JSON keeps exactly
+
+_WILD = 10**12  # of a number that no host ever comes to: damage, which must not use the numbers up
 
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What reading a document of another shape raises."""
@@ -69,8 +72,13 @@ def lines_of(content: bytes) -> list[Line]:
             lines.append(line_of(entry))
         else:
             lines.append(Line(raw, entry))
-        last = max(last, number or last + 1)
+        last = number_after((last, number or last + 1)) - 1
     return lines
+
+
+def number_after(numbers: Iterable[int]) -> int:
+    """Returns the number of the next change. Wild numbers do not count."""
+    return max((number for number in numbers if number < _WILD), default=0) + 1
 
 
 def line_of(entry: Mapping[str, Any]) -> Line:
@@ -99,7 +107,7 @@ def row_of(entry: Mapping[str, Any]) -> Row | None:
             added=_count(entry["added"]),
             removed=_count(entry["removed"]),
             changed=_count(entry["changed"]),
-            took_ms=float(entry["took_ms"]),
+            took_ms=_milliseconds(entry["took_ms"]),
             role=_text(entry.get("role") or ""),
             configuration=None if configuration is None else _count(configuration),
             generations=None if generations is None else {name: _count(value) for name, value in generations.items()},
@@ -132,3 +140,9 @@ def _count(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < _LARGEST:
         raise TypeError(value)
     return value
+
+
+def _milliseconds(value: object) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):  # JSON has no word for others
+        raise TypeError(value)
+    return float(value)

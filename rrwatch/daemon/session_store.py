@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from rrwatch.daemon.session_table import Remembered
@@ -20,6 +21,7 @@ _NAME = "sessions.json"
 _BATCH = 100  # sessions that are encoded before another thread may run
 _PAUSE = 0.001  # seconds
 _TIMES_MAX = 1000
+_BOOT = Path("/proc/sys/kernel/random/boot_id")  # proc(5); the monotonic clock is the same one until the next boot
 
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What reading a document of another shape raises."""
@@ -91,6 +93,7 @@ class SessionStore:
             self._folder.replace(_NAME, f'{{"format": {_FORMAT}, "roles": {{{", ".join(roles)}}}}}\n')
         except StateError as error:
             self._error = error
+            self._saved = {}  # it is not there: the next `save` must write it, changed or not
 
     def _tell(self, error: StateError) -> None:
         if not self._is_told:
@@ -126,16 +129,30 @@ def _document_of(bird: Remembered, epoch: float, pause: float) -> str:
     head = {
         "birth": bird.birth,
         "heard_at": None if bird.heard_at is None else bird.heard_at + epoch,
+        "boot": _boot(),
+        "epoch": epoch,
         "losses": observed.losses,
         "lost_at": [(round(at + epoch, 1), number) for at, number in observed.lost_at],
     }
     return f'{json.dumps(head)[:-1]}, "sessions": {{{", ".join(parts)}}}}}'
 
 
+def _boot() -> str:
+    """Returns what names the boot of this host; empty where the kernel does not tell."""
+    try:
+        return _BOOT.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
 def _bird_of(document: Mapping[str, Any], now: Moment) -> Remembered:
+    boot = _boot()
+    is_this_boot = boot != "" and document.get("boot") == boot
+    epoch = _number(document["epoch"]) if is_this_boot else now.unix - now.monotonic
+
     def monotonic(unix: object) -> float:
-        # The wall clock may have been set back since.
-        return now.monotonic - max(0.0, now.unix - _number(unix))
+        # The wall clock may have been set since; after a boot, nothing tells by how much.
+        return min(now.monotonic, _number(unix) - epoch)
 
     def session(state: object, since: object, error: object, losses: object, lost_at: list[object]) -> ObservedSession:
         if not (state is None or isinstance(state, str)) or not isinstance(error, str):

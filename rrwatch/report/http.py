@@ -110,6 +110,7 @@ def _bind(listen: Listen, client_timeout: float, max_clients: int) -> "_Http":
 
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # with http.server's own 5, a burst of clients makes a probe wait for seconds
     status: Status | None = None
 
     def __init__(self, family: socket.AddressFamily, address: Any, client_timeout: float, max_clients: int) -> None:

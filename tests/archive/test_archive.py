@@ -1,10 +1,12 @@
 """The history and the configurations of it, on disks and clocks that do what they like."""
 
+import errno
 import gzip
 import itertools
 import json
 import os
 import tempfile
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +138,10 @@ DAMAGE = {
     "too short": gzip.compress(b'# {"bird": 9}\nshort'),
     "no document": gzip.compress(b"[" * 9),
     "cut off": gzip.compress(text(1).encode())[:20],
+    "nested": gzip.compress(b"# " + b"[" * 100_000 + b"\n"),
+    "a bomb": gzip.compress(b"\0" * (1 << 20)) * 256,
+    "a bomb of one text": gzip.compress(b'# {"bird": 1000000000000}\n'),
+    "negative": gzip.compress(b'# {"bird": -5}\n' + text(1).encode()),
 }
 
 
@@ -153,6 +159,27 @@ def test_a_damaged_configuration_is_an_error_and_stops_no_change(
     assert other.texts(2) == {"bird": text(1)}
 
 
+def test_a_bomb_costs_little_memory(archive: Archive, tmp_path: Path) -> None:
+    record(archive, 1)
+    (tmp_path / "state" / "configs" / "1.cfg.gz").write_bytes(DAMAGE["a bomb"])
+    tracemalloc.start()
+    try:
+        with pytest.raises(StateError):
+            archive.texts(1)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 27
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_pipe_in_the_place_of_a_file_does_not_block(archive: Archive, tmp_path: Path) -> None:
+    record(archive, 1)
+    path = tmp_path / "state" / "configs" / "1.cfg.gz"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(StateError, match="not a regular file"):
+        archive.texts(1)
+
+
 def test_what_cannot_be_written_is_kept_in_memory(archive: Archive, tmp_path: Path) -> None:
     (tmp_path / "state").write_text("")  # no folder
     for number in 1, 2:
@@ -164,6 +191,64 @@ def test_what_cannot_be_written_is_kept_in_memory(archive: Archive, tmp_path: Pa
     archive.keep()
     assert [row.number for row in archive.rows()] == [1, 2]
     assert archive.texts(1) == {"bird": text(1)}
+
+
+def test_a_disk_with_room_for_a_configuration_and_not_for_the_history(
+    archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(archive, *range(1, 51))
+    configs = tmp_path / "state" / "configs"
+    before = {path.name for path in configs.iterdir()}
+    real = StateFiles.replace
+
+    def full(files: StateFiles, path: Path, content: bytes, mode: int = 0o640) -> None:
+        if path.name == "history.jsonl":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(files, path, content, mode)
+
+    monkeypatch.setattr(StateFiles, "replace", full)
+    archive.record([entry()], {"bird": text(51)})
+    for _ in range(3):  # as many passes
+        with pytest.raises(StateError, match="No space left"):
+            archive.keep()
+        assert {path.name for path in configs.iterdir()} == before
+    monkeypatch.setattr(StateFiles, "replace", real)
+    archive.keep()
+    assert archive.rows()[-1].number == 51
+    assert {path.name for path in configs.iterdir()} == before - {"1.cfg.gz"} | {"51.cfg.gz"}
+
+
+def test_a_long_line_that_cannot_be_read_costs_no_row(archive: Archive, tmp_path: Path) -> None:
+    record(archive, *range(1, 11))
+    with (tmp_path / "state" / "history.jsonl").open("ab") as file:
+        file.write(b"x" * 10_000_000 + b"\n")
+    record(archive, *range(11, 21))
+    assert [row.number for row in archive.rows()] == list(range(1, 21))
+    assert (tmp_path / "state" / "history.jsonl").stat().st_size < 1 << 20
+
+
+def test_a_wild_number_does_not_hide_what_comes_after_it(archive: Archive, tmp_path: Path) -> None:
+    record(archive, 1)
+    (tmp_path / "state" / "configs" / f"{10**30}.cfg.gz").write_bytes(b"")
+    with (tmp_path / "state" / "history.jsonl").open("a") as file:
+        file.write(json.dumps(entry(number=(1 << 53) - 1)) + "\n")
+    for number in 2, 3:
+        record(archive, number)
+        assert archive.rows()[-1].number == number
+        assert archive.texts(number) == {"bird": text(number)}
+    other = Archive(tmp_path / "state", "me")
+    assert other.newest() == archive.newest()
+    record(other, 4)
+    assert (other.rows()[-1].number, other.texts(4)) == (4, {"bird": text(4)})
+
+
+@pytest.mark.parametrize("took", [float("nan"), float("inf"), "nan", "1"])
+def test_a_number_that_json_does_not_have_is_damage(archive: Archive, tmp_path: Path, took: object) -> None:
+    record(archive, 1)
+    with (tmp_path / "state" / "history.jsonl").open("a") as file:
+        file.write(json.dumps(entry(number=2, took_ms=took)) + "\n")
+    assert [row.number for row in archive.rows()] == [1]
+    assert len(archive.entries(5)) == 1
 
 
 def test_the_history_is_bounded(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

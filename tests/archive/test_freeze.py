@@ -62,9 +62,23 @@ def test_a_damaged_file_is_an_error_or_is_read(tmp_path: Path, name: str, value:
         assert standing == Standing()
     else:
         assert standing.frozen
-    files.frozen.write_text("{")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[" * 100_000, "\0", '{"format": 2, "roles": {}}', '{"format": 1, "roles": []}',
+     '{"format": 1, "roles": {"me": null}}', '{"format": 1, "roles": {"me": []}}'],
+    ids=range(8),
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["frozen", "pending"])
+def test_a_file_of_another_shape_does_not_thaw(tmp_path: Path, name: str, text: str) -> None:
+    files = FreezeFiles(tmp_path, "me")
+    path: Path = getattr(files, name)
+    path.write_text(text)
     with pytest.raises(StateError):
         files.load()
+    files.save(Standing(FROZEN))
+    assert files.load() == Standing(FROZEN)
 
 
 class _Crash(Exception):
@@ -171,6 +185,21 @@ def test_a_request_and_its_answer(tmp_path: Path) -> None:
     files.ask(replace(request, id="2"))
     files.answer(answer)
     assert files.asked("me") == replace(request, id="2")
+
+
+WILD = [
+    ("asked_at", float("nan")), ("asked_at", 1e300), ("asked_at", -1.0), ("seconds", float("nan")), ("seconds", 1e12),
+    ("seconds", float("inf")), ("seconds", -5), ("number", -3), ("number", "7"), ("number", 1 << 60),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), WILD)
+def test_a_request_with_a_wild_number_is_none(tmp_path: Path, name: str, value: object) -> None:
+    files = RequestFiles(tmp_path)
+    files.ask(Request("1", "me", Command.FREEZE, 1.5, "why", 60.0, 7))
+    document = json.loads(files.request.read_text())
+    files.request.write_text(json.dumps(document | {name: value}))
+    assert files.asked("me") is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"id": 1}', b"\xff", b"null"])

@@ -1,5 +1,6 @@
 """What the commands for history, freezes and rollbacks print where no daemon runs, and how they end."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -151,3 +152,48 @@ def test_what_may_not_be_read_is_one_line(say: Callable[..., Said], state: Path)
     assert (status, err) == (1, f"rrwatch: {state}/history.jsonl cannot be read: Is a directory\n")
     (state / "frozen.json").write_text("{")
     assert say("thaw")[0] == 1
+
+
+OLD_ROW = {  # of rrwatch 0.1
+    "time": "2025-12-31T00:00:00Z", "daemon": "bird", "state": "confirmed", "message": None, "cause": ["start"],
+    "causes": 1, "added": 3, "removed": 0, "changed": 0, "generation": 7, "took_ms": 12.5,
+}  # fmt: skip
+
+
+def test_what_is_damaged_is_left_out(say: Callable[..., Said], state: Path) -> None:
+    history = state / "history.jsonl"
+    wild = [
+        b"\xff\x00\x1b[2J", b'{"number": 5, "ti', b"[1, 2]", b"null", b'{"number": "6"}', b"[" * 100_000,
+        json.dumps(OLD_ROW | {"number": 7, "took_ms": float("nan")}).encode(), b"x" * 10_000_000,
+    ]  # fmt: skip
+    history.write_bytes(b"\n".join([*wild, history.read_bytes(), *wild]))
+    status, out, err = say("history", "--json")
+    assert (status, err) == (0, "")
+    rows = json.loads(out, parse_constant=pytest.fail)
+    assert [row["number"] for row in rows] == [1, 2, 3]
+    assert say("history")[0] == 0
+    assert say("diff", "2", "--summary")[0] == 0
+
+
+def test_the_history_of_the_release_before(say: Callable[..., Said], tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "history.jsonl").write_text(2 * (json.dumps(OLD_ROW) + "\n"))
+    rows = json.loads(say("history", "--json")[1])
+    assert [(row["number"], row["configuration"], row["added"]) for row in rows] == [(1, None, 3), (2, None, 3)]
+    assert len(say("history")[1].splitlines()) == 3
+    assert say("diff", "1") == (
+        2, "", "rrwatch: change 1 installed no configuration; `rrwatch history` lists them\n"
+    )  # fmt: skip
+    assert say("rollback", "1")[0] == 5
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no gzip", gzip.compress(b"x" * 99)[:20], gzip.compress(b"# " + b"[" * 99_999)]
+)
+def test_a_damaged_configuration_is_one_line(say: Callable[..., Said], state: Path, content: bytes) -> None:
+    (state / "configs" / "1.cfg.gz").write_bytes(content)
+    for arguments, expected in (["rollback", "1"], 1), (["diff", "1"], 2), (["diff", "1", "2"], 2):
+        status, out, err = say(*arguments)
+        assert (status, out) == (expected, "")
+        assert "1.cfg.gz" in err.splitlines()[-1]
+    assert not (state / "request.json").exists()

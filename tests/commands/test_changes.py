@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lab.etcd import Etcd
 from lab.etcd_v3 import EtcdV3
@@ -21,6 +23,7 @@ from rrwatch.commands.records import Cluster, Proposal, Records, Write
 from rrwatch.datastore.access import Access
 from rrwatch.errors import RrwatchError
 from tests.command import Run, run_command
+from tests.fuzz import EXAMPLES
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, global_peer, host, node_peer, reflector
 from tests.resources import mesh_off as mesh_off_v3
 from tests.resources import node as node_v3
@@ -173,6 +176,43 @@ class TestDocument:
         assert document["without_sessions"][0] == {"node": "kube-master", "families": [4]}
 
 
+V3_KEYS: Mapping[str, str] = {
+    **mesh_off_v3(),
+    **node_v3("n1", ipv4Address="10.0.0.1/24"),
+    **node_v3("n2", ipv4Address="10.0.0.2/24", routeReflectorClusterID="1.0.0.1"),
+    **reflector(REFLECTOR),
+}
+PROPOSALS: list[Callable[[Cluster], Proposal]] = [
+    mesh(False),
+    mesh(True),
+    lambda cluster: cluster.remove_peer(ADDRESS, None),
+    lambda cluster: cluster.add_peer(OTHER, AsNumber(65100), "n50"),
+    lambda cluster: cluster.add_reflector(OTHER, None),
+    lambda cluster: cluster.remove_reflector(ADDRESS),
+]
+
+_leaf = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9) | st.just("10.0.0.1")
+_wild = st.recursive(
+    _leaf,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+).map(json.dumps) | st.sampled_from(["", "\x00", "\ud800", "[" * 5000, "9" * 5000, '{"spec": {"bgp": 1}}'])
+
+
+@given(data=st.data(), propose=st.sampled_from(PROPOSALS))
+@settings(max_examples=EXAMPLES)
+def test_wild_records_have_a_plan_too(data: st.DataObject, propose: Callable[[Cluster], Proposal]) -> None:
+    v3 = data.draw(st.booleans())
+    items = dict(V3_KEYS if v3 else CLUSTER)
+    for key in data.draw(st.lists(st.sampled_from(sorted(items)), max_size=4)):
+        items[key] = data.draw(_wild)
+    try:
+        found = planned(items, PROPOSALS[-1 if v3 else PROPOSALS.index(propose)], V3 if v3 else V1)
+    except RrwatchError:
+        return
+    validate("plan", json.loads(json.dumps(found.document())))
+
+
 class TestWithoutTerminal:
     @pytest.fixture
     def run(self, etcd: Etcd) -> Run:
@@ -251,6 +291,16 @@ class TestOnTerminal:
             assert terminal.end() == 0
             assert "[y/N]" not in terminal.output
             assert terminal.output.count("\n") == 1
+
+    def test_a_node_that_joins_meanwhile_is_none_of_its_business(self, etcd: Etcd, on_terminal: OnTerminal) -> None:
+        etcd.put_all(CLUSTER)
+        joined = host("n50", "172.17.42.50")
+        with on_terminal("node-mesh on") as terminal:
+            terminal.wait_for("[y/N]: ")
+            etcd.put_all(joined)
+            terminal.type("y\n")
+            assert terminal.end() == 0
+        assert etcd.items(PREFIX) == CLUSTER | joined | {MESH: '{"enabled": true}'}
 
     def test_what_someone_else_writes_meanwhile_stays(self, etcd: Etcd, on_terminal: OnTerminal) -> None:
         etcd.put_all(CLUSTER)

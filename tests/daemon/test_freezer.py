@@ -122,6 +122,46 @@ def test_it_ends_by_itself_though_the_clock_was_set_back(
     assert other.reconciler.freezer.frozen is None
 
 
+def test_a_clock_that_was_set_forward_while_rrwatch_was_away(
+    subject: Passes, operator: Operator, passes: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject.list(MORE)
+    operator.ask(Command.ROLLBACK, number=1, seconds=60.0)
+    subject.reconciler.close()
+    real = time.time()
+    monkeypatch.setattr(time, "time", lambda: real + 31_536_000)
+    other = passes(subject.bird)
+    other.list(MORE)
+    # It counts as not confirmed: BIRD runs what it ran before, and that stays.
+    assert runs(other) == SESSIONS | NEW
+    assert (other.reconciler.freezer.frozen or pytest.fail("not frozen")).until is None
+    # A freeze for a while is over.
+    Operator(other).ask(Command.FREEZE, reason="why", seconds=60.0)
+    other.list(CLUSTER)
+    assert runs(other) == SESSIONS | NEW
+    other.reconciler.close()
+    monkeypatch.setattr(time, "time", lambda: real + 2 * 31_536_000)
+    last = passes(subject.bird)
+    last.list(CLUSTER)
+    assert runs(last) == SESSIONS
+
+
+def test_a_rollback_that_waits_does_not_last_longer_though_the_clock_was_set_back(
+    subject: Passes, operator: Operator, passes: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject.list(MORE)
+    operator.ask(Command.ROLLBACK, number=1, seconds=60.0)
+    real = time.time()
+    monkeypatch.setattr(time, "time", lambda: real - 86400)
+    subject.reconciler.close()
+    other = passes(subject.bird)
+    subject.bird.undo = {}  # BIRD forgets it
+    later = time.monotonic() + 63
+    monkeypatch.setattr("rrwatch.daemon.freezer.time.monotonic", lambda: later)
+    other.list(MORE)
+    assert runs(other) == SESSIONS | NEW
+
+
 def test_nothing_to_freeze(passes: Make) -> None:
     subject = passes(FakeBird(hangs=True))
     subject.list(CLUSTER)

@@ -299,3 +299,37 @@ def test_birds_log_has_room_for_thousands_of_lines(pair: tuple[Bird, Bird]) -> N
     with connect(near.socket, Deadline(5, threading.Event())) as bird:
         assert re.match("0016", bird.ask("restrict").whole)
         assert bird.ask("echo all 65536").code == 0
+
+
+GARBAGE = {
+    "binary": "1002-\x00\x1b[2J\x07 BGP \x9b\u202e up 12:00:00  Established\n0000 \n",
+    "no sessions": "\n".join(["x" * 70_000, "1002-", "1002-BGP BGP", "2002-a BGP b c d e f", " "]) + "\n0000 \n",
+    "a long line": f"1002-{'n' * 200_000} BGP master up 12:00:00  Established\n0000 \n",
+    "wild times": "".join(
+        f"1002-{NAME}{number} BGP master up {since}  Established\n"
+        for number, since in enumerate(["99:99:99", "0000-00-00", "9999-12-31 23:59:59", "-", "2026-11-29", "1e9"])
+    ) + "0000 \n",
+    "many": "".join(f" s{number} BGP master start 12:00:00 Active\n" for number in range(9_000)) + "0000 \n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", GARBAGE.values(), ids=list(GARBAGE))
+def test_garbage_is_survived(script: Script, scripted: Watched, text: str) -> None:
+    good = script.protocols
+    script.protocols = text
+    scripted.wait_for_polls(1)
+    document = scripted.table.observed["bird"]
+    assert document.known or document.poll_error
+    script.protocols = good
+    wait_until(lambda: scripted.session.up, "the session", 20)
+    assert set(scripted.table.observed["bird"].sessions) == {NAME}
+
+
+def test_an_answer_without_an_end_is_bounded(script: Script, scripted: Watched) -> None:
+    good = script.protocols
+    script.protocols = "1002-x BGP master up 12:00:00  Established\n" * 200_000
+    wait_until(lambda: "more than" in scripted.table.observed["bird"].poll_error, "the error", 20)
+    script.protocols = good
+    wait_until(lambda: not scripted.table.observed["bird"].poll_error, "another poll", 20)
+    assert not scripted.lost
+    assert scripted.session.up

@@ -284,12 +284,15 @@ class TestStore:
     def store(self, folder: Path, errors: list[Exception], role: str = ROLE) -> SessionStore:
         return SessionStore(StateFolder(folder), role, errors.append)
 
-    def test_since_and_losses_survive_rrwatch_but_not_bird(self, host: Host, tmp_path: Path) -> None:
+    def test_since_and_losses_survive_rrwatch_but_not_bird(
+        self, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         errors: list[Exception] = []
         host.poll(host.down(host.clock(-3), REFUSED), cause=SHUTDOWN)
         host.poll(host.up(host.clock(-4)))
         self.store(tmp_path, errors).close(host.table.remembered)
 
+        monkeypatch.setattr(session_store, "_BOOT", tmp_path / "none")
         now = Moment(77.0, Moment.now().unix)  # after a boot, the monotonic clock is another one
         found = self.store(tmp_path, errors).load(now)
         assert not errors
@@ -319,9 +322,24 @@ class TestStore:
             assert self.store(tmp_path, errors, role).load(Moment.now()).keys() == {"bird"}
         assert not errors
 
-    def test_times_in_the_future_are_not_believed(self, host: Host, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("seconds", [-86400.0, 31_536_000.0], ids=["back by a day", "forward by a year"])
+    def test_a_clock_that_was_set_while_rrwatch_was_away(self, host: Host, tmp_path: Path, seconds: float) -> None:
+        errors: list[Exception] = []
+        before = host.table.remembered["bird"].observed.sessions[NAME]
+        self.store(tmp_path, errors).close(host.table.remembered)
+        now = Moment(host.moment().monotonic + 5, Moment.now().unix + seconds)
+        found = self.store(tmp_path, errors).load(now)
+        seen = found["bird"].observed.sessions[NAME]
+        assert seen.since == pytest.approx(before.since, abs=1)
+        assert found["bird"].heard_at == pytest.approx(host.table.remembered["bird"].heard_at, abs=1)
+        assert not errors
+
+    def test_times_in_the_future_are_not_believed(
+        self, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         errors: list[Exception] = []
         self.store(tmp_path, errors).close(host.table.remembered)
+        monkeypatch.setattr(session_store, "_BOOT", tmp_path / "none")
         now = Moment(50.0, 1000.0)  # the wall clock was set back by decades
         seen = self.store(tmp_path, errors).load(now)["bird"].observed.sessions[NAME]
         assert seen.since == now.monotonic
@@ -353,6 +371,21 @@ class TestStore:
         for _ in range(3):
             store.close(host.table.remembered)
         assert len(errors) == 1
+
+    def test_what_could_not_be_written_is_written_when_there_is_room(
+        self, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(session_store, "SAVE_INTERVAL", 0.0)
+        folder, errors = tmp_path / "state", list[Exception]()
+        folder.write_text("")  # no folder
+        store = self.store(folder, errors)
+        store.save(host.table.remembered)
+        wait_until(lambda: not saving(), "the attempt")
+        folder.unlink()
+        store.save(host.table.remembered)
+        wait_until(lambda: not saving(), "the next attempt")
+        assert len(errors) == 1
+        assert self.store(folder, errors).load(Moment.now()).keys() == {"bird"}
 
     def test_it_is_written_once_a_minute_if_it_changed(
         self, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

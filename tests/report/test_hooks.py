@@ -146,6 +146,11 @@ class TestCommand:
         child = int((tmp_path / "child").read_text())
         wait_until(lambda: not is_running(child), "the end of the child", 5)
 
+    def test_a_daemon_that_it_starts_is_not_waited_for(self, tmp_path: Path) -> None:
+        # It has a session of its own, and the standard output of the hook.
+        run(f"setsid sh -c 'echo $$ >{tmp_path}/pid; exec sleep {LONG}' & until [ -s {tmp_path}/pid ]; do :; done")
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
     def test_a_flood_of_output_costs_no_memory(self) -> None:
         with memory_below(MIB), pytest.raises(HookFailed, match=r"it took longer than 0\.5 s: y$"):
             run("exec yes", timeout=0.5)

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from structlog.testing import capture_logs
 
 from lab.process import wait_until
 from rrwatch.bird.apply import State
-from rrwatch.report.http import StatusServer
+from rrwatch.report.http import StatusServer, _bind, _sessions
 from rrwatch.report.page import HEADERS
 from rrwatch.settings.values import Listen
 from tests.fuzz import EXAMPLES
@@ -253,6 +254,26 @@ class TestClients:
             for connection in slow:
                 connection.close()
 
+    def test_many_slow_ones_while_the_status_changes(self, server: StatusServer) -> None:
+        slow = [connect(server) for _ in range(150)]
+        try:
+            for number, connection in enumerate(slow):
+                with contextlib.suppress(OSError):  # those for which there is no room are disconnected
+                    connection.sendall(b"GET /status HTTP/1.1\r\nX: " + b"x" * (number % 7))
+                server.publish(status(outcome(State.REFUSED if number % 2 else State.CONFIRMED)))
+            server.publish(status(outcome(State.CONFIRMED)))
+            wait_until(lambda: is_served(server), "the page", 8)
+            assert json.loads(get(server, "/status")[1])["ready"] is True
+        finally:
+            for connection in slow:
+                connection.close()
+
+    def test_a_burst_of_them_waits_for_no_retry_of_tcp(self) -> None:
+        with _bind(Listen("127.0.0.1", 0), 1.0, 1) as http, contextlib.ExitStack() as stack:
+            for _ in range(100):  # before any is accepted
+                address = http.listen.host, http.listen.port
+                stack.enter_context(socket.create_connection(address, timeout=0.5))
+
     def test_one_that_does_not_read(self, server: StatusServer) -> None:
         connections = [connect(server) for _ in range(4)]
         try:
@@ -262,6 +283,20 @@ class TestClients:
         finally:
             for connection in connections:
                 connection.close()
+
+
+_piece = st.sampled_from([
+    "state", "node", "text", "sort", "limit", "page", "=", "&", ";", "%", "%00", "%ff", "+", "up", "0", "-1", "\x00",
+    "\ud800", "\u0663", "9" * 5000, "x" * 300,
+])  # fmt: skip
+
+
+@given(st.text(max_size=60) | st.lists(_piece, max_size=12).map("".join))
+@settings(max_examples=EXAMPLES)
+def test_any_query_for_sessions_is_answered(query: str) -> None:
+    code, text, kind = _sessions(status(outcome(State.CONFIRMED)), query)
+    assert (code, kind) in {(HTTPStatus.OK, "application/json"), (HTTPStatus.BAD_REQUEST, "text/plain; charset=utf-8")}
+    assert code is HTTPStatus.OK or len(text.splitlines()) == 1
 
 
 def exchange(server: StatusServer, said: bytes, *, finish: bool = False) -> None:
