@@ -43,7 +43,7 @@ def session_lines(document: Document, width: int | None, *, wide: bool) -> Itera
         chosen = (*_DERIVED, *([("state", "state")] if document["source"] == "etcd" else []))
         chosen = (*chosen, *([("key", "key")] if wide else []))
     titles, members = [title for title, _ in chosen], [member for _, member in chosen]
-    cells = [[_cell(row[member]) for member in members] for row in rows]
+    cells = [[_state(row) if member == "state" else _cell(row[member]) for member in members] for row in rows]
     yield from columns(
         titles, cells, None if wide else width, right=("losses", "in 1 h"), fixed=("session", "state", "since")
     )
@@ -62,6 +62,12 @@ def _cell(value: object) -> object:
     return "yes" if value is True else "" if value is False else value
 
 
+def _state(row: Document) -> str:
+    """Returns BIRD's word; `absent` if BIRD lacks the session, empty if it is not known how the session is."""
+    state: str | None = row["state"]
+    return state or ("absent" if row.get("since") else "")
+
+
 def _summary(document: Document, rows: Sequence[Document], *, is_running: bool) -> Iterator[str]:
     total = document["total"]
     if len(rows) == total:
@@ -71,7 +77,7 @@ def _summary(document: Document, rows: Sequence[Document], *, is_running: bool) 
     if not is_running:
         return
     up = sum(row["state"] == "Established" for row in rows)
-    without = sum(row["state"] is None for row in rows)  # BIRD lacks the session, or did not say
+    without = sum(not _state(row) for row in rows)
     if rows:
         yield f": {up:,} up, {len(rows) - up - without:,} down"
         yield f", {without:,} without a state" if without else ""
