@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain, zip_longest
 from textwrap import wrap
 from typing import Any
 
 from rrwatch.cli.columns import Size, columns, cut
+from rrwatch.cli.times import clock, duration, parsed
 from rrwatch.report.headline import Level, headline
 from rrwatch.report.text import visible
 
@@ -84,7 +85,7 @@ def screen(document: Document, size: Size | None) -> list[Line]:
         size: of the terminal: longer texts are cut, and sections have fewer rows, so that the first line stays in
             sight. None for output that is no terminal: nothing is cut.
     """
-    now = _parsed(document["now"])
+    now = parsed(document["now"])
     view = _View(document, now, size.columns if size else None)
     head, birds, sections = [*view.head()], [*view.birds()], [*view.sections()]
     room = size.lines - _PROMPT - len(head) - len(birds) if size else None
@@ -200,7 +201,7 @@ class _View:
         trouble = f"{etcd['trouble'].removeprefix(etcd['endpoint'] + ': ')}; " if etcd["trouble"] else ""
         if age is None:
             return f"{endpoint}: {trouble}has not answered yet"
-        return f"{endpoint}: {trouble}answered {_duration(age)} ago, index {etcd['index']}, {etcd['keys']:,} keys"
+        return f"{endpoint}: {trouble}answered {duration(age)} ago, index {etcd['index']}, {etcd['keys']:,} keys"
 
     def _differences(self, daemon: Document) -> Iterator[Line]:
         """Yields what is not as it should be about one BIRD, and not in the reason."""
@@ -242,34 +243,16 @@ class _View:
             yield Line(cut(start + line, self.width), style)
 
     def _since(self, time: str) -> str:
-        age = (self._now - _parsed(time)).total_seconds()
-        return f"{self._clock(time)}{self._utc} ({_duration(age)})" if self.width else f"{time} ({_duration(age)})"
+        age = (self._now - parsed(time)).total_seconds()
+        return f"{self._clock(time)}{self._utc} ({duration(age)})" if self.width else f"{time} ({duration(age)})"
 
     def _clock(self, time: str | None) -> str:
-        """Returns a time; on a terminal without the day, or without the seconds if it was another day."""
-        if time is None or self.width is None:
-            return time or ""
-        try:
-            parsed = _parsed(time)
-        except ValueError:  # another program may have written an entry of the history
-            return time
-        return f"{parsed:%H:%M:%S}" if parsed.date() == self._now.date() else f"{parsed:%m-%d %H:%M}"
+        """Returns a time, on a terminal in its short form."""
+        return time or "" if time is None or self.width is None else clock(time, self._now)
 
     @property
     def _utc(self) -> str:
         return " UTC" if self.width else ""
-
-
-def _parsed(time: str) -> datetime:
-    return datetime.fromisoformat(time).astimezone(UTC)
-
-
-def _duration(seconds: float) -> str:
-    """Returns a duration in its largest unit, such as `3 d`."""
-    for unit, size in ("d", 86400), ("h", 3600), ("min", 60):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
 
 
 def _count(number: int, what: str) -> str:

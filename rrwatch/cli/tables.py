@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -9,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rrwatch.cli.columns import columns, size_of
+from rrwatch.cli.times import clock
 from rrwatch.commands.check import Finding
 from rrwatch.report.text import visible
 
@@ -31,18 +33,18 @@ def print_history(changes: Sequence[Mapping[str, Any]], stream: TextIO) -> None:
         stream.write("no changes are known\n")
         return
     counts = ("added", "removed", "changed")
+    size, now = size_of(stream), datetime.now(UTC)
     rows = [
         (
             change["number"],
-            change["time"],
+            clock(change["time"], now) if size else change["time"],
             change["state"],
             *(change[name] or "" for name in counts),
             _first_cause(change),
         )
         for change in changes
     ]
-    size = size_of(stream)
-    numbers, titles = ("+", "-", "~"), ("number", "time", "state")
+    numbers, titles = ("+", "-", "~"), ("number", f"time{' UTC' if size else ''}", "state")
     lines = columns(
         (*titles, *numbers, "cause"), rows, size.columns if size else None, right=numbers, keys=("cause",), fixed=titles
     )

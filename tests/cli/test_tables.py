@@ -84,6 +84,25 @@ def test_no_control_character_is_printed(print_it: Any) -> None:
     assert [char for char in text if not char.isprintable() and char != "\n"] == []
 
 
+def test_the_history_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "size_of", lambda _: Size(60, 24))
+    stream = io.StringIO()
+    change = {
+        "number": 7,
+        "time": "2026-11-24T08:40:13.871Z",
+        "state": "confirmed",
+        "added": 12,
+        "removed": 0,
+        "changed": 0,
+    }
+    tables.print_history([change | {"cause": ["/calico/bgp/v1/host/kube-node3/ip_addr_v4"], "causes": 1}], stream)
+    title, row = stream.getvalue().splitlines()
+    assert title.split() == ["number", "time", "UTC", "state", "+", "-", "~", "cause"]
+    assert row.split()[:5] == ["7", "11-24", "08:40", "confirmed", "12"]
+    assert row.endswith("/ip_addr_v4")
+    assert len(row) == 60
+
+
 def test_nor_in_an_error_message(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["sessions", "--ip", "10.0.0.1", "--keys", f"/no/{ODD}"])
