@@ -12,7 +12,6 @@ from typing import Any
 from rrwatch.archive.freeze import FreezeFiles
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bird import templates
-from rrwatch.bird.apply import State
 from rrwatch.bird.config_file import ConfigFile
 from rrwatch.bird.control import Connection, connect
 from rrwatch.bird.detect import BirdDetector
@@ -402,7 +401,7 @@ def _check_generation(
         hint = "start rrwatch: it makes BIRD run what is wanted"
     elif status["held"]:
         hint = "the change is held; see the first line"
-    elif daemon.get("state") == State.REFUSED.value:
+    elif daemon.get("refused"):
         hint = "BIRD refuses it; see the first line"
     else:
         hint = "rrwatch is working on it; see `rrwatch status`"

@@ -225,6 +225,14 @@ def test_any_terminal(columns: int, height: int, name: str, frozen: bool) -> Non
 
 
 class TestRemedy:
+    def test_templates_that_cannot_be_used_stop_nothing_but_themselves(self) -> None:
+        assert remedy(DOCUMENTS["templates"]).endswith("; the templates before it stay in use until then")
+        assert remedy(DOCUMENTS["refused"]).endswith("; BIRD keeps the last configuration until then")
+
+    def test_a_hold_does_not_hide_that_bird_is_down(self) -> None:
+        document = DOCUMENTS["bird-down"] | {"held": DOCUMENTS["held"]["held"]}
+        assert remedy(document).startswith("start BIRD; then `rrwatch release` if")
+
     def test_names_where_the_fault_is(self) -> None:
         assert remedy(DOCUMENTS["refused"]).startswith(
             "correct /etc/rrwatch/templates/session.cfg.j2 (line 31 of /etc/bird/bird.cfg.rejected); BIRD keeps"
