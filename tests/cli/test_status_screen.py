@@ -195,6 +195,16 @@ class TestStanding:
         assert screen(many, TERMINAL)[0].style == NOTE
         assert "do:  `rrwatch sessions --state down` shows which, and why" in lines(many)
 
+    def test_etcd_names_its_endpoint_once(self) -> None:
+        document = DOCUMENTS["etcd-down"]
+        trouble = f"{document['etcd']['endpoint']}: Connection refused"
+        (line,) = [
+            line
+            for line in lines(document | {"etcd": document["etcd"] | {"trouble": trouble}})
+            if line.startswith("etcd ")
+        ]
+        assert line.startswith("etcd http://172.17.42.30:2379: Connection refused; answered ")
+
     def test_all_of_it_at_once_is_not_cut(self) -> None:
         away = without_etcd(status(10, down=10), 300).document() | {"frozen": FROZEN}
         shown = screen(away, TERMINAL)[:2]

@@ -12,7 +12,7 @@ from rrwatch.cli import tables
 from rrwatch.cli.columns import Size
 from rrwatch.cli.exits import USAGE
 from rrwatch.cli.main import main
-from rrwatch.cli.session_table import remark_lines, session_lines
+from rrwatch.cli.session_screen import remark_lines, session_lines
 from rrwatch.cli.status_screen import screen
 from rrwatch.commands.check import Finding
 from rrwatch.commands.derived_sessions import derived_list

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rrwatch.cli.session_table import session_lines
+from rrwatch.cli.session_screen import session_lines
 from rrwatch.commands.derived_sessions import derived_list
 from tests.cli.test_tables import DERIVED
 
