@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TextIO
 
+from rrwatch.cli.columns import cut
 from rrwatch.commands.changes import Plan
 from rrwatch.report.text import visible
 from rrwatch.roles.effect import HostEffect
@@ -78,9 +79,9 @@ def _cells(host: HostEffect) -> tuple[str, ...]:
     signs = ("+", host.gained), ("-", host.lost), ("~", host.reset)
     numbers = (f"{some.count:,}" if some.count else "" for _, some in signs)
     names = " ".join(sign + name for sign, some in signs for name in some.names)
-    more = " ..." if any(len(some.names) < some.count for _, some in signs) else ""
+    more = " …" if any(len(some.names) < some.count for _, some in signs) else ""
     return (
-        _cut(f"{host.kind.value} {host.name}", _NAME_WIDTH),
+        cut(visible(f"{host.kind.value} {host.name}"), _NAME_WIDTH),
         f"{host.before:,}",
         f"{host.after:,}",
         *numbers,
@@ -93,15 +94,10 @@ def _line(cells: Sequence[str], widths: Iterable[int]) -> str:
     first, *others = widths
     columns = [name.ljust(first), *(number.rjust(width) for number, width in zip(numbers, others, strict=True))]
     start = "  ".join(columns) + "  "
-    return (start + _cut(names, WIDTH - len(start))).rstrip()
+    return (start + cut(visible(names), WIDTH - len(start))).rstrip()
 
 
 def _wrapped(text: str) -> list[str]:
     """Breaks a text into lines, but not within a command."""
     whole = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", "\0"), text)
     return [line.replace("\0", " ") for line in textwrap.wrap(whole, WIDTH, break_on_hyphens=False)]
-
-
-def _cut(text: str, width: int) -> str:
-    text = visible(text)
-    return text if len(text) <= width else text[: max(0, width - 3)] + "..."

@@ -170,7 +170,7 @@ def _print_plan(answer: "Answer") -> None:
         counts = " ".join(
             f"{sign}{len(plan[kind])}" for sign, kind in (("+", "added"), ("-", "removed"), ("~", "changed"))
         )
-        click.echo(visible(f"{name}: {counts} sessions"))
+        click.echo(visible(f"{name}: {counts} sessions" if any(plan.values()) else f"{name}: no session changes"))
         for sign, kind in ("+", "added"), ("-", "removed"), ("~", "changed"):
             for session in plan[kind][:_SHOWN]:
                 click.echo(visible(f"  {sign} {session}"))

@@ -59,7 +59,7 @@ def sessions(
         _print_listing(document, "sessions")
         return DONE
     from rrwatch.cli.columns import size_of
-    from rrwatch.cli.session_table import remark_lines, session_lines
+    from rrwatch.cli.session_screen import remark_lines, session_lines
 
     size = size_of(sys.stdout)
     width = size.columns if size and not wide else None

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import chain, zip_longest
 from textwrap import wrap
 from typing import Any
 
 from rrwatch.cli.columns import Size, columns, cut
-from rrwatch.report.remedy import remedy
+from rrwatch.cli.times import clock, duration, parsed
+from rrwatch.report.headline import Level, headline
 from rrwatch.report.text import visible
 
 Document = Mapping[str, Any]
@@ -16,6 +17,7 @@ Document = Mapping[str, Any]
 GOOD, BAD, NOTE, TITLE = "green", "red", "yellow", "bold"
 """Styles of lines."""
 
+_STYLES = {Level.GOOD: GOOD, Level.WARNING: NOTE, Level.BAD: BAD}
 _REASON_LINES = 2  # on a terminal
 _PROMPT = 1  # lines that the shell needs below
 
@@ -83,7 +85,7 @@ def screen(document: Document, size: Size | None) -> list[Line]:
         size: of the terminal: longer texts are cut, and sections have fewer rows, so that the first line stays in
             sight. None for output that is no terminal: nothing is cut.
     """
-    now = _parsed(document["now"])
+    now = parsed(document["now"])
     view = _View(document, now, size.columns if size else None)
     head, birds, sections = [*view.head()], [*view.birds()], [*view.sections()]
     room = size.lines - _PROMPT - len(head) - len(birds) if size else None
@@ -118,14 +120,16 @@ class _View:
 
     def head(self) -> Iterator[Line]:
         """Yields what is shown first: how rrwatch stands, why, what to do, and what is known of etcd."""
-        document = self._document
-        yield self._line(self._headline(), (NOTE if self._is_away else GOOD) if self._is_ready else BAD)
+        document, answer = self._document, headline(self._document)
+        first = f"{answer.word} since {self._since(answer.since)}" if answer.since else answer.word
+        notes = (f"{note.what} since {self._since(note.since)}" if note.since else note.what for note in answer.notes)
+        yield from self._paragraph("", ", ".join((first, *notes)), _STYLES[answer.level])
         started = f", started {self._since(document['started_at'])}" if document["started_at"] else ""
         yield self._line(f"rrwatch {document['version']}, {document['viewer']}{started}")
-        for reason in filter(None, (document["stalled"], document["reason"])):
-            yield from self._paragraph("why: ", reason)
-        if to_do := self._to_do():
-            yield from self._paragraph("do:  ", to_do)
+        if answer.reason:
+            yield from self._paragraph("why: ", answer.reason)
+        if answer.advice:
+            yield from self._paragraph("do:  ", answer.advice)
         yield from self._standing()
         yield self._line(self._etcd())
 
@@ -172,33 +176,6 @@ class _View:
             titles = (f"{member} ({total:,})", "reason")
             yield _Section(titles, rows, total, "`rrwatch sessions` has all", keys=titles[:1], rank=rank)
 
-    @property
-    def _is_ready(self) -> bool:
-        return bool(self._document["ready"] and not self._document["stalled"])
-
-    @property
-    def _is_away(self) -> bool:
-        etcd = self._document["etcd"]
-        return bool(etcd["trouble"] or etcd["stale"])
-
-    def _headline(self) -> str:
-        document, etcd = self._document, self._document["etcd"]
-        word, since = ("READY", "ready_since") if self._is_ready else ("NOT READY", "not_ready_since")
-        parts = [f"{word} since {self._since(document[since])}" if document[since] else word]
-        if self._is_away and etcd["last_answer_at"]:
-            parts.append(f"etcd away since {self._since(etcd['last_answer_at'])}")
-        if document.get("frozen"):
-            parts.append("frozen")
-        return ", ".join(parts)
-
-    def _to_do(self) -> str:
-        document = self._document
-        if to_do := remedy(document):
-            return to_do
-        if not self._is_ready:
-            return "`rrwatch check` says what is wrong"
-        return "start etcd; BIRD keeps its sessions until then" if self._is_away else ""
-
     def _standing(self) -> Iterator[Line]:
         """Yields what is held, frozen, or waits for a confirmation."""
         document = self._document
@@ -206,25 +183,25 @@ class _View:
             sessions, nodes = held["sessions_total"], held["nodes_total"]
             kept = f"{_count(sessions, 'session')} of {_count(nodes, 'node')} are kept"
             yield self._line(f"held since {self._since(held['since'])}: {kept}", NOTE)
-        if frozen := document.get("frozen"):
-            waiting = frozen.get("waiting")
-            until = f" until {self._clock(frozen['until'])}" if frozen.get("until") else ""
-            waits = f"; `rrwatch thaw` would change {_signs(waiting) or 'nothing'}" if waiting else "; `rrwatch thaw`"
-            yield self._line(f"frozen since {self._since(frozen['since'])}{until}: {frozen['reason']}{waits}", NOTE)
-        if pending := document.get("pending"):
+        if pending := document.get("pending"):  # which only `rrwatch confirm` ends before its time
             until = self._clock(pending["until"])
             yield self._line(
                 f"rollback to {pending['number']} is undone at {until}, unless `rrwatch confirm` keeps it", NOTE
             )
+        elif frozen := document.get("frozen"):
+            until = f" until {self._clock(frozen['until'])}" if frozen.get("until") else ""
+            waiting = frozen.get("waiting")
+            waits = f", `rrwatch thaw` would change {_signs(waiting) or 'nothing'}" if waiting else ""
+            yield self._line(f"frozen since {self._since(frozen['since'])}{until}{waits}: {frozen['reason']}", NOTE)
 
     def _etcd(self) -> str:
         etcd = self._document["etcd"]
         endpoint = f"etcd {etcd['endpoint'] or '(no endpoint yet)'}"
         age = etcd["last_answer_age_s"]
-        trouble = f"{etcd['trouble']}; " if etcd["trouble"] else ""
+        trouble = f"{etcd['trouble'].removeprefix(etcd['endpoint'] + ': ')}; " if etcd["trouble"] else ""
         if age is None:
             return f"{endpoint}: {trouble}has not answered yet"
-        return f"{endpoint}: {trouble}answered {_duration(age)} ago, index {etcd['index']}, {etcd['keys']:,} keys"
+        return f"{endpoint}: {trouble}answered {duration(age)} ago, index {etcd['index']}, {etcd['keys']:,} keys"
 
     def _differences(self, daemon: Document) -> Iterator[Line]:
         """Yields what is not as it should be about one BIRD, and not in the reason."""
@@ -254,46 +231,28 @@ class _View:
     def _line(self, text: str, style: str = "") -> Line:
         return Line(cut(visible(text), self.width), style)
 
-    def _paragraph(self, label: str, text: str) -> Iterator[Line]:
+    def _paragraph(self, label: str, text: str, style: str = "") -> Iterator[Line]:
         """Yields a text that is too important to lose most of it: it has some lines on a terminal."""
         shown = visible(text)
         if self.width is None:
-            yield Line(label + shown)
+            yield Line(label + shown, style)
             return
         room = max(self.width - len(label), 1)
         lines = wrap(shown, room, max_lines=_REASON_LINES, placeholder=" …", break_on_hyphens=False)
         for start, line in zip_longest([label], lines, fillvalue=" " * len(label)):
-            yield Line(cut(start + line, self.width))
+            yield Line(cut(start + line, self.width), style)
 
     def _since(self, time: str) -> str:
-        age = (self._now - _parsed(time)).total_seconds()
-        return f"{self._clock(time)}{self._utc} ({_duration(age)})" if self.width else f"{time} ({_duration(age)})"
+        age = (self._now - parsed(time)).total_seconds()
+        return f"{self._clock(time)}{self._utc} ({duration(age)})" if self.width else f"{time} ({duration(age)})"
 
     def _clock(self, time: str | None) -> str:
-        """Returns a time; on a terminal without the day, or without the seconds if it was another day."""
-        if time is None or self.width is None:
-            return time or ""
-        try:
-            parsed = _parsed(time)
-        except ValueError:  # another program may have written an entry of the history
-            return time
-        return f"{parsed:%H:%M:%S}" if parsed.date() == self._now.date() else f"{parsed:%m-%d %H:%M}"
+        """Returns a time, on a terminal in its short form."""
+        return time or "" if time is None or self.width is None else clock(time, self._now)
 
     @property
     def _utc(self) -> str:
         return " UTC" if self.width else ""
-
-
-def _parsed(time: str) -> datetime:
-    return datetime.fromisoformat(time).astimezone(UTC)
-
-
-def _duration(seconds: float) -> str:
-    """Returns a duration in its largest unit, such as `3 d`."""
-    for unit, size in ("d", 86400), ("h", 3600), ("min", 60):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
 
 
 def _count(number: int, what: str) -> str:

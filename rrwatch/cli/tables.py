@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rrwatch.cli.columns import columns, size_of
+from rrwatch.cli.times import clock
 from rrwatch.commands.check import Finding
 from rrwatch.report.text import visible
 
@@ -29,17 +32,23 @@ def print_history(changes: Sequence[Mapping[str, Any]], stream: TextIO) -> None:
     if not changes:
         stream.write("no changes are known\n")
         return
+    counts = ("added", "removed", "changed")
+    size, now = size_of(stream), datetime.now(UTC)
     rows = [
         (
             change["number"],
-            change["time"],
+            clock(change["time"], now) if size else change["time"],
             change["state"],
-            *(change[name] or "" for name in ("added", "removed", "changed")),
+            *(change[name] or "" for name in counts),
             _first_cause(change),
         )
         for change in changes
     ]
-    _console(stream).print(_table(("number", "time", "state", "+", "-", "~", "cause"), rows))
+    numbers, titles = ("+", "-", "~"), ("number", f"time{' UTC' if size else ''}", "state")
+    lines = columns(
+        (*titles, *numbers, "cause"), rows, size.columns if size else None, right=numbers, keys=("cause",), fixed=titles
+    )
+    stream.write("\n".join(lines) + "\n")
 
 
 def print_records(rows: Sequence[Mapping[str, Any]], stream: TextIO, *, as_json: bool) -> None:
@@ -51,9 +60,9 @@ def print_records(rows: Sequence[Mapping[str, Any]], stream: TextIO, *, as_json:
     else:
         titles = {"as_number": "AS", "cluster_id": "cluster id"}
         absent = {"node": "(all nodes)"}
-        columns = [titles.get(name, name) for name in rows[0]]
+        shown = [titles.get(name, name) for name in rows[0]]
         cells = [[value if value is not None else absent.get(name, "") for name, value in row.items()] for row in rows]
-        _console(stream).print(_table(columns, cells))
+        _console(stream).print(_table(shown, cells))
 
 
 def _first_cause(entry: Mapping[str, Any]) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 from rrwatch.archive.freeze import FreezeFiles
 from rrwatch.bgp.sessions import Derived
 from rrwatch.bird import templates
-from rrwatch.bird.apply import State
 from rrwatch.bird.config_file import ConfigFile
 from rrwatch.bird.control import Connection, connect
 from rrwatch.bird.detect import BirdDetector
@@ -43,7 +42,7 @@ from rrwatch.errors import (
 )
 from rrwatch.guard.baseline import StateFolder
 from rrwatch.report import hook_command
-from rrwatch.report.remedy import remedy
+from rrwatch.report.headline import Note, headline, is_away
 from rrwatch.report.text import iso
 from rrwatch.settings.model import MODEL_OF, Settings
 from rrwatch.settings.table import Unknown
@@ -161,17 +160,18 @@ def _daemon_finding(settings: Settings, subject: str, status: Document) -> Findi
     if status["viewer"] != settings.role.summary():
         text = f"runs as {status['viewer']}, but these settings are those of {settings.role.summary()}"
         return Finding(subject, False, text, "give `rrwatch check` the settings of the service")
-    etcd = status["etcd"]
-    away = f"; etcd away since {etcd['last_answer_at']}: {etcd['trouble'] or 'no answer'}"
-    is_away = bool(etcd["last_answer_at"] and (etcd["trouble"] or etcd["stale"]))
-    if not status["ready"]:
-        text = f"not ready since {status['not_ready_since']}: {status['reason']}{away if is_away else ''}"
-        return Finding(subject, False, text, remedy(status) or "see the first failure below")
-    sessions = sum(daemon["sessions"] for daemon in status["daemons"].values())
-    text = f"ready, {sessions} sessions{away if is_away else ''}"
-    if is_away:
-        return Finding(subject, False, text, "start etcd; BIRD keeps its sessions until then")
-    return Finding(subject, True, text)
+    answer = headline(status)
+    if status["ready"]:
+        text = f"ready, {sum(daemon['sessions'] for daemon in status['daemons'].values())} sessions"
+    else:
+        text = f"not ready since {answer.since}: {answer.reason}"
+    good = bool(status["ready"]) and not is_away(status)
+    return Finding(subject, good, "; ".join((text, *map(_told, answer.notes))), answer.advice)
+
+
+def _told(note: Note) -> str:
+    since = f" since {note.since}" if note.since else ""
+    return f"{note.what}{since}{f': {note.reason}' if note.reason else ''}"
 
 
 def _check_freeze(settings: Settings) -> Iterator[Finding]:
@@ -183,12 +183,12 @@ def _check_freeze(settings: Settings) -> Iterator[Finding]:
         return
     if standing.pending:
         number, until = standing.pending.trial.number, iso(standing.pending.until)
-        hint = "`rrwatch confirm` keeps it"
-        yield Finding("frozen", True, f"rollback to {number} waits for its confirmation until {until}", hint)
+        hint = "`rrwatch confirm` keeps what BIRD runs"
+        yield Finding("frozen", True, f"rollback to {number} is undone at {until}, unless confirmed", hint)
     elif standing.frozen:
         until = f" until {iso(standing.frozen.until)}" if standing.frozen.until else ""
         text = f"since {iso(standing.frozen.since)}{until}: {standing.frozen.reason}"
-        yield Finding("frozen", True, text, "`rrwatch thaw` lets etcd decide again")
+        yield Finding("frozen", True, text, "`rrwatch thaw` lets etcd decide again what BIRD runs")
 
 
 def _check_user(files: Iterable[Path]) -> Iterator[Finding]:
@@ -401,7 +401,7 @@ def _check_generation(
         hint = "start rrwatch: it makes BIRD run what is wanted"
     elif status["held"]:
         hint = "the change is held; see the first line"
-    elif daemon.get("state") == State.REFUSED.value:
+    elif daemon.get("refused"):
         hint = "BIRD refuses it; see the first line"
     else:
         hint = "rrwatch is working on it; see `rrwatch status`"

@@ -32,8 +32,7 @@ def freeze(settings: Settings, reason: str, seconds: float | None) -> Answer:
 def plan(settings: Settings) -> Answer:
     """Asks what waits for a thaw; as for `freeze`."""
     request = _request(settings, Command.PLAN)
-    frozen = _standing(settings).frozen
-    if frozen is None and not _is_asked_to_freeze(settings):
+    if _standing(settings).in_effect is None and not _is_asked_to_freeze(settings):
         return Answer(request.id, Result.DONE, "nothing is frozen")
     files = RequestFiles(settings.state_dir)
     if _daemon_runs(settings) is False:

@@ -7,6 +7,8 @@ from typing import Any
 
 from rrwatch.report.remedy import remedy
 
+_MANY_DOWN = 0.2  # of the sessions, as the alert RrwatchManySessionsDown
+
 
 class Level(Enum):
     """How urgent a headline is."""
@@ -66,33 +68,48 @@ def headline(document: Mapping[str, Any]) -> Headline:
     if stalled := document["stalled"]:
         return Headline("STALLED", Level.BAD, reason=f"{stalled}; the rest is from before that", advice=advice)
     if not document["ready"]:
-        since, held = document["not_ready_since"] or "", document["held"]
-        reason = f"held: {held['reason']}" if held else document["reason"]
-        return Headline("NOT READY", Level.BAD, since, reason, notes, advice or "`rrwatch check` says what is wrong")
-    level = Level.WARNING if notes else Level.GOOD
-    advice = advice or (_advice(document) if notes else "")
+        since = document["not_ready_since"] or ""
+        advice = advice or "`rrwatch check` says what is wrong"
+        return Headline("NOT READY", Level.BAD, since, document["reason"], notes, advice)
+    advice = _advice(document)
+    level = Level.WARNING if advice else Level.GOOD
     return Headline("READY", level, document["ready_since"] or "", "", notes, advice)
 
 
-def _is_away(document: Mapping[str, Any]) -> bool:
+def is_away(document: Mapping[str, Any]) -> bool:
+    """Whether etcd answered once, and does no longer."""
     etcd = document["etcd"]
-    return bool(etcd["trouble"] or etcd["stale"])
+    return bool(etcd["last_answer_at"] and (etcd["trouble"] or etcd["stale"]))
 
 
 def _notes(document: Mapping[str, Any]) -> Iterator[Note]:
     etcd = document["etcd"]
-    if _is_away(document) and etcd["last_answer_at"]:
+    if is_away(document):
         yield Note("etcd away", etcd["last_answer_at"], etcd["trouble"] or "")
     if pending := document["pending"]:
         number = pending["number"]
         what = f"rolled back to {number}" if number else "rolled back"
-        yield Note(what, pending["since"], "BIRD undoes it soon")
+        yield Note(what, pending["since"], f"undone at {pending['until']}, unless confirmed")
     elif frozen := document["frozen"]:
         yield Note("frozen", frozen["since"], frozen["reason"])
+    down, wanted = _down(document)
+    if down:
+        yield Note(f"{down:,} of {wanted:,} sessions down", "", "")
+
+
+def _down(document: Mapping[str, Any]) -> tuple[int, int]:
+    """Returns how many sessions are down, and how many are wanted."""
+    daemons = document["daemons"].values()
+    return sum(daemon["down"] or 0 for daemon in daemons), sum(daemon["sessions"] for daemon in daemons)
 
 
 def _advice(document: Mapping[str, Any]) -> str:
-    """What to do about the notes of a host that is ready; the first one comes first."""
-    if _is_away(document):
+    """What to do about the notes of a host that is ready, the most urgent first; empty if it can wait."""
+    down, wanted = _down(document)
+    if is_away(document):
         return "start etcd; BIRD keeps its sessions until then"
-    return "`rrwatch confirm` keeps it" if document["pending"] else "`rrwatch thaw` ends it"
+    if document["pending"]:
+        return "`rrwatch confirm` keeps what BIRD runs"
+    if document["frozen"]:
+        return "`rrwatch thaw` lets etcd decide again what BIRD runs"
+    return "`rrwatch sessions --state down` shows which, and why" if down > _MANY_DOWN * wanted else ""

@@ -14,13 +14,17 @@ def remedy(status: Mapping[str, Any]) -> str:
     """
     if status["stalled"]:
         return "`systemctl restart rrwatch`; BIRD keeps its sessions"
-    if status["held"]:
-        return "`rrwatch release` if those sessions should end, else restore their records"
     daemons = status["daemons"]
     states = {daemon["state"] for daemon in daemons.values()}
+    if status["held"]:
+        first = "start BIRD; then " if _WAITING in states else ""
+        return f"{first}`rrwatch release` if those sessions should end, else restore their records"
     if is_refused(status) or status["template_error"]:
         places = (_place(found) for daemon in daemons.values() if (found := daemon.get("refused")))
-        return f"correct {next(places, 'the line that is named')}; BIRD keeps the last configuration until then"
+        keeps = "BIRD keeps the last configuration"
+        if status["template_error"] and states and _REFUSED not in states:
+            keeps = "the templates before it stay in use"
+        return f"correct {next(places, 'the line that is named')}; {keeps} until then"
     if _WAITING in states:
         return "start BIRD; rrwatch configures it as soon as it runs"
     if not status["ready"] and not daemons and status["etcd"]["trouble"]:

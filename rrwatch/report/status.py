@@ -145,15 +145,12 @@ class Status:
         """Why BIRD does not, or may not, run what etcd asks for; empty where it does."""
         if self.outcome and self.outcome.waits_for:
             return f"waiting for {self.outcome.waits_for} in etcd"
-        if self.hold:
-            return f"held: {self.hold.loss.reason}; `rrwatch release` lets it go ahead"
-        if self.outcome is None and self.template_error:
-            return f"templates: {self.template_error}"
-        if self.outcome is None:
+        if self.outcome is None and not self.hold and not self.template_error:
             return f"etcd has not answered yet: {self.etcd.trouble or 'connecting'}"
-        reasons = [
+        reasons = [f"held: {self.hold.loss.reason}"] if self.hold else []
+        reasons += [
             f"{target.name} {result.applied.state.value}: {result.applied.message}"
-            for target, result in self.outcome.results.items()
+            for target, result in (self.outcome.results.items() if self.outcome else ())
             if result.applied.state is not State.CONFIRMED
         ]
         if self.template_error:
@@ -173,7 +170,13 @@ class Status:
         state = self.unready() or "; ".join(
             f"{target.name} confirmed: {len(result.wanted.blocks)} sessions" for target, result in results
         )
-        parts = [self.standing(), state, f"etcd does not answer: {self.etcd.trouble}" if self.etcd.trouble else ""]
+        release = "`rrwatch release` lets the held change go ahead" if self.hold else ""
+        parts = [
+            self.standing(),
+            state,
+            release,
+            f"etcd does not answer: {self.etcd.trouble}" if self.etcd.trouble else "",
+        ]
         return "; ".join(filter(None, parts))
 
     def standing(self) -> str:

@@ -52,9 +52,9 @@ class ReflectorRole:
         return f"reflector {next(iter(self.speaker.addresses.values()))}"
 
     def advice(self) -> str:
-        """Returns the key that makes all nodes peer with it."""
+        """Returns what makes nodes peer with it."""
         own = next(iter(self.speaker.addresses.values()))
-        return f"no key asks for a session: check that {self.model.peer_of_all(own)} is set"
+        return f"no key asks for a session: it takes nodes, and {self.model.peer_of_all(own)}"
 
     def prefixes(self, topology: Topology | None) -> tuple[str, ...]:
         """Returns the same folders, whatever is known."""

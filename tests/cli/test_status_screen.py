@@ -44,7 +44,7 @@ def test_fits_a_terminal_in_every_state(name: str, more: dict[str, Any]) -> None
         ("starting", BAD, "NOT READY"),
         ("bird-down", BAD, "NOT READY since "),
         ("refused", BAD, "NOT READY since "),
-        ("stalled", BAD, "NOT READY"),
+        ("stalled", BAD, "STALLED"),
         ("held", BAD, "NOT READY since "),
     ],
 )
@@ -172,14 +172,45 @@ class TestStanding:
         assert line.endswith("(2 h): 5,000 sessions of 5,000 nodes are kept")
 
     def test_frozen(self) -> None:
-        shown = lines(DOCUMENTS["healthy"] | {"frozen": FROZEN, "pending": PENDING}, None)
-        assert shown[0].endswith(", frozen")
+        shown = lines(DOCUMENTS["healthy"] | {"frozen": FROZEN}, None)
+        assert ", frozen since 2026-11-29T08:11:56Z (" in shown[0]
         (line,) = [line for line in shown if line.startswith("frozen since 2026-11-29T08:11:56Z")]
-        assert "until 2026-11-29T12:11:56Z: maintenance of the other reflector" in line
-        assert line.endswith("`rrwatch thaw` would change +3 ~12")
-        assert "rollback to 40 is undone at 2026-11-29T08:21:56Z, unless `rrwatch confirm` keeps it" in shown
+        assert "until 2026-11-29T12:11:56Z, `rrwatch thaw` would change +3 ~12: maintenance of the other" in line
         shown = lines(DOCUMENTS["healthy"] | {"frozen": FROZEN | {"waiting": None, "until": None}}, None)
-        assert any(line.endswith("reflector; `rrwatch thaw`") for line in shown)
+        assert any(line.endswith("): maintenance of the other reflector") for line in shown)
+        assert "do:  `rrwatch thaw` lets etcd decide again what BIRD runs" in shown
+
+    def test_a_rollback_that_waits_cannot_be_thawed(self) -> None:
+        shown = lines(DOCUMENTS["healthy"] | {"frozen": FROZEN, "pending": PENDING}, None)
+        assert ", rolled back to 40 since 2026-11-29T08:11:56Z (" in shown[0]
+        assert "rollback to 40 is undone at 2026-11-29T08:21:56Z, unless `rrwatch confirm` keeps it" in shown
+        assert "do:  `rrwatch confirm` keeps what BIRD runs" in shown
+        assert not any("thaw" in line for line in shown)
+
+    def test_sessions_that_are_down(self) -> None:
+        few, many = screen(DOCUMENTS["down-10"], TERMINAL)[0], status(10, down=3).document()
+        assert ", 10 of " in few.text
+        assert few.text.endswith(" sessions down")
+        assert lines(many)[0].endswith(", 3 of 10 sessions down")
+        assert screen(many, TERMINAL)[0].style == NOTE
+        assert "do:  `rrwatch sessions --state down` shows which, and why" in lines(many)
+
+    def test_etcd_names_its_endpoint_once(self) -> None:
+        document = DOCUMENTS["etcd-down"]
+        trouble = f"{document['etcd']['endpoint']}: Connection refused"
+        (line,) = [
+            line
+            for line in lines(document | {"etcd": document["etcd"] | {"trouble": trouble}})
+            if line.startswith("etcd ")
+        ]
+        assert line.startswith("etcd http://172.17.42.30:2379: Connection refused; answered ")
+
+    def test_all_of_it_at_once_is_not_cut(self) -> None:
+        away = without_etcd(status(10, down=10), 300).document() | {"frozen": FROZEN}
+        shown = screen(away, TERMINAL)[:2]
+        assert [line.style for line in shown] == [NOTE, NOTE]
+        words = " ".join(line.text.strip() for line in shown)
+        assert all(word in words for word in ("READY", "etcd away since", "frozen since", "10 of 10 sessions down"))
 
 
 def test_nothing_is_cut_where_there_is_no_terminal() -> None:
@@ -204,6 +235,14 @@ def test_any_terminal(columns: int, height: int, name: str, frozen: bool) -> Non
 
 
 class TestRemedy:
+    def test_templates_that_cannot_be_used_stop_nothing_but_themselves(self) -> None:
+        assert remedy(DOCUMENTS["templates"]).endswith("; the templates before it stay in use until then")
+        assert remedy(DOCUMENTS["refused"]).endswith("; BIRD keeps the last configuration until then")
+
+    def test_a_hold_does_not_hide_that_bird_is_down(self) -> None:
+        document = DOCUMENTS["bird-down"] | {"held": DOCUMENTS["held"]["held"]}
+        assert remedy(document).startswith("start BIRD; then `rrwatch release` if")
+
     def test_names_where_the_fault_is(self) -> None:
         assert remedy(DOCUMENTS["refused"]).startswith(
             "correct /etc/rrwatch/templates/session.cfg.j2 (line 31 of /etc/bird/bird.cfg.rejected); BIRD keeps"

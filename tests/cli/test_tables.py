@@ -12,7 +12,7 @@ from rrwatch.cli import tables
 from rrwatch.cli.columns import Size
 from rrwatch.cli.exits import USAGE
 from rrwatch.cli.main import main
-from rrwatch.cli.session_table import remark_lines, session_lines
+from rrwatch.cli.session_screen import remark_lines, session_lines
 from rrwatch.cli.status_screen import screen
 from rrwatch.commands.check import Finding
 from rrwatch.commands.derived_sessions import derived_list
@@ -82,6 +82,25 @@ def test_no_control_character_is_printed(print_it: Any) -> None:
     text = stream.getvalue()
     assert SHOWN in text
     assert [char for char in text if not char.isprintable() and char != "\n"] == []
+
+
+def test_the_history_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "size_of", lambda _: Size(60, 24))
+    stream = io.StringIO()
+    change = {
+        "number": 7,
+        "time": "2026-11-24T08:40:13.871Z",
+        "state": "confirmed",
+        "added": 12,
+        "removed": 0,
+        "changed": 0,
+    }
+    tables.print_history([change | {"cause": ["/calico/bgp/v1/host/kube-node3/ip_addr_v4"], "causes": 1}], stream)
+    title, row = stream.getvalue().splitlines()
+    assert title.split() == ["number", "time", "UTC", "state", "+", "-", "~", "cause"]
+    assert row.split()[:5] == ["7", "11-24", "08:40", "confirmed", "12"]
+    assert row.endswith("/ip_addr_v4")
+    assert len(row) == 60
 
 
 def test_nor_in_an_error_message(capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,7 +91,10 @@ def test_hard_times(at_work: Reflector) -> None:
     found = at_work.sessions()
     assert (found["source"], found["total"], len(found["sessions"])) == ("daemon", 9, 9)
     assert all(row["state"] and row["since"] and row["kept_by"] is None for row in found["sessions"])
-    assert at_work.first_finding()["text"] == "ready, 9 sessions"
+    assert (at_work.first_finding().items()) >= {
+        ("good", True), ("text", "ready, 9 sessions; 9 of 9 sessions down"),
+        ("hint", "`rrwatch sessions --state down` shows which, and why"),
+    }  # fmt: skip
 
     etcd.put_all(BAD)
     wait_until(lambda: at_work.document()["rejected_total"] == 60, "the rejected records")

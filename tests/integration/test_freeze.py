@@ -90,7 +90,7 @@ def test_frozen_over_a_kill_until_thawed(site: Site) -> None:
     assert site.status()["frozen"]["number"] == 1
     assert site.bird.sessions() == SESSIONS
     (finding,) = site.findings("frozen")
-    assert (finding["good"], finding["hint"]) == (True, "`rrwatch thaw` lets etcd decide again")
+    assert (finding["good"], finding["hint"]) == (True, "`rrwatch thaw` lets etcd decide again what BIRD runs")
     assert "maintenance" in finding["text"]
 
     site.rrwatch.kill()

@@ -253,7 +253,7 @@ class TestSessions:
 
     def test_one_that_bird_lacks(self) -> None:
         status = replace(ready(), observed={"bird": ObservedBird(known=True)})
-        assert "not in BIRD" in text(status)
+        assert "absent" in text(status)
         assert "0 of 250 up" in text(status)
 
     def test_one_that_is_kept(self) -> None:
@@ -389,12 +389,17 @@ class TestSections:
         assert "<code>rrwatch release</code>" in reply(held(ready())).body
 
     def test_what_is_frozen_and_what_waits(self) -> None:
-        shown = text(more(frozen=FROZEN, pending=PENDING))
+        shown = text(more(frozen=FROZEN))
         assert "migration of rack 4" in shown
         assert "Waiting: 3 sessions to add, 1 to remove, 0 to change." in shown
         assert "rrwatch thaw" in shown
-        assert "Rolled back to 11, until" in shown
         assert "Waiting" not in text(more(frozen={**FROZEN, "waiting": None}))
+
+    def test_a_rollback_that_waits_cannot_be_thawed(self) -> None:
+        shown = text(more(frozen=FROZEN, pending=PENDING))
+        assert "Rolled back to 11, until" in shown
+        assert "rrwatch confirm" in shown
+        assert "thaw" not in shown
 
     def test_changes(self) -> None:
         shown = text()

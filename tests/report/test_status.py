@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from rrwatch.bird.apply import State
+from rrwatch.guard.baseline import Hold
+from rrwatch.guard.rule import Loss
 from rrwatch.report.status import ETCD_STALE_AFTER, STALLED_AFTER, EtcdStatus, Status
 from tests.report.values import outcome, status
 
@@ -36,6 +38,15 @@ def test_ready() -> None:
 def test_unready(now: Status, reason: str) -> None:
     assert reason in now.unready()
     assert now.document()["ready"] is False
+
+
+def test_a_hold_does_not_hide_what_else_there_is() -> None:
+    hold = Hold(Loss("2 of 3 sessions would end", ("n",), ("s",)), "1", 0.0)
+    now = replace(status(outcome(State.WAITING, "not there")), hold=hold)
+    assert now.unready() == "held: 2 of 3 sessions would end; bird waiting: not there"
+    assert now.summary() == f"{now.unready()}; `rrwatch release` lets the held change go ahead"
+    first = replace(status(None), hold=hold)
+    assert first.unready() == "held: 2 of 3 sessions would end"
 
 
 def test_an_outage_of_etcd_is_told_and_is_no_reason_to_restart_anything() -> None:

@@ -1,9 +1,11 @@
 """The table of `rrwatch sessions`. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from rrwatch.cli.columns import columns
+from rrwatch.cli.times import clock, parsed
 
 Document = Mapping[str, Any]
 
@@ -21,6 +23,7 @@ _WIDE = (
     *_RUNNING[:-1], ("losses", "losses"), ("in 1 h", "losses_last_hour"), ("BIRD", "daemon"), *_TERMS,
     ("last error", "last_error"), ("key", "key"),
 )  # fmt: skip
+_SELDOM = ("local_as", "cluster_id")  # the same for all sessions of a reflector: only where nothing needs to be cut
 _DERIVED = (("session", "name"), *_TERMS, ("node", "node"))
 
 
@@ -33,6 +36,8 @@ def session_lines(document: Document, width: int | None, *, wide: bool) -> Itera
         wide: whether to show all columns, uncut.
     """
     rows, is_running = document["sessions"], document["source"] == "daemon"
+    is_narrow = width is not None and not wide
+    now = parsed(document["now"]) if is_narrow else None
     chosen: Sequence[tuple[str, str]]
     if is_running:
         chosen = _WIDE if wide else _RUNNING
@@ -40,13 +45,13 @@ def session_lines(document: Document, width: int | None, *, wide: bool) -> Itera
             chosen = (*chosen[:3], ("kept by", "kept_by"), *chosen[3:])
     else:
         # A file of keys has no states; of a cluster they are missing.
-        chosen = (*_DERIVED, *([("state", "state")] if document["source"] == "etcd" else []))
+        chosen = [one for one in _DERIVED if not (is_narrow and one[1] in _SELDOM)]
+        chosen = (*chosen, *([("state", "state")] if document["source"] == "etcd" else []))
         chosen = (*chosen, *([("key", "key")] if wide else []))
-    titles, members = [title for title, _ in chosen], [member for _, member in chosen]
-    cells = [[_cell(row[member]) for member in members] for row in rows]
-    yield from columns(
-        titles, cells, None if wide else width, right=("losses", "in 1 h"), fixed=("session", "state", "since")
-    )
+    titles = [f"{title} UTC" if is_narrow and title == "since" else title for title, _ in chosen]
+    cells = [[_cell(row, member, now) for _, member in chosen] for row in rows]
+    fixed = ("session", "state", "since UTC")
+    yield from columns(titles, cells, None if wide else width, right=("losses", "in 1 h"), fixed=fixed)
     yield "".join(_summary(document, rows, is_running=is_running))
 
 
@@ -58,8 +63,18 @@ def remark_lines(document: Document, width: int | None) -> Iterator[str]:
             yield from columns((title, "reason"), [(one["key"], one["reason"]) for one in remarks], width)
 
 
-def _cell(value: object) -> object:
+def _cell(row: Document, member: str, now: datetime | None) -> object:
+    """Returns what is shown of a session; a time in its short form if it is given what time it is."""
+    value = _state(row) if member == "state" else row[member]
+    if member == "since" and value and now:
+        return clock(value, now)
     return "yes" if value is True else "" if value is False else value
+
+
+def _state(row: Document) -> str:
+    """Returns BIRD's word; `absent` if BIRD lacks the session, empty if it is not known how the session is."""
+    state: str | None = row["state"]
+    return state or ("absent" if row.get("since") else "")
 
 
 def _summary(document: Document, rows: Sequence[Document], *, is_running: bool) -> Iterator[str]:
@@ -71,7 +86,7 @@ def _summary(document: Document, rows: Sequence[Document], *, is_running: bool) 
     if not is_running:
         return
     up = sum(row["state"] == "Established" for row in rows)
-    without = sum(row["state"] is None for row in rows)  # BIRD lacks the session, or did not say
+    without = sum(not _state(row) for row in rows)
     if rows:
         yield f": {up:,} up, {len(rows) - up - without:,} down"
         yield f", {without:,} without a state" if without else ""
