@@ -27,6 +27,10 @@ _LEVEL = 1  # of gzip: a configuration of 20,000 sessions takes 30 ms
 _PACKED_MAX = 1 << 26  # bytes of one file with configurations
 _TEXTS_MAX = 1 << 27  # bytes of the texts in it
 _HEAD_MAX = 4096  # bytes of the line above them
+_SHOWN = (  # of an entry, as the schema of the status has it
+    "number", "time", "daemon", "state", "message", "cause", "causes", "added", "removed", "changed", "generation",
+    "took_ms",
+)  # fmt: skip
 _LOCK_TRIES, _LOCK_PAUSE = 20, 0.005  # seconds
 
 
@@ -75,11 +79,11 @@ class Archive:
         return rows_of(self._lines, self._role)
 
     def entries(self, most: int) -> list[dict[str, Any]]:
-        """Returns the newest of the same changes as JSON objects, the oldest of them first."""
+        """Returns the newest of the same changes as JSON objects for the status, the oldest of them first."""
         with contextlib.suppress(OSError):
             self._refresh()
         entries = (line for line in self._lines if line.entry is not None and rows_of([line], self._role))
-        return [dict(line.entry or {}) for line in entries][-most:]
+        return [{name: (line.entry or {}).get(name) for name in _SHOWN} for line in entries][-most:]
 
     def texts(self, number: int) -> Mapping[str, str] | None:
         """Returns the configurations that ran after a change, by the names of daemons.

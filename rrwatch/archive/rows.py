@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 _LARGEST = 1 << 53  # of a number that every reader of JSON keeps exactly
@@ -96,13 +97,13 @@ def row_of(entry: Mapping[str, Any]) -> Row | None:
     """Returns an entry as a typed value; None where another program, or another version, wrote it otherwise."""
     try:
         configuration, generations = entry.get("configuration"), entry.get("generations")
-        return Row(
+        row = Row(
             number=_count(entry["number"]),
-            time=_text(entry["time"]),
+            time=_time(entry["time"]),
             daemon=_text(entry["daemon"]),
             state=_text(entry["state"]),
             message=_text(entry.get("message") or ""),
-            cause=tuple(map(_text, entry["cause"])),
+            cause=_texts(entry["cause"]),
             causes=_count(entry["causes"]),
             added=_count(entry["added"]),
             removed=_count(entry["removed"]),
@@ -112,8 +113,11 @@ def row_of(entry: Mapping[str, Any]) -> Row | None:
             configuration=None if configuration is None else _count(configuration),
             generations=None if generations is None else {name: _count(value) for name, value in generations.items()},
         )
+        if entry.get("generation") is not None:  # the one of this daemon, for the status
+            _count(entry["generation"])
     except _DAMAGE:
         return None
+    return row
 
 
 def rows_of(lines: Iterable[Line], role: str) -> list[Row]:
@@ -134,6 +138,18 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(value)
     return value
+
+
+def _time(value: object) -> str:
+    text = _text(value)
+    datetime.fromisoformat(text).astimezone(UTC)  # who shows it must be able to do so
+    return text
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError(value)
+    return tuple(map(_text, value))
 
 
 def _count(value: object) -> int:

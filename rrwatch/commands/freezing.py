@@ -5,10 +5,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from rrwatch.archive.archive import Archive
 from rrwatch.archive.freeze import FreezeFiles, Standing
 from rrwatch.archive.requests import Answer, Command, Request, RequestFiles, Result
 from rrwatch.bird.lock import FolderLock
+from rrwatch.commands.history import archive
 from rrwatch.errors import OwnedElsewhere, RrwatchError
 from rrwatch.report.text import iso
 from rrwatch.settings.model import Settings
@@ -56,7 +56,7 @@ def is_frozen(settings: Settings) -> bool:
 def rollback(settings: Settings, number: int, seconds: float | None) -> Answer:
     """Makes BIRD run an older configuration, and freezes; as for `freeze`."""
     request = replace(_request(settings, Command.ROLLBACK), number=number, seconds=seconds)
-    if Archive(settings.state_dir, settings.role.baseline()).texts(number) is None:
+    if archive(settings).texts(number) is None:
         text = f"there is no configuration {number}; `rrwatch history` lists them"
         return Answer(request.id, Result.MISSING, text)
     return _ask(settings, request, f"{_WITHOUT_DAEMON}: rollback to {number}")

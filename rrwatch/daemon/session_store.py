@@ -21,6 +21,7 @@ _NAME = "sessions.json"
 _BATCH = 100  # sessions that are encoded before another thread may run
 _PAUSE = 0.001  # seconds
 _TIMES_MAX = 1000
+_TIMES_SAVED = 100  # of one session: thousands that flap for an hour would make a file of 25 MB, each minute
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # proc(5); the monotonic clock is the same one until the next boot
 
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
@@ -120,7 +121,7 @@ def _document_of(bird: Remembered, epoch: float, pause: float) -> str:
                 round(one.since + epoch, 1),
                 one.last_error,
                 one.losses,
-                [round(at + epoch, 1) for at in one.lost_at],
+                [round(at + epoch, 1) for at in one.lost_at[-_TIMES_SAVED:]],
             ]
             for name, one in batch.items()
         }

@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lab.statuses import reflector
 from rrwatch.archive import archive as module
 from rrwatch.archive.archive import Archive
 from rrwatch.archive.files import StateFiles
 from rrwatch.errors import StateError
+from tests.schemas import validate
 
 
 def text(number: int) -> str:
@@ -242,13 +244,30 @@ def test_a_wild_number_does_not_hide_what_comes_after_it(archive: Archive, tmp_p
     assert (other.rows()[-1].number, other.texts(4)) == (4, {"bird": text(4)})
 
 
-@pytest.mark.parametrize("took", [float("nan"), float("inf"), "nan", "1"])
-def test_a_number_that_json_does_not_have_is_damage(archive: Archive, tmp_path: Path, took: object) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("took_ms", took) for took in (float("nan"), float("inf"), "nan", "1")),
+        *(("time", time) for time in ("soon", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-12:00", "\x1b[2J")),
+        ("cause", {"a": 1}),
+        ("generation", "x"),
+        ("cause", "abc"),
+    ],
+)
+def test_a_value_that_nobody_can_show_is_damage(archive: Archive, tmp_path: Path, name: str, value: object) -> None:
     record(archive, 1)
     with (tmp_path / "state" / "history.jsonl").open("a") as file:
-        file.write(json.dumps(entry(number=2, took_ms=took)) + "\n")
+        file.write(json.dumps(entry(number=2) | {name: value}) + "\n")
     assert [row.number for row in archive.rows()] == [1]
     assert len(archive.entries(5)) == 1
+
+
+def test_what_a_row_may_lack_is_there_for_those_who_show_it(archive: Archive) -> None:
+    record(archive, 1)
+    assert "message" not in entry()
+    (shown,) = archive.entries(1)
+    assert (shown["message"], shown["generation"], shown["number"]) == (None, None, 1)
+    validate("status", {**reflector(3).document(), "recent": [shown]})
 
 
 def test_the_history_is_bounded(archive: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,6 +150,7 @@ def test_what_may_not_be_read_is_one_line(say: Callable[..., Said], state: Path)
     (state / "history.jsonl").mkdir()
     status, _, err = say("history")
     assert (status, err) == (1, f"rrwatch: {state}/history.jsonl cannot be read: Is a directory\n")
+    assert say("rollback", "1") == (status, "", err)  # not "there is no configuration 1"
     (state / "frozen.json").write_text("{")
     assert say("thaw")[0] == 1
 

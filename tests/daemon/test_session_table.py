@@ -387,6 +387,18 @@ class TestStore:
         assert len(errors) == 1
         assert self.store(folder, errors).load(Moment.now()).keys() == {"bird"}
 
+    def test_sessions_that_flap_do_not_make_a_file_without_measure(self, host: Host, tmp_path: Path) -> None:
+        for _ in range(300):
+            host.poll(host.down(host.clock(0)))
+            host.poll(host.up(host.clock(0)))
+        assert host.session.losses == 300
+        errors: list[Exception] = []
+        self.store(tmp_path, errors).close(host.table.remembered)
+        saved = json.loads((tmp_path / "sessions.json").read_text())["roles"][ROLE]["bird"]["sessions"][NAME]
+        assert len(saved[4]) == 100
+        seen = self.store(tmp_path, errors).load(Moment(host.moment().monotonic, Moment.now().unix))["bird"].observed
+        assert (seen.losses, seen.sessions[NAME].losses, errors) == (300, 300, [])
+
     def test_it_is_written_once_a_minute_if_it_changed(
         self, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -196,3 +196,27 @@ def test_one_of_two_birds_undoes_a_rollback(
     wait_until(lambda: bird.sessions() == MORE and len(bird6.sessions()) == 2, "both as before")
     assert generation_in(bird.config.read_text()) == bird.generation()
     assert "nothing to do" in bird.command("configure confirm").lower()
+
+
+@pytest.mark.parametrize("release", [BIRD1], ids=str)
+def test_a_rollback_that_one_of_two_birds_cannot_try_out(
+    etcd: Etcd, bird: Bird, bird6: Bird, start_rrwatch: Start, tmp_path: Path
+) -> None:
+    etcd.put_all(CLUSTER6)
+    rrwatch = start_rrwatch(etcd.url, bird, IP6="fd00::28")
+    rrwatch.wait_for("configured", daemon="bird6")
+    settings = beside(bird, etcd.url, tmp_path / "state", **reflector(REFLECTOR), IP6="fd00::28")
+    etcd.put_all(host("n50", "172.17.42.50"))
+    wait_until(lambda: bird.sessions() == MORE, "the session")
+    before = bird.config.read_text()
+    bird6.kill()
+    done = run_command("rollback", "1", "--confirm-within", "1m", environment=settings)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert bird.sessions() == MORE
+    assert bird.config.read_text() == before
+    assert "nothing to do" in bird.command("configure confirm").lower()
+    assert run_command("confirm", environment=settings).returncode == 1
+    bird6.start()
+    etcd.put_all(host("n51", "172.17.42.51"))
+    wait_for_sessions(bird, MORE | names("172.17.42.51"))  # nothing is frozen
