@@ -145,7 +145,9 @@ class Status:
         """Why BIRD does not, or may not, run what etcd asks for; empty where it does."""
         if self.outcome and self.outcome.waits_for:
             return f"waiting for {self.outcome.waits_for} in etcd"
-        if self.outcome is None and not self.hold and not self.template_error:
+        is_decided = self.hold or self.frozen or self.pending or self.template_error
+        # What a freeze made of BIRD is not what etcd asks for: once it is thawed, etcd must have answered.
+        if not is_decided and (self.outcome is None or self.etcd.heard_at is None):
             return f"etcd has not answered yet: {self.etcd.trouble or 'connecting'}"
         reasons = [f"held: {self.hold.loss.reason}"] if self.hold else []
         reasons += [
