@@ -331,9 +331,7 @@ class TestSessions:
     def test_a_daemon_that_knows_none_yet(self, run: Run, serve: Serve) -> None:
         done = run("sessions", **serve(STATES["etcd-never"]()))
         assert done.returncode == 0
-        assert done.stderr == (
-            "rrwatch: warning: the daemon is not ready: etcd has not answered yet: Connection refused\n"
-        )
+        assert done.stderr == ("rrwatch: warning: the daemon is not ready: waiting for etcd: Connection refused\n")
 
     def test_of_another_host_the_daemon_does_not_know(self, run: Run, serve: Serve, etcd: Etcd) -> None:
         etcd.put_all(CLUSTER)

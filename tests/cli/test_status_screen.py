@@ -59,8 +59,8 @@ def test_the_headline_comes_first(name: str, style: str, first: str) -> None:
 @pytest.mark.parametrize(
     ("name", "why", "to_do"),
     [
-        ("starting", "etcd has not answered yet: connecting", "`rrwatch check` says what is wrong"),
-        ("etcd-never", "etcd has not answered yet: Connection refused", "start etcd, or correct etcd_endpoints"),
+        ("starting", "waiting for etcd: connecting", "`rrwatch check` says what is wrong"),
+        ("etcd-never", "waiting for etcd: Connection refused", "start etcd, or correct etcd_endpoints"),
         ("bird-down", "bird waiting: BIRD does not listen on /run/bird/bird.ctl", "start BIRD"),
         ("failed", "bird failed: BIRD reads /etc/bird/bird.conf", "`rrwatch check` says what is wrong"),
         ("refused", "bird refused: /etc/bird/bird.cfg.rejected:31:12 syntax error", "/session.cfg.j2 (line 31 of"),

@@ -30,7 +30,7 @@ def test_ready() -> None:
 @pytest.mark.parametrize(
     ("now", "reason"),
     [
-        (status(None), "etcd has not answered yet"),
+        (status(None), "waiting for etcd"),
         (status(None, "/t:1: broken"), "templates: /t:1: broken"),
         (status(outcome(State.WAITING, "not there")), "bird waiting: not there"),
         (status(outcome(State.REFUSED, "no")), "bird refused: no"),
@@ -92,7 +92,7 @@ def test_an_etcd_that_has_not_answered_for_long_is_stale(asked: float | None, he
 def test_what_a_freeze_made_of_bird_is_not_what_etcd_asks_for() -> None:
     never = EtcdStatus().lost("http://e", "gone")
     thawed = replace(status(outcome(State.CONFIRMED)), etcd=never, started_at=1.0)
-    assert thawed.unready() == "etcd has not answered yet: gone"
+    assert thawed.unready() == "waiting for etcd: gone"
     frozen = replace(thawed, frozen=Frozen("t", 1.0, "why", {"bird": "x"}))
     assert frozen.unready() == ""
     away, standing = headline(frozen.document()).notes
