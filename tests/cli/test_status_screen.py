@@ -239,6 +239,11 @@ class TestRemedy:
         assert remedy(DOCUMENTS["templates"]).endswith("; the templates before it stay in use until then")
         assert remedy(DOCUMENTS["refused"]).endswith("; BIRD keeps the last configuration until then")
 
+    def test_of_an_etcd_that_never_answered_after_a_thaw(self) -> None:
+        etcd = DOCUMENTS["etcd-never"]["etcd"]
+        document = DOCUMENTS["healthy"] | {"ready": False, "reason": "waiting for etcd: gone", "etcd": etcd}
+        assert remedy(document).startswith("start etcd, or correct etcd_endpoints")
+
     def test_a_hold_does_not_hide_that_bird_is_down(self) -> None:
         document = DOCUMENTS["bird-down"] | {"held": DOCUMENTS["held"]["held"]}
         assert remedy(document).startswith("start BIRD; then `rrwatch release` if")
