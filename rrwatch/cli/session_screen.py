@@ -35,7 +35,8 @@ def session_lines(document: Document, width: int | None, *, wide: bool) -> Itera
         width: of the terminal; None to cut nothing.
         wide: whether to show all columns, uncut.
     """
-    rows, is_running = document["sessions"], document["source"] == "daemon"
+    is_running = document["source"] == "daemon"
+    rows = _with_absent(document["sessions"]) if is_running else document["sessions"]
     is_narrow = width is not None and not wide
     now = parsed(document["now"]) if is_narrow else None
     chosen: Sequence[tuple[str, str]]
@@ -63,18 +64,21 @@ def remark_lines(document: Document, width: int | None) -> Iterator[str]:
             yield from columns((title, "reason"), [(one["key"], one["reason"]) for one in remarks], width)
 
 
+def _with_absent(rows: Sequence[Document]) -> list[Document]:
+    """Returns the rows, with `absent` as the state of a session that BIRD lacks.
+
+    A BIRD tells of all its sessions or of none, so one that is known makes it known of all.
+    """
+    known = {row.get("daemon") for row in rows if row["state"] or row.get("since")}
+    return [row if row["state"] or row.get("daemon") not in known else {**row, "state": "absent"} for row in rows]
+
+
 def _cell(row: Document, member: str, now: datetime | None) -> object:
     """Returns what is shown of a session; a time in its short form if it is given what time it is."""
-    value = _state(row) if member == "state" else row[member]
+    value = row[member]
     if member == "since" and value and now:
         return clock(value, now)
     return "yes" if value is True else "" if value is False else value
-
-
-def _state(row: Document) -> str:
-    """Returns BIRD's word; `absent` if BIRD lacks the session, empty if it is not known how the session is."""
-    state: str | None = row["state"]
-    return state or ("absent" if row.get("since") else "")
 
 
 def _summary(document: Document, rows: Sequence[Document], *, is_running: bool) -> Iterator[str]:
@@ -86,7 +90,7 @@ def _summary(document: Document, rows: Sequence[Document], *, is_running: bool) 
     if not is_running:
         return
     up = sum(row["state"] == "Established" for row in rows)
-    without = sum(not _state(row) for row in rows)
+    without = sum(not row["state"] for row in rows)
     if rows:
         yield f": {up:,} up, {len(rows) - up - without:,} down"
         yield f", {without:,} without a state" if without else ""

@@ -192,7 +192,8 @@ class _View:
             until = f" until {self._clock(frozen['until'])}" if frozen.get("until") else ""
             waiting = frozen.get("waiting")
             waits = f", `rrwatch thaw` would change {_signs(waiting) or 'nothing'}" if waiting else ""
-            yield self._line(f"frozen since {self._since(frozen['since'])}{until}{waits}: {frozen['reason']}", NOTE)
+            text = f"frozen since {self._since(frozen['since'])}{until}{waits}: {frozen['reason']}"
+            yield from self._paragraph("", text, NOTE)
 
     def _etcd(self) -> str:
         etcd = self._document["etcd"]

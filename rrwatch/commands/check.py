@@ -42,7 +42,7 @@ from rrwatch.errors import (
 )
 from rrwatch.guard.baseline import StateFolder
 from rrwatch.report import hook_command
-from rrwatch.report.headline import Note, headline, is_away
+from rrwatch.report.headline import SEE_CHECK, Note, headline, is_away
 from rrwatch.report.text import iso
 from rrwatch.settings.model import MODEL_OF, Settings
 from rrwatch.settings.table import Unknown
@@ -166,7 +166,8 @@ def _daemon_finding(settings: Settings, subject: str, status: Document) -> Findi
     else:
         text = f"not ready since {answer.since}: {answer.reason}"
     good = bool(status["ready"]) and not is_away(status)
-    return Finding(subject, good, "; ".join((text, *map(_told, answer.notes))), answer.advice)
+    hint = "see the first failure below" if answer.advice == SEE_CHECK else answer.advice
+    return Finding(subject, good, "; ".join((text, *map(_told, answer.notes))), hint)
 
 
 def _told(note: Note) -> str:

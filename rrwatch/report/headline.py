@@ -54,6 +54,9 @@ class Headline:
     advice: str = ""
 
 
+SEE_CHECK = "`rrwatch check` says what is wrong"
+"""The advice if a status does not tell what to do."""
+
 STARTING = Headline("STARTING", Level.WARNING, reason="nothing is known yet")
 """For the first moments, before there is a status."""
 
@@ -69,7 +72,7 @@ def headline(document: Mapping[str, Any]) -> Headline:
         return Headline("STALLED", Level.BAD, reason=f"{stalled}; the rest is from before that", advice=advice)
     if not document["ready"]:
         since = document["not_ready_since"] or ""
-        advice = advice or "`rrwatch check` says what is wrong"
+        advice = advice or SEE_CHECK
         return Headline("NOT READY", Level.BAD, since, document["reason"], notes, advice)
     advice = _advice(document)
     level = Level.WARNING if advice else Level.GOOD
@@ -77,15 +80,15 @@ def headline(document: Mapping[str, Any]) -> Headline:
 
 
 def is_away(document: Mapping[str, Any]) -> bool:
-    """Whether etcd answered once, and does no longer."""
+    """Whether etcd does not answer, while that is not why the host is not ready."""
     etcd = document["etcd"]
-    return bool(etcd["last_answer_at"] and (etcd["trouble"] or etcd["stale"]))
+    return bool((etcd["last_answer_at"] or document["ready"]) and (etcd["trouble"] or etcd["stale"]))
 
 
 def _notes(document: Mapping[str, Any]) -> Iterator[Note]:
     etcd = document["etcd"]
     if is_away(document):
-        yield Note("etcd away", etcd["last_answer_at"], etcd["trouble"] or "")
+        yield Note("etcd away", etcd["last_answer_at"] or document["started_at"] or "", etcd["trouble"] or "")
     if pending := document["pending"]:
         number = pending["number"]
         what = f"rolled back to {number}" if number else "rolled back"

@@ -27,7 +27,7 @@ def remedy(status: Mapping[str, Any]) -> str:
         return f"correct {next(places, 'the line that is named')}; {keeps} until then"
     if _WAITING in states:
         return "start BIRD; rrwatch configures it as soon as it runs"
-    if not status["ready"] and not daemons and status["etcd"]["trouble"]:
+    if not status["ready"] and status["etcd"]["trouble"] and not status["etcd"]["last_answer_at"]:
         return "start etcd, or correct etcd_endpoints; BIRD keeps its last configuration until then"
     return ""
 

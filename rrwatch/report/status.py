@@ -145,8 +145,10 @@ class Status:
         """Why BIRD does not, or may not, run what etcd asks for; empty where it does."""
         if self.outcome and self.outcome.waits_for:
             return f"waiting for {self.outcome.waits_for} in etcd"
-        if self.outcome is None and not self.hold and not self.template_error:
-            return f"etcd has not answered yet: {self.etcd.trouble or 'connecting'}"
+        is_decided = self.hold or self.frozen or self.pending or self.template_error
+        # What a freeze made of BIRD is not what etcd asks for: once it is thawed, etcd must have answered.
+        if not is_decided and (self.outcome is None or self.etcd.heard_at is None):
+            return self._waiting_for_etcd()
         reasons = [f"held: {self.hold.loss.reason}"] if self.hold else []
         reasons += [
             f"{target.name} {result.applied.state.value}: {result.applied.message}"
@@ -165,19 +167,18 @@ class Status:
     def summary(self) -> str:
         """One line for the service manager: what BIRD runs, or what rrwatch waits for."""
         if not self.is_settled:
-            return f"waiting for etcd: {self.etcd.trouble or 'connecting'}"
+            return self._waiting_for_etcd()
         results = self.outcome.results.items() if self.outcome else ()
         state = self.unready() or "; ".join(
             f"{target.name} confirmed: {len(result.wanted.blocks)} sessions" for target, result in results
         )
         release = "`rrwatch release` lets the held change go ahead" if self.hold else ""
-        parts = [
-            self.standing(),
-            state,
-            release,
-            f"etcd does not answer: {self.etcd.trouble}" if self.etcd.trouble else "",
-        ]
-        return "; ".join(filter(None, parts))
+        is_away = self.etcd.trouble and state != self._waiting_for_etcd()
+        away = f"etcd does not answer: {self.etcd.trouble}" if is_away else ""
+        return "; ".join(filter(None, (self.standing(), state, release, away)))
+
+    def _waiting_for_etcd(self) -> str:
+        return f"waiting for etcd: {self.etcd.trouble or 'connecting'}"
 
     def standing(self) -> str:
         """What is frozen or waits for a confirmation, in one line; empty where nothing is."""

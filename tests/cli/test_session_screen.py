@@ -18,12 +18,20 @@ def document(*states: tuple[str | None, str | None], source: str = "daemon") -> 
 
 
 def test_a_session_that_bird_lacks_is_absent_and_down() -> None:
-    known, unknown = (None, "2026-11-29T11:00:00Z"), (None, None)
-    shown = [*session_lines(document(("Established", "2026-11-28T11:00:00Z"), known, unknown), 80, wide=False)]
+    lost, new = (None, "2026-11-29T11:00:00Z"), (None, None)
+    shown = [*session_lines(document(("Established", "2026-11-28T11:00:00Z"), lost, new), 80, wide=False)]
     assert [line.split()[2:] for line in shown[1:4]] == [
-        ["Established", "11-28", "11:00"], ["absent", "11:00:00"], [],
+        ["Established", "11-28", "11:00"], ["absent", "11:00:00"], ["absent"],
     ]  # fmt: skip
-    assert shown[4] == "3 sessions: 1 up, 1 down, 1 without a state"
+    assert shown[4] == "3 sessions: 1 up, 2 down"
+
+
+def test_of_a_bird_that_has_not_told_nothing_is_known() -> None:
+    known, unknown = document(("Established", "2026-11-28T11:00:00Z")), document((None, None))
+    rows = [known["sessions"][0] | {"daemon": "bird"}, unknown["sessions"][0] | {"daemon": "bird6"}]
+    shown = [*session_lines(known | {"sessions": rows, "total": 2}, 80, wide=False)]
+    assert shown[2].split()[2:] == []
+    assert shown[3] == "2 sessions: 1 up, 0 down, 1 without a state"
 
 
 def test_times_are_whole_where_nothing_needs_to_be_cut() -> None:

@@ -20,7 +20,7 @@ from rrwatch.report.http import StatusServer
 from rrwatch.report.status import Status
 from rrwatch.settings.values import Listen
 from tests.cli.statuses import STATES, status, without_etcd
-from tests.command import Run
+from tests.command import Run, run_command
 from tests.keys import CLUSTER, REFLECTOR, SESSIONS
 from tests.schemas import validate
 from tests.screens import Shown, on_screen
@@ -115,6 +115,13 @@ class TestExitStatus:
     def test_health_does_not_depend_on_the_sessions(self, run: Run, serve: Serve) -> None:
         done = run("status", "--health", **serve(STATES["all-at-once"]()))
         assert (done.returncode, done.stdout) == (0, "alive\n")
+
+    def test_check_does_not_advise_itself(self, serve: Serve, tmp_path: Path) -> None:
+        settings = environment(tmp_path / "bird.cfg", tmp_path / "bird.ctl", tmp_path / "state", **reflector(REFLECTOR))
+        done = run_command("check", "--json", "--user", "root", environment=settings | serve(STATES["failed"]()))
+        first = json.loads(done.stdout)[0]
+        assert "bird failed: BIRD reads /etc/bird/bird.conf" in first["text"]
+        assert first["hint"] == "see the first failure below"
 
     def test_no_daemon(self, run: Run) -> None:
         listen = f"127.0.0.1:{free_port()}"
@@ -324,9 +331,7 @@ class TestSessions:
     def test_a_daemon_that_knows_none_yet(self, run: Run, serve: Serve) -> None:
         done = run("sessions", **serve(STATES["etcd-never"]()))
         assert done.returncode == 0
-        assert done.stderr == (
-            "rrwatch: warning: the daemon is not ready: etcd has not answered yet: Connection refused\n"
-        )
+        assert done.stderr == ("rrwatch: warning: the daemon is not ready: waiting for etcd: Connection refused\n")
 
     def test_of_another_host_the_daemon_does_not_know(self, run: Run, serve: Serve, etcd: Etcd) -> None:
         etcd.put_all(CLUSTER)

@@ -59,8 +59,8 @@ def test_the_headline_comes_first(name: str, style: str, first: str) -> None:
 @pytest.mark.parametrize(
     ("name", "why", "to_do"),
     [
-        ("starting", "etcd has not answered yet: connecting", "`rrwatch check` says what is wrong"),
-        ("etcd-never", "etcd has not answered yet: Connection refused", "start etcd, or correct etcd_endpoints"),
+        ("starting", "waiting for etcd: connecting", "`rrwatch check` says what is wrong"),
+        ("etcd-never", "waiting for etcd: Connection refused", "start etcd, or correct etcd_endpoints"),
         ("bird-down", "bird waiting: BIRD does not listen on /run/bird/bird.ctl", "start BIRD"),
         ("failed", "bird failed: BIRD reads /etc/bird/bird.conf", "`rrwatch check` says what is wrong"),
         ("refused", "bird refused: /etc/bird/bird.cfg.rejected:31:12 syntax error", "/session.cfg.j2 (line 31 of"),
@@ -238,6 +238,11 @@ class TestRemedy:
     def test_templates_that_cannot_be_used_stop_nothing_but_themselves(self) -> None:
         assert remedy(DOCUMENTS["templates"]).endswith("; the templates before it stay in use until then")
         assert remedy(DOCUMENTS["refused"]).endswith("; BIRD keeps the last configuration until then")
+
+    def test_of_an_etcd_that_never_answered_after_a_thaw(self) -> None:
+        etcd = DOCUMENTS["etcd-never"]["etcd"]
+        document = DOCUMENTS["healthy"] | {"ready": False, "reason": "waiting for etcd: gone", "etcd": etcd}
+        assert remedy(document).startswith("start etcd, or correct etcd_endpoints")
 
     def test_a_hold_does_not_hide_that_bird_is_down(self) -> None:
         document = DOCUMENTS["bird-down"] | {"held": DOCUMENTS["held"]["held"]}

@@ -102,7 +102,7 @@ class TestHeadline:
             (lambda: not_ready(ready(), State.FAILED, "disk full"), "NOT READY", Level.BAD, "disk full", "check"),
             (lambda: replace(ready(), template_error="/t:1: broken"), "NOT READY", Level.BAD, "/t:1", "correct"),
             (lambda: replace(ready(), outcome=None, etcd=EtcdStatus().lost("http://e", "gone")), "NOT READY", Level.BAD,
-             "etcd has not answered yet: gone", "start etcd"),
+             "waiting for etcd: gone", "start etcd"),
         ],
     )  # fmt: skip
     def test_of_a_status(self, status: Callable[[], Status], word: str, level: Level, reason: str, advice: str) -> None:

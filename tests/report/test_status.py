@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from rrwatch.archive.freeze import Frozen
 from rrwatch.bird.apply import State
 from rrwatch.guard.baseline import Hold
 from rrwatch.guard.rule import Loss
+from rrwatch.report.headline import headline
 from rrwatch.report.status import ETCD_STALE_AFTER, STALLED_AFTER, EtcdStatus, Status
 from tests.report.values import outcome, status
 
@@ -28,7 +30,7 @@ def test_ready() -> None:
 @pytest.mark.parametrize(
     ("now", "reason"),
     [
-        (status(None), "etcd has not answered yet"),
+        (status(None), "waiting for etcd"),
         (status(None, "/t:1: broken"), "templates: /t:1: broken"),
         (status(outcome(State.WAITING, "not there")), "bird waiting: not there"),
         (status(outcome(State.REFUSED, "no")), "bird refused: no"),
@@ -84,7 +86,18 @@ def test_an_etcd_that_has_not_answered_for_long_is_stale(asked: float | None, he
     now = replace(status(outcome(State.CONFIRMED)), etcd=etcd)
     assert etcd.is_stale is stale
     assert now.document()["etcd"]["stale"] is stale
-    assert now.document()["ready"] is True
+    assert now.document()["ready"] is (heard is not None)
+
+
+def test_what_a_freeze_made_of_bird_is_not_what_etcd_asks_for() -> None:
+    never = EtcdStatus().lost("http://e", "gone")
+    thawed = replace(status(outcome(State.CONFIRMED)), etcd=never, started_at=1.0)
+    assert thawed.unready() == "waiting for etcd: gone"
+    frozen = replace(thawed, frozen=Frozen("t", 1.0, "why", {"bird": "x"}))
+    assert frozen.unready() == ""
+    away, standing = headline(frozen.document()).notes
+    assert (away.what, away.since, away.reason) == ("etcd away", "1970-01-01T00:00:01Z", "gone")
+    assert standing.what == "frozen"
 
 
 def test_when_etcd_answered_last_is_a_time() -> None:
