@@ -189,7 +189,9 @@ def test_the_history_of_the_release_before(say: Callable[..., Said], tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"no gzip", gzip.compress(b"x" * 99)[:20], gzip.compress(b"# " + b"[" * 99_999)]
+    "content",
+    [b"", b"no gzip", gzip.compress(b"x" * 99)[:20], gzip.compress(b"# " + b"[" * 99_999)],
+    ids=["empty", "no gzip", "cut off", "deeply nested"],
 )
 def test_a_damaged_configuration_is_one_line(say: Callable[..., Said], state: Path, content: bytes) -> None:
     (state / "configs" / "1.cfg.gz").write_bytes(content)

@@ -135,7 +135,7 @@ def edit(site: Site) -> None:
         (BIRD2, configure_another_file),
         (BIRD2, edit),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_a_rollback_that_waits_and_somebody_else(site: Site, meddle: Callable[[Site], None]) -> None:
     site.add(50)
