@@ -2,19 +2,22 @@
 
 import contextlib
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from rrwatch.archive.files import StateFiles
+from rrwatch.errors import RrwatchError
 
 LONGEST = 366 * 86400.0
 """Seconds that a freeze with an end lasts at most, or that a rollback waits for its confirmation."""
 
 _LATEST = 1 << 37  # Unix time, in the year 6325: so far no sum with `LONGEST` is without an ISO form
 _NUMBER_MAX = 1 << 53
+_PAUSE = 0.05  # seconds between two attempts to have the turn
 
 _DAMAGE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
 """What reading a document of another shape raises."""
@@ -79,11 +82,43 @@ class Answer:
 
 
 class RequestFiles:
-    """`request.json` with the last request, and `answer.json` with the last answer."""
+    """`request.json` with the last request, and `answer.json` with the last answer.
+
+    One command at a time may ask: the others wait for their turn.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._files = StateFiles(folder)
         self.request, self._answer = folder / "request.json", folder / "answer.json"
+        self._lock = folder / "request.lock"
+
+    @contextlib.contextmanager
+    def turn(self, seconds: float) -> Iterator[None]:
+        """A context in which no other command asks.
+
+        Args:
+            seconds: to wait for a command that asks already.
+
+        Raises:
+            RrwatchError: it is not done in this time.
+            StateError: the folder cannot be used.
+        """
+        end = time.monotonic() + seconds
+        with contextlib.ExitStack() as stack:
+            with self._files.errors_named():
+                while not self._is_locked(stack):
+                    if time.monotonic() >= end:
+                        raise RrwatchError("another command waits for rrwatch's answer; try again when it is done")
+                    time.sleep(_PAUSE)
+            yield
+
+    def _is_locked(self, stack: contextlib.ExitStack) -> bool:
+        """Takes the lock until the stack is closed, unless another command has it; returns whether it did."""
+        try:
+            stack.enter_context(self._files.locked(self._lock))
+        except BlockingIOError:
+            return False
+        return True
 
     def ask(self, request: Request) -> None:
         """Leaves a request, in place of one that nobody has taken up.

@@ -90,8 +90,13 @@ def _request(settings: Settings, command: Command) -> Request:
 def _ask(settings: Settings, request: Request, without_daemon: str) -> Answer:
     """Leaves a request, and waits for the answer where a daemon runs."""
     files, end = RequestFiles(settings.state_dir), time.monotonic() + _TIMEOUT
+    with files.turn(_TIMEOUT):
+        return _ask_now(settings, files, request, without_daemon, end)
+
+
+def _ask_now(settings: Settings, files: RequestFiles, request: Request, without_daemon: str, end: float) -> Answer:
     while (_daemon_runs(settings) is not False and files.asked(request.role)) and time.monotonic() < end:
-        time.sleep(_POLL)  # another command is before this one
+        time.sleep(_POLL)  # a command that was killed has left it
     files.ask(request)
     look_at, absent = 0.0, 0
     while time.monotonic() < end:

@@ -16,7 +16,7 @@ from rrwatch.bird.render import Rendered, installed
 from rrwatch.bird.target import BirdPaths, Target
 from rrwatch.bird.version import Grammar
 from rrwatch.daemon.birds import Bird
-from rrwatch.errors import BirdAbsent, BirdError, BirdRefused, InstallError, LintError, StateError
+from rrwatch.errors import BirdAbsent, BirdError, BirdRefused, InstallError, LintError, StateError, Stopping
 from rrwatch.report.outcome import Outcome
 from rrwatch.report.text import iso
 
@@ -177,6 +177,12 @@ class Freezer:
             self._answer(request, Result.REFUSED, f"BIRD refuses it: {error}")
         except (BirdError, InstallError, StateError) as error:
             self._answer(request, Result.FAILED, str(error))
+        except Stopping:
+            raise
+        except Exception as error:
+            # A request that meets a defect must not make each pass fail.
+            self._answer(request, Result.FAILED, f"a defect of rrwatch, which its log has in full: {error!r}")
+            raise
 
     def _freeze(self, request: Request, texts: Mapping[str, str]) -> None:
         if self._standing.pending:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from rrwatch.archive.freeze import FreezeFiles, Frozen, Standing
 from rrwatch.archive.requests import Answer, Command, Request, RequestFiles, Result
-from rrwatch.errors import StateError
+from rrwatch.errors import RrwatchError, StateError
 
 FROZEN = Frozen("a", 1.0, "why", {"bird": "text \udcff", "bird6": "other"}, 5.0, 3)
 
@@ -210,3 +211,27 @@ def test_a_request_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) -
     assert files.asked("me") is None
     assert files.answered("1") is None
     files.withdraw("1")
+
+
+def test_one_command_at_a_time_asks(tmp_path: Path) -> None:
+    first, second = RequestFiles(tmp_path / "state"), RequestFiles(tmp_path / "state")
+    with first.turn(1):
+        with pytest.raises(RrwatchError, match="another command waits"), second.turn(0.1):
+            pytest.fail("both have the turn")
+        asked = threading.Thread(target=_take_a_turn, args=(second,))
+        asked.start()
+    asked.join(30)
+    assert not asked.is_alive()
+    with first.turn(1):
+        pass
+
+
+def _take_a_turn(files: RequestFiles) -> None:
+    with files.turn(20):
+        pass
+
+
+def test_no_turn_in_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("")
+    with pytest.raises(StateError, match="want a folder"), RequestFiles(tmp_path / "state").turn(1):
+        pytest.fail("there is no folder")

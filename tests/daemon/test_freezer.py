@@ -11,6 +11,7 @@ import structlog
 
 from rrwatch.archive.freeze import FreezeFiles
 from rrwatch.archive.requests import Answer, Command, Request, RequestFiles, Result
+from rrwatch.bird.apply import State
 from rrwatch.errors import StateError
 from tests.daemon.conftest import Passes
 from tests.daemon.fake_bird import FakeBird
@@ -344,3 +345,17 @@ def test_a_change_that_was_not_written_down_is_found_at_the_next_start(passes: M
     (row,) = other.reconciler.archive.rows()
     assert (row.cause, row.added, row.configuration) == (("start",), 0, row.number)
     assert other.bird.configures == 1
+
+
+def test_a_request_that_meets_a_defect_fails_one_pass(
+    subject: Passes, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(subject.reconciler.freezer, "_freeze", fail)
+    with pytest.raises(RuntimeError):
+        operator.ask(Command.FREEZE, reason="why")
+    assert operator.files.asked(f"reflector {REFLECTOR}") is None
+    assert subject.list(MORE).states == {State.CONFIRMED}
+    assert runs(subject) == SESSIONS | NEW
