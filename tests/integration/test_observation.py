@@ -53,8 +53,8 @@ def get(rrwatch: Rrwatch, page: str) -> tuple[int, str]:
 
 
 def rows(rrwatch: Rrwatch, query: str = "") -> dict[str, dict[str, Any]]:
-    _, text = get(rrwatch, f"/sessions?{query}")
-    return {row["name"]: row for row in json.loads(text)["sessions"]}
+    code, text = get(rrwatch, f"/sessions?{query}")
+    return {row["name"]: row for row in json.loads(text)["sessions"]} if code == 200 else {}  # before the first turn
 
 
 @pytest.mark.parametrize("release", [BIRD1, BIRD2], ids=str)
