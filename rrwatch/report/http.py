@@ -181,7 +181,7 @@ def _metrics(status: Status) -> tuple[bool, str, str]:
 
 _PAGES: dict[str, _Page] = {
     "/healthz": lambda status: (not status.stalled(), f"{status.stalled() or 'alive'}\n", _TEXT),
-    "/readyz": lambda status: (not status.unready(), f"{status.unready() or 'ready'}\n", _TEXT),
+    "/readyz": lambda status: (not status.unready(), f"{status.explained() or 'ready'}\n", _TEXT),
     "/status": lambda status: (True, json.dumps(status.document(), indent=2) + "\n", _JSON),
     "/records": lambda status: (True, json.dumps(status.records_document(), indent=2) + "\n", _JSON),
     "/metrics": _metrics,

@@ -159,6 +159,11 @@ class Status:
             reasons.append(f"templates: {self.template_error}")
         return "; ".join(reasons)
 
+    def explained(self) -> str:
+        """What `unready` says, and how a hold ends."""
+        release = "; `rrwatch release` lets the held change go ahead" if self.hold else ""
+        return f"{self.unready()}{release}"
+
     @property
     def is_settled(self) -> bool:
         """Whether BIRD runs what it should, or rrwatch knows what it waits for; failures to reach etcd do not count."""
@@ -169,13 +174,12 @@ class Status:
         if not self.is_settled:
             return self._waiting_for_etcd()
         results = self.outcome.results.items() if self.outcome else ()
-        state = self.unready() or "; ".join(
+        state = self.explained() or "; ".join(
             f"{target.name} confirmed: {len(result.wanted.blocks)} sessions" for target, result in results
         )
-        release = "`rrwatch release` lets the held change go ahead" if self.hold else ""
         is_away = self.etcd.trouble and state != self._waiting_for_etcd()
         away = f"etcd does not answer: {self.etcd.trouble}" if is_away else ""
-        return "; ".join(filter(None, (self.standing(), state, release, away)))
+        return "; ".join(filter(None, (self.standing(), state, away)))
 
     def _waiting_for_etcd(self) -> str:
         return f"waiting for etcd: {self.etcd.trouble or 'connecting'}"

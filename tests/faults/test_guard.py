@@ -488,6 +488,7 @@ def test_what_is_held_is_seen(etcd: Etcd, bird: Bird, start_rrwatch: Start) -> N
     wait_until(lambda: page(rrwatch, "/readyz")[0] == 503, "the status")
 
     assert "6 of 6 sessions would end" in page(rrwatch, "/readyz")[1]
+    assert "`rrwatch release` lets the held change go ahead" in page(rrwatch, "/readyz")[1]
     status = json.loads(page(rrwatch, "/status")[1])
     assert status["ready"] is False
     assert set(status["held"]["sessions"]) == SESSIONS
