@@ -8,6 +8,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ _TEXTS_MAX = 1 << 27  # bytes of the texts in it
 _HEAD_MAX = 4096  # bytes of the line above them
 _SHOWN = (  # of an entry, as the schema of the status has it
     "number", "time", "daemon", "state", "message", "cause", "causes", "added", "removed", "changed", "generation",
-    "took_ms",
+    "took_ms", "configuration",
 )  # fmt: skip
 _LOCK_TRIES, _LOCK_PAUSE = 20, 0.005  # seconds
 
@@ -82,8 +83,9 @@ class Archive:
         """Returns the newest of the same changes as JSON objects for the status, the oldest of them first."""
         with contextlib.suppress(OSError):
             self._refresh()
-        entries = (line for line in self._lines if line.entry is not None and rows_of([line], self._role))
-        return [{name: (line.entry or {}).get(name) for name in _SHOWN} for line in entries][-most:]
+        own = (line.entry for line in reversed(self._lines) if rows_of([line], self._role))
+        newest = (entry for entry in own if entry is not None)
+        return [{name: entry.get(name) for name in _SHOWN} for entry in islice(newest, most)][::-1]
 
     def texts(self, number: int) -> Mapping[str, str] | None:
         """Returns the configurations that ran after a change, by the names of daemons.
@@ -136,19 +138,20 @@ class Archive:
         self._waiting.append((tuple(entries), dict(texts)))
         del self._waiting[:-_WAITING_MAX]
 
-    def keep(self) -> None:
-        """Writes what was recorded.
+    def keep(self) -> bool:
+        """Writes what was recorded; returns whether there was anything to write.
 
         Raises:
             StateError: it cannot be written.
         """
         if not self._waiting:
-            return
+            return False
         with self._files.errors_named(), self._locked():
             self._refresh()
             while self._waiting:
                 self._add(*self._waiting[0])
                 self._waiting.pop(0)
+        return True
 
     def _add(self, entries: Sequence[Mapping[str, Any]], texts: Mapping[str, str]) -> None:
         newest, kept = self.newest(), self._kept()

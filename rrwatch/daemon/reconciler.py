@@ -294,7 +294,9 @@ class Reconciler:
 
     def _keep_archive(self) -> None:
         try:
-            self.archive.keep()
+            if self.archive.keep():
+                # By now the entries have their numbers.
+                self.history.recall(self.archive.entries(RECENT))
         except StateError as error:
             # Only the first failure is reported, until it works again.
             if not self._is_archive_failing:

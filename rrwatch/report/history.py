@@ -43,9 +43,8 @@ class History:
         Args:
             history: entries as the archive has them, the oldest first.
         """
-        # Another program, or another version, may have written some of them.
-        self._recent = deque((entry for entry in history if row_of(entry)), maxlen=RECENT)
         self._counters: dict[str, Counters] = {}
+        self.recall(history)
 
     @property
     def recent(self) -> tuple[dict[str, Any], ...]:
@@ -66,6 +65,15 @@ class History:
                 entries.append(_entry(target, result, outcome))
         self._recent.extend(entries)
         return entries
+
+    def recall(self, history: Iterable[dict[str, Any]]) -> None:
+        """Takes the latest changes from the archive, in place of those that are known.
+
+        Args:
+            history: entries as the archive has them, the oldest first.
+        """
+        # Another program, or another version, may have written some of them.
+        self._recent = deque((entry for entry in history if row_of(entry)), maxlen=RECENT)
 
     def refused(self, names: Iterable[str]) -> None:
         """Counts refusals of templates that were given up for those that worked before.

@@ -16,6 +16,7 @@ from tests.command import run_command
 from tests.integration.site import Site, Start
 from tests.keys import CLUSTER, PREFIX, REFLECTOR, SESSIONS, global_peer, host
 from tests.keys import reflector as record_of_reflector
+from tests.schemas import validate
 from tests.waits import names, wait_for_sessions
 
 MORE = SESSIONS | names("172.17.42.50")
@@ -54,6 +55,17 @@ def test_history_and_diff(site: Site) -> None:
     assert site.run("diff", "9", status=2).startswith("rrwatch: there is no change 9")
     assert site.run("history", "-n", "1").splitlines()[-1].split()[0] == "3"
     assert {path.stat().st_mode & 0o777 for path in (site.state / "configs").iterdir()} == {0o600}
+
+
+def test_the_latest_changes_are_the_same_before_and_after_a_restart(site: Site) -> None:
+    site.add(50)
+    wait_until(lambda: len(site.history()) == 2, "the rows")
+    recent = site.status()["recent"]
+    assert [(row["number"], row["configuration"], row["added"]) for row in recent] == [(1, 1, 3), (2, 2, 1)]
+    validate("status", site.status())
+    site.rrwatch.kill()
+    site.start().wait_for("confirmed")
+    assert site.status()["recent"] == recent
 
 
 def test_causes_are_true(site: Site) -> None:
