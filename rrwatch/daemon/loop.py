@@ -123,6 +123,7 @@ class Daemon:
         started = threading.Timer(START_GRACE, self._notifier.ready)
         started.daemon = True
         started.start()
+        self._report()  # the status pages answer before the first pass
         try:
             while not self._stop.is_set():
                 self._turn()

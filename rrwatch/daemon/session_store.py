@@ -86,9 +86,8 @@ class SessionStore:
             self._tell(self._error)
 
     def _write(self, birds: Mapping[str, Remembered], pause: float = _PAUSE) -> None:
-        epoch = time.time() - time.monotonic()
         try:
-            own = ", ".join(f"{json.dumps(name)}: {_document_of(bird, epoch, pause)}" for name, bird in birds.items())
+            own = ", ".join(f"{json.dumps(name)}: {_document_of(bird, pause)}" for name, bird in birds.items())
             roles = [f"{json.dumps(self._role)}: {{{own}}}"]
             roles += [f"{json.dumps(role)}: {json.dumps(other)}" for role, other in self._others.items()]
             self._folder.replace(_NAME, f'{{"format": {_FORMAT}, "roles": {{{", ".join(roles)}}}}}\n')
@@ -111,14 +110,15 @@ def _is_same(before: Mapping[str, Remembered], now: Mapping[str, Remembered]) ->
     return essence(before) == essence(now)
 
 
-def _document_of(bird: Remembered, epoch: float, pause: float) -> str:
+def _document_of(bird: Remembered, pause: float) -> str:
     """Returns a JSON object. Times in it are Unix times: the monotonic clock is another one after a boot."""
+    epoch = bird.observed.epoch
     observed, items, parts = bird.observed, iter(bird.observed.sessions.items()), []
     while batch := dict(islice(items, _BATCH)):
         rows = {
             name: [
                 one.state,
-                round(one.since + epoch, 1),
+                round(one.since + epoch, 3),
                 one.last_error,
                 one.losses,
                 [round(at + epoch, 1) for at in one.lost_at[-_TIMES_SAVED:]],
@@ -164,7 +164,7 @@ def _bird_of(document: Mapping[str, Any], now: Moment) -> Remembered:
     lost_at = [(monotonic(at), _count(number)) for at, number in document["lost_at"]]
     observed = ObservedBird(
         sessions={str(name): session(*row) for name, row in document["sessions"].items()},
-        epoch=now.unix - now.monotonic,
+        epoch=epoch,  # or a time would be shown with another second than before
         losses=_count(document["losses"]),
         lost_at=tuple(one for one in lost_at if one[0] > now.monotonic - HOUR)[-_TIMES_MAX:],
     )

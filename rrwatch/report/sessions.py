@@ -212,7 +212,7 @@ class SessionRow:
             "derived": self.derived,
             "kept_by": self.kept_by,
             "state": self.state,
-            "since": None if self.since is None else iso(self.since),
+            "since": None if self.since is None else iso(round(self.since, 3)),  # sums of clocks are not exact
             "last_error": self.last_error,
             "losses": self.losses,
             "losses_last_hour": self.losses_last_hour,

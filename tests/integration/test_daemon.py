@@ -264,6 +264,7 @@ class TestBirdFaults:
         assert refused["reason"].startswith(f"{kept}:{line}:")
         where = {"file": str(kept), "line": line, "session": None, "template": str(templates / "reflector.cfg.j2")}
         assert refused.items() >= where.items()
+        wait_until(lambda: status_of(rrwatch)["daemons"], "the status of the pass")
         assert status_of(rrwatch)["daemons"]["bird"]["refused"] == where
         assert bird.config.read_bytes() == installed
         assert bird.sessions() == set()
