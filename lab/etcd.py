@@ -180,9 +180,13 @@ class Etcd:
             return self._ask_inside(method, url, data)
         headers = {"Authorization": token} if token else {}
         request = urllib.request.Request(url, data=data, headers=headers, method=method)
-        with urllib.request.urlopen(request, timeout=10, context=self._context) as response:
-            answer: dict[str, Any] = json.load(response)
-            return answer
+        try:
+            with urllib.request.urlopen(request, timeout=10, context=self._context) as response:
+                answer: dict[str, Any] = json.load(response)
+                return answer
+        except urllib.error.HTTPError as error:
+            error.close()  # it is an answer too, and would keep its socket
+            raise
 
     def _ask_inside(self, method: str, url: str, data: bytes | None) -> dict[str, Any]:
         # A process is in one network namespace, so a request from another one needs a process in there.
@@ -216,6 +220,11 @@ class Etcd:
 
 
 def _responds(url: str) -> bool:
-    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=10):
-        return True
+    try:
+        with urllib.request.urlopen(url, timeout=10):
+            return True
+    except urllib.error.HTTPError as error:
+        error.close()
+    except OSError:
+        pass
     return False
