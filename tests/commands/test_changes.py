@@ -272,7 +272,7 @@ class TestOnTerminal:
             assert terminal.output.endswith("global peer 172.17.42.40: removed\n")
         assert etcd.items(PREFIX) == {key: text for key, text in CLUSTER.items() if "peer_v4" not in key}
 
-    @pytest.mark.parametrize("answer", ["n\n", "\n", "\x04", "\x03"])
+    @pytest.mark.parametrize("answer", ["n\n", "\n", "\x04"])
     def test_declined(self, etcd: Etcd, on_terminal: OnTerminal, answer: str) -> None:
         etcd.put_all(CLUSTER)
         with on_terminal("node-mesh on") as terminal:
