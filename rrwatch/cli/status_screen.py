@@ -139,8 +139,8 @@ class _View:
         if not daemons:
             return
         rows = [
-            (name, daemon["version"], daemon["state"], f"{daemon['sessions']:,}", _number(daemon.get("up")),
-             _number(daemon.get("down")), _number(daemon.get("losses_last_hour")))
+            (name, daemon["version"], daemon["state"], f"{daemon['sessions']:,}", _number(daemon["up"]),
+             _number(daemon["down"]), _number(daemon["losses_last_hour"]))
             for name, daemon in daemons.items()
         ]  # fmt: skip
         numbers = ("wanted", "up", "down", "lost in 1 h")
@@ -153,8 +153,8 @@ class _View:
     def sections(self) -> Iterator[_Section]:
         """Yields the tables."""
         document = self._document
-        if down := document.get("down_longest"):
-            total = max(len(down), sum(daemon.get("down") or 0 for daemon in document["daemons"].values()))
+        if down := document["down_longest"]:
+            total = max(len(down), sum(daemon["down"] or 0 for daemon in document["daemons"].values()))
             rows: list[Sequence[object]] = [
                 (row["name"], row["node"], row["state"] or "absent", self._clock(row["since"]), row["last_error"])
                 for row in down
@@ -183,14 +183,14 @@ class _View:
             sessions, nodes = held["sessions_total"], held["nodes_total"]
             kept = f"{_count(sessions, 'session')} of {_count(nodes, 'node')} are kept"
             yield self._line(f"held since {self._since(held['since'])}: {kept}", NOTE)
-        if pending := document.get("pending"):  # which only `rrwatch confirm` ends before its time
+        if pending := document["pending"]:  # which only `rrwatch confirm` ends before its time
             until = self._clock(pending["until"])
             yield self._line(
                 f"rollback to {pending['number']} is undone at {until}, unless `rrwatch confirm` keeps it", NOTE
             )
-        elif frozen := document.get("frozen"):
-            until = f" until {self._clock(frozen['until'])}" if frozen.get("until") else ""
-            waiting = frozen.get("waiting")
+        elif frozen := document["frozen"]:
+            until = f" until {self._clock(frozen['until'])}" if frozen["until"] else ""
+            waiting = frozen["waiting"]
             waits = f", `rrwatch thaw` would change {_signs(waiting) or 'nothing'}" if waiting else ""
             text = f"frozen since {self._since(frozen['since'])}{until}{waits}: {frozen['reason']}"
             yield from self._paragraph("", text, NOTE)
@@ -211,7 +211,7 @@ class _View:
             yield self._line(
                 f"  generation {wanted} is wanted, {installed or 'none'} installed, {running or 'none'} running", NOTE
             )
-        if daemon.get("poll_error") and daemon["state"] == "confirmed":
+        if daemon["poll_error"] and daemon["state"] == "confirmed":
             yield self._line(f"  states of sessions are not known: {daemon['poll_error']}", NOTE)
 
     def _change(self, entry: Document, *, several: bool) -> tuple[object, ...]:

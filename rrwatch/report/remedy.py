@@ -20,7 +20,7 @@ def remedy(status: Mapping[str, Any]) -> str:
         first = "start BIRD; then " if _WAITING in states else ""
         return f"{first}`rrwatch release` if those sessions should end, else restore their records"
     if is_refused(status) or status["template_error"]:
-        places = (_place(found) for daemon in daemons.values() if (found := daemon.get("refused")))
+        places = (_place(found) for daemon in daemons.values() if (found := daemon["refused"]))
         keeps = "BIRD keeps the last configuration"
         if status["template_error"] and states and _REFUSED not in states:
             keeps = "the templates before it stay in use"
@@ -34,7 +34,7 @@ def remedy(status: Mapping[str, Any]) -> str:
 
 def is_refused(status: Mapping[str, Any]) -> bool:
     """Whether a BIRD refused what it should run now, or the newest templates."""
-    return any(daemon["state"] == _REFUSED or daemon.get("refused") for daemon in status["daemons"].values())
+    return any(daemon["state"] == _REFUSED or daemon["refused"] for daemon in status["daemons"].values())
 
 
 def _place(refused: Mapping[str, Any]) -> str:
